@@ -1,0 +1,75 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer: they make .venv themselves.
+#   make demo ARGS="--headless"           make test PYTEST_ARGS="tests/unit -k box"
+#   make test PYTHON=/path/to/python3.12
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+PYTEST_ARGS ?=
+
+# 3.11 first: the versions in constraints.txt were checked with it.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& command -v "$$python" && break; done)
+
+ifeq ($(wildcard $(BIN)/napari-pisam),)
+.PHONY: $(STAMP)
+endif
+
+.PHONY: help setup system demo test lint format benchmark clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP) ## make .venv and install everything into it
+
+$(STAMP): pyproject.toml constraints.txt
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		if ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "Python 3.11 or newer is needed. Install it, or name one: make PYTHON=/path/to/python3.11" >&2; \
+			exit 1; \
+		fi; \
+		.ci/system-packages venv "$(PYTHON)" && "$(PYTHON)" -m venv $(VENV); \
+	fi
+	@echo "Installing into $(VENV) (the first time: some minutes, several GB)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $(STAMP)
+
+system:
+	@.ci/system-packages display
+
+demo: setup ## segment a real image into demo-output/, then show it in napari where there is a display
+	@if [ -n "$$DISPLAY" ]; then .ci/system-packages display || true; fi
+	$(BIN)/napari-pisam demo $(ARGS)
+
+lint: setup ## style, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Without a screen, napari draws on a virtual one: Qt's "offscreen" platform has no OpenGL.
+test: lint system ## lint, then all tests
+	@pytest=($(BIN)/python -m pytest $(PYTEST_ARGS)); \
+	if [ -z "$$DISPLAY" ] && command -v xvfb-run >/dev/null; then \
+		export QT_QPA_PLATFORM=xcb; \
+		pytest=(xvfb-run -a -s "-screen 0 1600x1000x24" "$${pytest[@]}"); \
+	fi; \
+	echo "$${pytest[@]}"; \
+	"$${pytest[@]}"
+
+format: setup ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: setup ## times and memory on this machine, beside segment_anything's own predictor
+	$(BIN)/napari-pisam benchmark $(ARGS)
+
+clean: ## remove caches, builds and demo-output/; .venv stays
+	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

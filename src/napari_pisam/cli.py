@@ -1,0 +1,260 @@
+"""The command line: reads arguments, calls `napari_pisam.commands`, reports errors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import traceback
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+app = typer.Typer(
+    name="napari-pisam",
+    help="Boxes and clicks in, masks out: Segment Anything with Precise Interaction.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+models_app = typer.Typer(help="List, describe, download and verify models.", rich_markup_mode=None)
+app.add_typer(models_app, name="models")
+
+TRACEBACK_VARIABLE = "NAPARI_PISAM_TRACEBACK"
+
+
+class Precision(StrEnum):
+    """What the image encoder computes in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class Overlap(StrEnum):
+    """Whose a pixel is where objects overlap."""
+
+    keep = "keep"
+    overwrite = "overwrite"
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn errors into one line on stderr: status 2 for bad input, 1 for what failed on the way.
+
+    With ``NAPARI_PISAM_TRACEBACK=1`` in the environment the place of the error is printed too.
+    """
+    status = 1
+    caught: Exception
+    try:
+        yield
+        return
+    except KeyboardInterrupt:
+        typer.echo("Stopped; nothing half-written is left.", err=True)
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        raise
+    except (ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        status, caught = 2, error
+    except MemoryError as error:
+        caught = MemoryError(f"The memory is full ({error}). Close other programs, or use --plane.")
+    except (OSError, RuntimeError, ImportError) as error:
+        caught = error
+    if os.environ.get(TRACEBACK_VARIABLE):
+        typer.echo("".join(traceback.format_exception(caught)), err=True)
+    typer.echo(f"Error: {' '.join(str(caught).split())}", err=True)
+    raise typer.Exit(status)
+
+
+ModelOption = Annotated[
+    str, typer.Option("--model", metavar="NAME|PATH", help="A model's name or a checkpoint file.")
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")
+]
+PrecisionOption = Annotated[
+    Precision, typer.Option("--precision", help="Of the image encoder; auto is the fastest good.")
+]
+
+
+def numbers(text: str, name: str, kind: type[int] | type[float]) -> tuple[float, ...]:
+    """Read numbers separated by commas.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        what = "whole numbers" if kind is int else "numbers"
+        raise ValueError(f"{name} is {text!r}, expected {what} separated by commas.") from None
+
+
+@app.callback(invoke_without_command=True)
+def common(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Boxes and clicks in, masks out: Segment Anything with Precise Interaction."""
+    if version:
+        from napari_pisam import __version__
+
+        typer.echo(f"napari-pisam {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def segment(
+    image: Annotated[Path, typer.Argument(help="TIFF, OME-TIFF, PNG or JPEG.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The labels, a TIFF file.")],
+    boxes: Annotated[
+        Path | None, typer.Option("--boxes", help="CSV file that napari saved of a Shapes layer.")
+    ] = None,
+    points: Annotated[
+        Path | None,
+        typer.Option(
+            "--points",
+            help="CSV file of a Points layer; columns label (FG, BG) and object are used.",
+        ),
+    ] = None,
+    model: ModelOption = "tiny",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = Precision.auto,
+    channel_axis: Annotated[
+        int | None, typer.Option("--channel-axis", help="Axis of the channels, counted from 0.")
+    ] = None,
+    plane: Annotated[
+        str | None,
+        typer.Option("--plane", metavar="T,Z", help="Index along each axis before row and column."),
+    ] = None,
+    contrast_limits: Annotated[
+        str | None,
+        typer.Option("--contrast-limits", metavar="LO,HI", help="Values shown black and white."),
+    ] = None,
+    overlap: Annotated[
+        Overlap, typer.Option("--overlap", help="What a later object does to an earlier one.")
+    ] = Overlap.keep,
+) -> None:
+    """Segment an image by boxes and points that napari saved; writes one label per object."""
+    with one_line_errors():
+        from napari_pisam.commands.segment import SegmentRequest
+        from napari_pisam.commands.segment import segment as run
+
+        indices = None if plane is None else numbers(plane, "--plane", int)
+        limits = None
+        if contrast_limits is not None:
+            limits = numbers(contrast_limits, "--contrast-limits", float)
+            if len(limits) != 2:
+                raise ValueError(f"--contrast-limits is {contrast_limits!r}, expected LO,HI.")
+        run(
+            SegmentRequest(
+                image=image,
+                output=output,
+                boxes=boxes,
+                points=points,
+                model=model,
+                device=device,
+                precision=precision.value,
+                channel_axis=channel_axis,
+                plane=None if indices is None else tuple(int(index) for index in indices),
+                contrast_limits=None if limits is None else (limits[0], limits[1]),
+                overlap=overlap.value,
+            )
+        )
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")] = Path(
+        "demo-output"
+    ),
+    headless: Annotated[
+        bool, typer.Option("--headless", help="Do not open napari afterwards.")
+    ] = False,
+    model: ModelOption = "tiny",
+    image: Annotated[str, typer.Option("--image", help="coins, cell or retina.")] = "coins",
+    device: DeviceOption = "auto",
+) -> None:
+    """Segment a real picture by boxes and correct the masks by clicks, then show it in napari."""
+    with one_line_errors():
+        from napari_pisam.commands.demo import demo as run
+
+        run(output, image, model, device, headless=headless)
+
+
+@app.command()
+def benchmark(
+    models: Annotated[
+        str, typer.Option("--models", metavar="NAME,NAME", help="Which models, or all.")
+    ] = "tiny,sam_vit_b,pisam_vit_b",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the numbers to a file.")
+    ] = None,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often each is timed.")] = 5,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = Precision.auto,
+) -> None:
+    """Time models on this machine beside segment_anything's own SamPredictor."""
+    with one_line_errors():
+        from napari_pisam.commands.benchmark import benchmark as run
+
+        run(models, json_file, repeats, device, precision.value)
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """List the models and what there is of their weights."""
+    with one_line_errors():
+        from napari_pisam.commands.models import list_models
+
+        list_models()
+
+
+@models_app.command("info")
+def models_info(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
+    """Say what a model is and where its weights come from."""
+    with one_line_errors():
+        from napari_pisam.commands.models import show_model
+
+        show_model(name)
+
+
+@models_app.command("download")
+def models_download(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
+    """Download a model's weights into the cache and check them."""
+    with one_line_errors():
+        from napari_pisam.commands.models import download_model
+
+        download_model(name)
+
+
+@models_app.command("verify")
+def models_verify(
+    name: Annotated[str | None, typer.Argument(help="A model's name; all that are here.")] = None,
+) -> None:
+    """Compute the hashes of weights again; status 1 if one is not what it should be."""
+    with one_line_errors():
+        from napari_pisam.commands.models import verify_models
+
+        if not verify_models(name):
+            raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line."""
+    # A warning is for the user here: what it says, not which line of which module said it.
+    warnings.formatwarning = lambda message, *_args, **_keywords: f"Warning: {message}\n"
+    app()
+
+
+if __name__ == "__main__":
+    main()

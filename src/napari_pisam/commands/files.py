@@ -1,0 +1,50 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to, which gets the final name only if all goes well.
+
+    Whatever ends the block early, Ctrl-C included, removes what was written so far.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def check_output(path: Path, suffixes: tuple[str, ...], inputs: tuple[Path | None, ...]) -> None:
+    """Find out before the work what would go wrong after it.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be written there, has another suffix, or is one of the inputs.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"The output is {path}, expected a name that ends in {suffixes[0]}.")
+    if path.is_dir():
+        raise ValueError(f"The output {path} is a folder, expected the name of a file.")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(
+            f"The folder {path.absolute().parent} does not exist. Make it, or write elsewhere."
+        )
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise ValueError(
+            f"The folder {path.absolute().parent} cannot be written to. Write elsewhere."
+        )
+    for given in inputs:
+        if given is not None and path.exists() and given.exists() and path.samefile(given):
+            raise ValueError(f"The output {path} is also an input. Give it another name.")

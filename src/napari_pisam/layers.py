@@ -1,0 +1,90 @@
+"""napari layers from arrays and prompts. The one module here that imports napari, when used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import util
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_pisam.predict.prompts import Box
+
+# Colour and symbol both say it: not everybody sees red and green as different.
+COLORS = {"FG": "#009e73", "BG": "#d55e00"}
+SYMBOLS = {"FG": "disc", "BG": "cross"}
+
+
+def can_show() -> bool:
+    """Whether there is a display and napari to open a window with."""
+    if sys.platform.startswith("linux"):
+        if os.environ.get("QT_QPA_PLATFORM") in {"offscreen", "minimal"}:
+            return False
+        if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            return False
+    return util.find_spec("napari") is not None and util.find_spec("qtpy") is not None
+
+
+def show_result(
+    image: NDArray[Any],
+    boxes: Sequence[Box],
+    clicks: Sequence[tuple[float, float, bool]],
+    labels: NDArray[np.integer[Any]],
+) -> None:
+    """Open napari with an image, its prompts and its labels, and wait until it is closed.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, 3) array
+        What was segmented.
+    boxes : sequence of 4 floats
+        (row_min, col_min, row_max, col_max) px.
+    clicks : sequence of (float, float, bool)
+        (row, col) px, and whether it is FG.
+    labels : (H, W) integer array
+        The result.
+    """
+    import napari
+
+    add_result(napari.Viewer(title="napari-pisam demo"), image, boxes, clicks, labels)
+    napari.run()
+
+
+def add_result(
+    viewer: Any,
+    image: NDArray[Any],
+    boxes: Sequence[Box],
+    clicks: Sequence[tuple[float, float, bool]],
+    labels: NDArray[np.integer[Any]],
+) -> None:
+    """Add the four layers of `show_result` to a viewer: image, labels, boxes, clicks."""
+    import pandas as pd  # type: ignore[import-untyped]
+
+    viewer.add_image(image, name="image")
+    viewer.add_labels(labels, name="labels", opacity=0.4)
+    viewer.add_shapes(
+        [np.reshape(box, (2, 2)) for box in boxes] or None,
+        ndim=2,
+        shape_type="rectangle",
+        edge_color="#56b4e9",
+        face_color="transparent",
+        edge_width=1,
+        name="boxes",
+        features=pd.DataFrame({"object": np.arange(1, len(boxes) + 1)}),
+    )
+    names = ["FG" if click[2] else "BG" for click in clicks]
+    points = viewer.add_points(
+        np.array([click[:2] for click in clicks], dtype=np.float64).reshape(-1, 2),
+        name="clicks",
+        size=6,
+        features=pd.DataFrame({"label": pd.Categorical(names, categories=list(COLORS))}),
+        border_color="white",
+    )
+    points.face_color = [COLORS[name] for name in names] or COLORS["FG"]
+    points.symbol = [SYMBOLS[name] for name in names] or SYMBOLS["FG"]

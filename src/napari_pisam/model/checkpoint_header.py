@@ -1,0 +1,113 @@
+"""The small header inside this package's own safetensors files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT = "napari-pisam"
+FORMAT_VERSION = "1"
+# The switches of a variant that weights are trained with, and what each may be.
+SWITCHES: dict[str, tuple[Any, ...]] = {
+    "coarse_source": ("hq", "sam", "sam+hq"),
+    "residual": (False, True),
+    "click_maps": (False, True),
+    "click_order": ("xy", "rc"),
+}
+
+
+@dataclass(frozen=True)
+class CheckpointHeader:
+    """What a file written by `save_checkpoint` says about itself.
+
+    Attributes
+    ----------
+    variant
+        Name of the variant.
+    licence
+        Licence of the weights.
+    training
+        Summary of the training run (data, steps, scores): anything that JSON can hold.
+    base_sha256
+        SHA-256 of the file with the frozen base that the weights belong to.
+    only
+        Prefixes of the keys that were saved; empty when all were.
+    switches
+        The variant's switches (``residual``, ``coarse_source``, ``click_maps``,
+        ``click_order``) that the weights were trained with.
+    software_version
+        Version of this package that wrote the file.
+    format_version
+        Version of the header.
+    """
+
+    variant: str
+    licence: str
+    training: dict[str, Any] = field(default_factory=dict)
+    base_sha256: str | None = None
+    only: tuple[str, ...] = ()
+    switches: dict[str, Any] = field(default_factory=dict)
+    software_version: str = "unknown"
+    format_version: str = FORMAT_VERSION
+
+    def to_metadata(self) -> dict[str, str]:
+        """Give the header as safetensors metadata (text only)."""
+        return {
+            "format": FORMAT,
+            "format_version": self.format_version,
+            "variant": self.variant,
+            "licence": self.licence,
+            "training": json.dumps(self.training, sort_keys=True),
+            "base_sha256": self.base_sha256 or "",
+            "only": json.dumps(self.only),
+            "switches": json.dumps(self.switches, sort_keys=True),
+            "software_version": self.software_version,
+        }
+
+    @classmethod
+    def from_metadata(cls, values: Mapping[str, str]) -> CheckpointHeader:
+        """Read the header back.
+
+        Raises
+        ------
+        ValueError
+            If a part is missing, malformed, or of a newer format.
+        """
+        version = values.get("format_version", "")
+        if version != FORMAT_VERSION:
+            msg = (
+                f"its format version is {version!r} and this version of napari-pisam reads "
+                f"{FORMAT_VERSION!r}; update napari-pisam"
+            )
+            raise ValueError(msg)
+        lacking = [key for key in ("variant", "licence") if not values.get(key)]
+        if lacking:
+            msg = f"its header lacks {', '.join(lacking)}"
+            raise ValueError(msg)
+        training = json.loads(values.get("training", "{}"))
+        only = json.loads(values.get("only", "[]"))
+        switches = json.loads(values.get("switches", "{}"))
+        if not (isinstance(training, dict) and isinstance(only, list)):
+            msg = "its header's 'training' or 'only' has the wrong type"
+            raise ValueError(msg)
+        if not isinstance(switches, dict):
+            msg = "its header's 'switches' is not a table"
+            raise ValueError(msg)
+        for key, value in switches.items():
+            if value not in SWITCHES.get(key, ()):
+                msg = f"its header has the unknown switch {key} = {value!r}; update napari-pisam"
+                raise ValueError(msg)
+        return cls(
+            variant=values["variant"],
+            licence=values["licence"],
+            training=training,
+            base_sha256=values.get("base_sha256") or None,
+            only=tuple(map(str, only)),
+            switches=switches,
+            software_version=values.get("software_version", "unknown"),
+            format_version=version,
+        )

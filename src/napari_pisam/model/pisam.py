@@ -1,0 +1,354 @@
+"""The whole network: encode -> decode -> refine -> upscale. SAM and HQ-SAM are special cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling.prompt_encoder import PromptEncoder
+from torch import Tensor, nn
+
+from napari_pisam.model.compact_encoder import CompactImageEncoder
+from napari_pisam.model.high_resolution_head import build_rgb_embedding
+from napari_pisam.model.image_encoder import build_vit_encoder
+from napari_pisam.model.layer_norm import use_fused_layer_norms
+from napari_pisam.model.mask_decoder import WIDTH, MaskDecoder
+from napari_pisam.model.variants import VitEncoder, get_variant
+
+if TYPE_CHECKING:
+    from napari_pisam.model.variants import Variant
+
+# SAM's pixel statistics, for RGB in 0..255.
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+class _Tensors:
+    """Mixin of frozen dataclasses of tensors."""
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """Move every tensor, as `torch.Tensor.to` does."""
+        moved = {
+            field.name: value.to(*args, **kwargs)
+            for field in fields(self)  # type: ignore[arg-type]
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)  # type: ignore[type-var]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the tensors hold."""
+        values = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+        return sum(value.nbytes for value in values if isinstance(value, Tensor))
+
+
+@dataclass(frozen=True)
+class EncodedImage(_Tensors):
+    """All that the network keeps of N images.
+
+    Attributes
+    ----------
+    embedding : (N, 256, S/16, S/16) float
+    hq_features : (N, 32, S/4, S/4) float or None
+        The prompt-independent part of the mask feature; ``None`` for a plain SAM.
+    rgb : (N, 8, S, S) float or None
+        The RGB embedding; ``None`` unless the kind is ``"pisam"``.
+    size : (int, int)
+        Height and width of the images inside the square frame, px.
+    """
+
+    embedding: Tensor
+    hq_features: Tensor | None
+    rgb: Tensor | None
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Decoded(_Tensors):
+    """B decoded prompts, ready to be corrected by clicks and upscaled.
+
+    Attributes
+    ----------
+    coarse : (B, 1, S/4, S/4) float
+        Logits that the high-resolution modules start from.
+    feature : (B, 32, S/4, S/4) float
+        Mask feature; after the Object Embedder for a ``"pisam"`` kind.
+    token : (B, 32) float
+        Output token.
+    iou : (B, M) float
+        The network's own estimate of the IoU of each mask in ``low_res``.
+    low_res : (B, M, S/4, S/4) float
+        SAM-style mask logits; M = 1, or 3 with ``multimask`` (for SAM).
+    """
+
+    coarse: Tensor
+    feature: Tensor
+    token: Tensor
+    iou: Tensor
+    low_res: Tensor
+
+
+class PiSam(nn.Module):
+    """SAM, HQ-SAM or Pi-SAM, as its variant says.
+
+    Points and boxes are (x, y) in px of the square frame with pixel centres at +0.5.
+
+    Parameters
+    ----------
+    variant
+        What to build. The weights are random.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.variant = variant
+        self.frame = variant.frame
+        encoder = variant.encoder
+        self.image_encoder: nn.Module
+        if isinstance(encoder, VitEncoder):
+            self.image_encoder = build_vit_encoder(
+                embed_dim=encoder.embed_dim,
+                depth=encoder.depth,
+                num_heads=encoder.num_heads,
+                global_attn_indexes=encoder.global_attn_indexes,
+                window_size=encoder.window_size,
+                img_size=variant.frame,
+            )
+        else:
+            self.image_encoder = CompactImageEncoder(encoder)
+        grid = variant.frame // 16
+        self.prompt_encoder = PromptEncoder(
+            embed_dim=WIDTH,
+            image_embedding_size=(grid, grid),
+            input_image_size=(variant.frame, variant.frame),
+            mask_in_chans=16,
+        )
+        use_fused_layer_norms(self.prompt_encoder)
+        self.mask_decoder = MaskDecoder(variant)
+        self.rgb_embedding = build_rgb_embedding() if variant.kind == "pisam" else None
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.pixel_mean.device
+
+    def encode(self, image: Tensor) -> EncodedImage:
+        """Encode images; everything that no prompt changes happens here.
+
+        Parameters
+        ----------
+        image : (N, 3, h, w) float or uint8
+            RGB in 0..255, at most ``frame`` px high and wide. Normalised and padded with zeros
+            at the right and the bottom here.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit.
+        """
+        if image.ndim != 4 or image.shape[1] != 3 or max(image.shape[2:]) > self.frame:
+            msg = (
+                f"The image has shape {tuple(image.shape)}; expected (N, 3, h, w) with h and w "
+                f"at most {self.frame}. Resize it so that its longer side is {self.frame} px."
+            )
+            raise ValueError(msg)
+        height, width = image.shape[2:]
+        x = (image.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+        x = F.pad(x, (0, self.frame - width, 0, self.frame - height))
+        x = x.contiguous(memory_format=torch.channels_last)
+        embedding, early = self.image_encoder.forward_features(x)  # type: ignore[operator]
+        hq_features = (
+            None
+            if self.variant.kind == "sam"
+            else self.mask_decoder.image_features(embedding, early)
+        )
+        rgb = None if self.rgb_embedding is None else self.rgb_embedding(x)
+        return EncodedImage(embedding, hq_features, rgb, (height, width))
+
+    def _embed_prompts(
+        self,
+        boxes: Tensor | None,
+        points: Tensor | None,
+        labels: Tensor | None,
+        masks: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        if boxes is None and points is None and masks is None:
+            msg = "There is no prompt: give boxes, points with labels, or masks."
+            raise ValueError(msg)
+        if (points is None) != (labels is None):
+            msg = "Points and labels belong together: give both or neither."
+            raise ValueError(msg)
+        if boxes is not None and masks is None and self.variant.box_maps:
+            masks = self._draw_boxes(boxes)
+        # segment_anything counts pixel centres at integers and adds the half itself.
+        pair = None if points is None or labels is None else (points - 0.5, labels)
+        sparse, dense = self.prompt_encoder(
+            points=pair, boxes=None if boxes is None else boxes - 0.5, masks=masks
+        )
+        return sparse, dense
+
+    def _draw_boxes(self, boxes: Tensor) -> Tensor:
+        """Boxes as mask logits: (B, 4) frame px -> (B, 1, S/4, S/4), -10 outside to 10 inside."""
+        edges = torch.arange(0, self.frame + 4, 4, device=boxes.device, dtype=boxes.dtype)
+        low, high = edges[:-1], edges[1:]
+        xs, ys = (
+            (torch.minimum(high, boxes[:, i + 2, None]) - torch.maximum(low, boxes[:, i, None]))
+            .clamp(min=0)
+            .div(4)
+            for i in (0, 1)
+        )
+        return (20 * ys[:, :, None] * xs[:, None, :] - 10).unsqueeze(1)
+
+    def decode(
+        self,
+        image: EncodedImage,
+        *,
+        boxes: Tensor | None = None,
+        points: Tensor | None = None,
+        labels: Tensor | None = None,
+        masks: Tensor | None = None,
+        multimask: bool = False,
+    ) -> Decoded:
+        """Decode B prompts of one image, or one prompt of each of B images.
+
+        Parameters
+        ----------
+        image
+            From `encode`.
+        boxes : (B, 4) float, optional
+            (x0, y0, x1, y1), frame px.
+        points : (B, n, 2) float, optional
+            (x, y), frame px.
+        labels : (B, n) int, optional
+            1 FG, 0 BG, -1 padding.
+        masks : (B, 1, S/4, S/4) float, optional
+            Logits of an earlier mask.
+        multimask
+            Give SAM's three alternatives (``"sam"``), or the best of them (``"hqsam"``).
+
+        Raises
+        ------
+        ValueError
+            If there is no prompt.
+        """
+        sparse, dense = self._embed_prompts(boxes, points, labels, masks)
+        out = self.mask_decoder.decode(
+            image.embedding,
+            self.prompt_encoder.get_dense_pe().to(image.embedding.dtype),
+            sparse,
+            dense,
+            image.hq_features,
+            coarse_source=self.variant.coarse_source,
+        )
+        chosen, iou = out.sam_logits[:, :1], out.iou[:, :1]
+        if multimask:
+            chosen, iou = out.sam_logits[:, 1:], out.iou[:, 1:]
+        if out.hq_logits is None:
+            return Decoded(chosen[:, :1], out.feature, out.token, iou, chosen)
+        if multimask:
+            iou, best = iou.max(dim=1, keepdim=True)
+            chosen = torch.gather(
+                chosen, 1, best[..., None, None].expand(-1, -1, *chosen.shape[2:])
+            )
+        if self.variant.kind == "hqsam":
+            coarse = chosen + out.hq_logits
+            return Decoded(coarse, out.feature, out.token, iou, coarse)
+        source = self.variant.coarse_source
+        coarse = out.hq_logits if source == "hq" else chosen
+        if source == "sam+hq":
+            coarse = coarse + out.hq_logits
+        feature = self.mask_decoder.mask_aspp(out.feature, coarse)
+        return Decoded(coarse, feature, out.token, iou, coarse)
+
+    def refine(
+        self, image: EncodedImage, decoded: Decoded, points: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Correct a decoded mask feature by clicks; only for ``"pisam"`` kinds.
+
+        Parameters
+        ----------
+        image
+            From `encode`.
+        decoded
+            From `decode`.
+        points : (B, n, 2) float
+            (x, y), frame px. All clicks of the object at once.
+        labels : (B, n) int
+            1 FG, 0 BG, -1 padding.
+
+        Returns
+        -------
+        (B, 32, S/4, S/4) float
+            For `upscale`.
+
+        Raises
+        ------
+        ValueError
+            If the variant has no interactor.
+        """
+        if self.variant.kind != "pisam":
+            msg = (
+                f"{self.variant.name!r} has no interactor. Give the clicks to decode(), "
+                "or choose a pisam variant."
+            )
+            raise ValueError(msg)
+        relative = points / self.frame
+        if self.variant.click_order == "rc":
+            relative = relative.flip(-1)
+        feature: Tensor = self.mask_decoder.interact_2(
+            decoded.feature, decoded.token, relative, labels
+        )
+        return feature
+
+    def upscale(
+        self, image: EncodedImage, decoded: Decoded, feature: Tensor | None = None
+    ) -> Tensor:
+        """Logits at the frame's full resolution.
+
+        Parameters
+        ----------
+        image
+            From `encode`.
+        decoded
+            From `decode`.
+        feature : (B, 32, S/4, S/4) float, optional
+            From `refine`; the decoded feature unless given.
+
+        Returns
+        -------
+        (B, M, S, S) float
+            M = 1, or SAM's 3 with multimask. For SAM and HQ-SAM the bilinear enlargement of
+            their own logits.
+        """
+        size = (self.frame, self.frame)
+        if image.rgb is None:
+            return F.interpolate(decoded.low_res, size, mode="bilinear", align_corners=False)
+        fine = self.mask_decoder.upscale(decoded.feature if feature is None else feature, image.rgb)
+        if self.variant.residual:
+            fine = fine + F.interpolate(decoded.coarse, size, mode="bilinear", align_corners=False)
+        return fine
+
+
+def build_model(variant: Variant | str, *, seed: int = 0) -> PiSam:
+    """Build a variant with random weights, in eval mode.
+
+    Parameters
+    ----------
+    variant
+        A variant or its name.
+    seed
+        Seed of the weights; the caller's random state is left as it was.
+    """
+    if isinstance(variant, str):
+        variant = get_variant(variant)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = PiSam(variant)
+    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]

@@ -1,0 +1,114 @@
+"""The named variants: which encoder, which decoder, which switches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["sam", "hqsam", "pisam"]
+
+
+@dataclass(frozen=True)
+class VitEncoder:
+    """SAM's plain vision transformer (segment_anything's ``ImageEncoderViT``)."""
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    global_attn_indexes: tuple[int, ...]
+    window_size: int = 14
+
+    @property
+    def early_channels(self) -> int:
+        """Channels of the early feature (the first global-attention block's output)."""
+        return self.embed_dim
+
+
+@dataclass(frozen=True)
+class CompactEncoder:
+    """A timm convolutional backbone with a feature pyramid, for the embedded model."""
+
+    backbone: str
+    early_channels: int = 64
+    neck_channels: int = 128
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model that can be built.
+
+    Parameters
+    ----------
+    name
+        What users type, e.g. ``"tiny"`` or ``"pisam_vit_h"``.
+    kind
+        ``"sam"``: SAM's decoder only; ``"hqsam"``: with HQ-SAM's branch; ``"pisam"``: with
+        Pi-SAM's high-resolution modules and interactor too.
+    encoder
+        Which image encoder.
+    frame
+        Side of the square frame that the network sees, px; a multiple of 16 (32 for a compact
+        encoder).
+    coarse_source
+        What the S/4 logits of a ``pisam`` kind are: ``"hq"`` the HQ token's mask (the published
+        network), ``"sam"`` SAM's single mask, ``"sam+hq"`` HQ-SAM's own sum of both.
+    residual
+        Add the upsampled coarse logits to the high-resolution head, whose last layer then starts
+        at zero: an untrained ``pisam`` gives its base's own mask. Off for published checkpoints.
+    click_maps
+        Also draw the clicks into the interactor's input as small Gaussian spots. Not in the
+        published network; it makes a compact model obey a click at the pixel.
+    box_maps
+        Also give a box to the prompt encoder as a filled mask, where there is no mask prompt. Not
+        in the published network; a model trained from scratch need not learn first what the
+        position codes of two corners mean.
+    click_order
+        Order in which clicks enter the interactor. The published weights were trained with
+        (row, col) used as (x, y), so a published checkpoint may want ``"rc"``.
+    """
+
+    name: str
+    kind: Kind
+    encoder: VitEncoder | CompactEncoder
+    frame: int = 1024
+    coarse_source: Literal["hq", "sam", "sam+hq"] = "hq"
+    residual: bool = False
+    click_maps: bool = False
+    box_maps: bool = False
+    click_order: Literal["xy", "rc"] = "xy"
+
+
+_VITS = {
+    "b": VitEncoder(768, 12, 12, (2, 5, 8, 11)),
+    "l": VitEncoder(1024, 24, 16, (5, 11, 17, 23)),
+    "h": VitEncoder(1280, 32, 16, (7, 15, 23, 31)),
+}
+
+
+def _all_variants() -> dict[str, Variant]:
+    kinds: tuple[Kind, ...] = ("sam", "hqsam", "pisam")
+    tiny = Variant("tiny", "pisam", CompactEncoder("hgnetv2_b0"), residual=True, click_maps=True, box_maps=True)
+    vits = [
+        Variant(f"{kind}_vit_{size}", kind, vit, residual=kind == "pisam")
+        for kind in kinds
+        for size, vit in _VITS.items()
+    ]
+    return {variant.name: variant for variant in (tiny, *vits)}
+
+
+VARIANTS: dict[str, Variant] = _all_variants()
+
+
+def get_variant(name: str) -> Variant:
+    """Look a variant up by its name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such variant; the message lists those there are.
+    """
+    try:
+        return VARIANTS[name]
+    except KeyError:
+        msg = f"There is no variant {name!r}. Choose one of: {', '.join(VARIANTS)}."
+        raise ValueError(msg) from None

@@ -1,0 +1,400 @@
+"""The predictor: set an image, give prompts, get masks; nothing is computed twice."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_pisam.predict.device import DeviceRunner, select_device, select_precision
+from napari_pisam.predict.embedding_cache import WindowEncoder
+from napari_pisam.predict.image_source import ImageSource
+from napari_pisam.predict.mask import Mask
+from napari_pisam.predict.preprocessing import FrameTransform, stable_window
+from napari_pisam.predict.prompts import Prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
+    from napari_pisam.predict.embedding_cache import EmbeddingCache
+    from napari_pisam.predict.preprocessing import Window
+
+# Decoded prompts take about 10 MB each at a frame of 1024 px.
+_KEPT_DECODED = 8
+_BATCH = 8
+
+
+class Predictor:
+    """Masks of objects in an image from boxes, clicks and earlier masks.
+
+    All coordinates are (row, col) px in the image's own data space, pixel centres at integers.
+    The result depends on the image and the prompts alone, never on what was asked before. A call
+    that raises changes nothing. Safe to use from several threads; calls wait for each other.
+
+    Parameters
+    ----------
+    model : str, Path or PiSam
+        The name of a variant, a checkpoint file, or a network (which is moved to the device).
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``. When its memory is full the
+        predictor warns and goes on with the CPU.
+    precision : {"auto", "fp32", "bf16", "fp16"}
+        What the image encoder computes in; see `select_precision`.
+    cache : EmbeddingCache, optional
+        Where encoded images are kept, to share it or to keep them on disk. 512 MB of memory of
+        its own by default.
+    progress : callable, optional
+        Called with (bytes done, bytes in all or None) while weights are downloaded.
+
+    Raises
+    ------
+    ValueError
+        If the model, the device or the precision is unknown or not available.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | PiSam = "tiny",
+        device: str = "auto",
+        precision: str = "auto",
+        cache: EmbeddingCache | None = None,
+        progress: Callable[[int, int | None], None] | None = None,
+    ) -> None:
+        chosen = select_device(device)
+        dtype = select_precision(chosen, precision)
+        if isinstance(model, torch.nn.Module):
+            network = model
+        else:
+            from napari_pisam.predict.weights import resolve_model
+
+            network = resolve_model(model, progress=progress)
+        self._model: PiSam = network.eval()
+        self._runner = DeviceRunner(self._model, chosen, dtype)
+        self._encoder = WindowEncoder(self._model, self._runner, cache)
+        self._lock = threading.RLock()
+        self._source: ImageSource | None = None
+        self._last: Prompts | None = None
+        self._decoded: OrderedDict[tuple[Window, Prompts], Decoded] = OrderedDict()
+        self._runner.on_move.append(self._move_to)
+
+    # -- what it is ---------------------------------------------------------------------------
+
+    @property
+    def model(self) -> PiSam:
+        """The network, in eval mode; its weights must not change while a predictor uses it."""
+        return self._model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self._runner.device
+
+    @property
+    def precision(self) -> torch.dtype:
+        """What the image encoder computes in."""
+        return self._runner.dtype
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """(H, W) of the image, px, or None without one."""
+        return None if self._source is None else self._source.shape
+
+    # -- the public calls ---------------------------------------------------------------------
+
+    def set_image(
+        self,
+        image: Any,
+        *,
+        plane: int | Sequence[int] | None = None,
+        channel_axis: int | None = None,
+        channels: Sequence[int] | None = None,
+        rgb: bool | None = None,
+        contrast_limits: ArrayLike | None = None,
+    ) -> None:
+        """Choose the image; nothing is read or encoded before a prompt needs it.
+
+        Parameters
+        ----------
+        image : array-like, list of array-likes or ImageSource
+            ``(H, W)``, ``(H, W, 3 or 4)`` or more axes; numpy, dask, zarr or a pyramid. If its
+            values change, set it again.
+        plane, channel_axis, channels, rgb, contrast_limits
+            Which part of it and how it is shown; see `ImageSource`.
+
+        Raises
+        ------
+        ValueError
+            If the image or an argument does not fit; the image set before stays.
+        """
+        source = image
+        if not isinstance(image, ImageSource):
+            source = ImageSource(
+                image,
+                plane=plane,
+                channel_axis=channel_axis,
+                channels=channels,
+                rgb=rgb,
+                contrast_limits=contrast_limits,
+            )
+        with self._lock:
+            self._source, self._last = source, None
+            self._encoder.reset(source)
+            self._decoded.clear()
+
+    def encode(
+        self,
+        box: ArrayLike | None = None,
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        mask: Any = None,
+    ) -> None:
+        """Encode now what `predict` with the same prompts needs; the whole image without prompts.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no image.
+        ValueError
+            If the prompts are wrong or lie outside the image.
+        """
+        with self._lock:
+            shape = self._image().shape
+            if all(prompt is None for prompt in (box, points, mask)):
+                box = (-0.5, -0.5, shape[0] - 0.5, shape[1] - 0.5)
+            prompts = Prompts(box, points, labels, mask).validated_for(shape)
+            self._encoder.encode(self._window(prompts))
+
+    def predict(
+        self,
+        box: ArrayLike | None = None,
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        mask: Any = None,
+    ) -> Mask:
+        """Predict the mask of one object.
+
+        Parameters
+        ----------
+        box : (4,) float, optional
+            (row_min, col_min, row_max, col_max) px.
+        points : (n, 2) float, optional
+            All clicks of the object, (row, col) px.
+        labels : (n,) bool, optional
+            True for FG, False for BG.
+        mask : optional
+            Where to start from: an (H, W) bool array, an ``(array, (row, col))`` pair or a `Mask`.
+            Its outline serves as the box where there is none.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no image.
+        ValueError
+            If the prompts are wrong or lie outside the image.
+        """
+        prompts = Prompts(box, points, labels, mask)
+        with self._lock:
+            prompts = prompts.validated_for(self._image().shape)
+            result = self._predict(prompts)
+            self._last = prompts
+            return result
+
+    def refine(self, points: ArrayLike, labels: ArrayLike) -> Mask:
+        """Add clicks to the prompts of the last `predict` or `refine` and predict again.
+
+        Parameters
+        ----------
+        points : (n, 2) float
+            The new clicks, (row, col) px.
+        labels : (n,) bool
+            True for FG, False for BG.
+
+        Raises
+        ------
+        RuntimeError
+            If nothing was predicted in this image yet.
+        ValueError
+            If the clicks are wrong or lie outside the image.
+        """
+        with self._lock:
+            if self._last is None:
+                raise RuntimeError(
+                    "There is no prediction to refine in this image. Call predict first."
+                )
+            prompts = self._last.with_clicks(points, labels)
+            prompts = prompts.validated_for(self._image().shape)
+            result = self._predict(prompts)
+            self._last = prompts
+            return result
+
+    def predict_many(self, boxes: ArrayLike) -> list[Mask]:
+        """Predict one mask per box; boxes near each other are decoded together.
+
+        Parameters
+        ----------
+        boxes : (n, 4) float
+            (row_min, col_min, row_max, col_max) px.
+
+        Returns
+        -------
+        list of Mask
+            In the order of the boxes, without their logits.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no image.
+        ValueError
+            If a box is wrong or lies outside the image.
+        """
+        values = np.asarray(boxes, dtype=np.float64)
+        if values.size == 0:
+            values = values.reshape(0, 4)
+        if values.ndim != 2 or values.shape[1] != 4:
+            raise ValueError(
+                f"The boxes have shape {values.shape}, expected (n, 4), one "
+                "(row_min, col_min, row_max, col_max) each. Pass a single box to predict."
+            )
+        with self._lock:
+            shape = self._image().shape
+            prompts = [Prompts(box).validated_for(shape) for box in values]
+            groups: dict[Window, list[int]] = {}
+            for index, prompt in enumerate(prompts):
+                groups.setdefault(self._window(prompt), []).append(index)
+            masks: dict[int, Mask] = {}
+            for window, members in groups.items():
+                encoded = self._encoder.encode(window)
+                for start in range(0, len(members), _BATCH):
+                    batch = members[start : start + _BATCH]
+                    decoded = self._decode(window, encoded, [prompts[i] for i in batch])
+                    for place, index in enumerate(batch):
+                        one = _one(decoded, place)
+                        mask = self._finish(window, encoded, one, None)
+                        masks[index] = mask.without_logits()
+                        if len(prompts) <= _KEPT_DECODED:
+                            # A copy: a view would keep the whole batch alive.
+                            self._remember_decoded(
+                                window, prompts[index], _one(decoded, place, copy=True)
+                            )
+            return [masks[index] for index in range(len(prompts))]
+
+    # -- the steps ----------------------------------------------------------------------------
+
+    def _image(self) -> ImageSource:
+        if self._source is None:
+            raise RuntimeError("There is no image. Call set_image(image) first.")
+        return self._source
+
+    def _window(self, prompts: Prompts) -> Window:
+        source = self._image()
+        return stable_window(prompts, source.shape, source.levels, self._model.variant.frame)
+
+    def _predict(self, prompts: Prompts) -> Mask:
+        window = self._window(prompts)
+        encoded = self._encoder.encode(window)
+        clicks = prompts if len(prompts.points) else None
+        if prompts.region is None:
+            return self._finish(window, encoded, self._decode_one(window, encoded, prompts), clicks)
+        decoded = self._decode_one(window, encoded, prompts.first_clicks(0))
+        if clicks is not None and self._model.variant.kind != "pisam":
+            # SAM has no interactor: its clicks go into the decoder, with the mask so far.
+            decoded = self._decode(window, encoded, [prompts], decoded.low_res)
+        return self._finish(window, encoded, decoded, clicks)
+
+    def _move_to(self, device: torch.device) -> None:
+        for key, decoded in self._decoded.items():
+            self._decoded[key] = decoded.to(device)
+
+    def _decode_one(self, window: Window, encoded: EncodedImage, prompts: Prompts) -> Decoded:
+        decoded = self._decoded.get((window, prompts))
+        if decoded is None:
+            decoded = self._decode(window, encoded, [prompts])
+            self._remember_decoded(window, prompts, decoded)
+        self._decoded.move_to_end((window, prompts))
+        return decoded
+
+    def _remember_decoded(self, window: Window, prompts: Prompts, decoded: Decoded) -> None:
+        self._decoded[window, prompts] = decoded
+        while len(self._decoded) > _KEPT_DECODED:
+            self._decoded.popitem(last=False)
+
+    def _decode(
+        self,
+        window: Window,
+        encoded: EncodedImage,
+        prompts: Sequence[Prompts],
+        earlier: Tensor | None = None,
+    ) -> Decoded:
+        """Decode prompts of one kind (the same parts given, the same number of clicks) at once."""
+        frame = self._model.variant.frame
+        transform = FrameTransform.of(window, frame)
+        boxes = [transform.box_to_frame(p.region) for p in prompts if p.region is not None]
+        masks = [transform.mask_to_logits(p.mask, frame) for p in prompts if p.mask is not None]
+        clicks = [_clicks(transform, p) for p in prompts if len(p.points)]
+        # One click may mean a part or the whole: SAM answers with three masks, the best is kept.
+        multimask = self._model.variant.kind != "pisam" and not boxes and len(clicks[0][1]) == 1
+
+        def run() -> Decoded:
+            previous = None if earlier is None else earlier.to(self._runner.device)
+            if previous is None and masks:
+                previous = self._runner.tensor(np.stack(masks))
+            return self._model.decode(
+                encoded.to(self._runner.device),
+                boxes=self._runner.tensor(np.stack(boxes)) if boxes else None,
+                points=self._runner.tensor(np.stack([c[0] for c in clicks])) if clicks else None,
+                labels=self._runner.tensor(np.stack([c[1] for c in clicks])) if clicks else None,
+                masks=previous,
+                multimask=multimask,
+            )
+
+        decoded = self._runner.run(run)
+        if decoded.low_res.shape[1] == 1:
+            return decoded
+        best = int(decoded.iou[0].argmax())
+        chosen = decoded.low_res[:, best : best + 1]
+        return replace(decoded, coarse=chosen, low_res=chosen, iou=decoded.iou[:, best : best + 1])
+
+    def _finish(
+        self, window: Window, encoded: EncodedImage, decoded: Decoded, clicks: Prompts | None
+    ) -> Mask:
+        transform = FrameTransform.of(window, self._model.variant.frame)
+        height, width = transform.size
+
+        def run() -> Tensor:
+            image, state, feature = (
+                encoded.to(self._runner.device),
+                decoded.to(self._runner.device),
+                None,
+            )
+            if clicks is not None and self._model.variant.kind == "pisam":
+                points, labels = (self._runner.tensor(v[None]) for v in _clicks(transform, clicks))
+                feature = self._model.refine(image, state, points, labels)
+            fine = self._model.upscale(image, state, feature)
+            return fine[0, 0, :height, :width].float().cpu()
+
+        logits = np.ascontiguousarray(self._runner.run(run).numpy())
+        shape = self._image().shape
+        score = float(decoded.iou[0, 0])
+        return Mask.from_frame_logits(logits, transform, window.native_bbox(shape), shape, score)
+
+
+def _clicks(transform: FrameTransform, prompts: Prompts) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(n, 2) (x, y) frame px inside its valid part, and (n,) int labels."""
+    height, width = transform.size
+    points = np.clip(transform.points_to_frame(prompts.points), 0, [width, height])
+    return points, prompts.labels.astype(np.int64)
+
+
+def _one(decoded: Decoded, place: int, *, copy: bool = False) -> Decoded:
+    values = {field.name: getattr(decoded, field.name) for field in fields(decoded)}
+    parts = {name: value[place : place + 1] for name, value in values.items()}
+    return replace(decoded, **{k: v.clone() if copy else v for k, v in parts.items()})

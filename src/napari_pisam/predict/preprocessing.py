@@ -1,0 +1,391 @@
+"""From an image and prompts to the network's frame, and the one place that maps coordinates.
+
+Public coordinates are (row, col), pixel centres at integers; the network's are (x, y) px of its
+square frame, pixel centres at +0.5. The flip, the half pixel, the scale, the level of a pyramid and
+the offset of the window are here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_pisam.predict.image_source import ImageSource, Limits
+    from napari_pisam.predict.prompts import MaskPrompt, Prompts
+
+# A box gets half its side on top, a quarter at each end, so that the network sees the surroundings.
+_BOX_MARGIN = 0.25
+# A click on a window's edge would be judged by half of what there is to see.
+_CLICK_MARGIN = 1 / 32
+# Values read and converted to float at a time.
+_BLOCK_VALUES = 1 << 20
+# Samples per axis that a much reduced pixel is the mean of; more would change nothing visible.
+_MEAN_SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of one level of an image.
+
+    Attributes
+    ----------
+    level : int
+        0 is the largest.
+    row0, col0, row1, col1 : int
+        Half open, px of that level, inside it.
+    step : int
+        Blocks of ``step x step`` px are averaged to one while reading.
+    level_scale : (float, float)
+        Level-0 px per px of this level, along rows and columns.
+    """
+
+    level: int
+    row0: int
+    col0: int
+    row1: int
+    col1: int
+    step: int = 1
+    level_scale: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def rows(self) -> slice:
+        """Rows, px of the level."""
+        return slice(self.row0, self.row1)
+
+    @property
+    def cols(self) -> slice:
+        """Columns, px of the level."""
+        return slice(self.col0, self.col1)
+
+    @property
+    def reduced_shape(self) -> tuple[int, int]:
+        """(height, width) after the averaging, px."""
+        return -(-(self.row1 - self.row0) // self.step), -(-(self.col1 - self.col0) // self.step)
+
+    def native_bbox(self, shape: tuple[int, int]) -> tuple[int, int, int, int]:
+        """(row0, col0, row1, col1) in level-0 px, half open, inside an image of `shape`."""
+        scale_r, scale_c = self.level_scale
+        return (
+            math.floor(self.row0 * scale_r),
+            math.floor(self.col0 * scale_c),
+            _native_end(self.row1, scale_r, shape[0]),
+            _native_end(self.col1, scale_c, shape[1]),
+        )
+
+    def holds(self, prompts: Prompts) -> bool:
+        """Whether the box, the mask and every click lie in the window."""
+        low = np.array([self.row0, self.col0]) * self.level_scale - 0.5
+        high = np.array([self.row1, self.col1]) * self.level_scale - 0.5
+        corners = [prompts.points]
+        for region in (prompts.box, None if prompts.mask is None else prompts.mask.box):
+            if region is not None:
+                corners.append(np.reshape(region, (2, 2)))
+        places = np.concatenate(corners)
+        # A level that was trimmed while it was made ends before level 0 does.
+        high = high + np.array(self.level_scale) - 1
+        return bool(((places >= low - 1e-6) & (places <= high + 1e-6)).all())
+
+
+def _native_end(end: int, scale: float, size: int) -> int:
+    """Where a window ends in level 0; where its level ends, so does level 0."""
+    return size if size - end * scale < scale else math.ceil(end * scale)
+
+
+def level_scale(base: tuple[int, int], here: tuple[int, int]) -> tuple[float, float]:
+    """Level-0 px per px of a level of shape `here`; whole numbers where rounding hid them."""
+    scales = []
+    for full, size in zip(base, here, strict=True):
+        factor = max(1, round(full / size))
+        is_whole = size in (full // factor, -(-full // factor))
+        scales.append(float(factor) if is_whole else full / size)
+    return scales[0], scales[1]
+
+
+def _extent(
+    prompts: Prompts, shape: tuple[int, int], frame: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(row, col) of the first and the last edge that a window has to hold; edges from 0 to size."""
+    lows, highs = [], []
+    for region in (prompts.box, None if prompts.mask is None else prompts.mask.box):
+        if region is not None:
+            low, high = np.array(region[:2]) + 0.5, np.array(region[2:]) + 0.5
+            margin = _BOX_MARGIN * (high - low)
+            lows.append(low - margin)
+            highs.append(high + margin)
+    if len(prompts.points):
+        margin = np.full(2, _CLICK_MARGIN * frame)
+        lows.append(prompts.points.min(axis=0) + 0.5 - margin)
+        highs.append(prompts.points.max(axis=0) + 0.5 + margin)
+    size = np.array(shape, dtype=np.float64)
+    return np.clip(np.min(lows, axis=0), 0, size), np.clip(np.max(highs, axis=0), 0, size)
+
+
+def _place(low: float, high: float, side: int, size: int, grid: int) -> int:
+    """Where a window of `side` px begins: centred on low..high, inside 0..size.
+
+    It snaps to a grid where it still holds low..high, so that neighbours share an encoding.
+    """
+    start = (low + high - side) / 2
+    snapped = round(start / grid) * grid
+    if snapped <= low and high <= snapped + side:
+        start = snapped
+    return max(0, min(math.floor(start), size - side))
+
+
+def choose_window(
+    prompts: Prompts,
+    shape: tuple[int, int],
+    levels: Sequence[tuple[int, int]] | None = None,
+    frame: int = 1024,
+) -> Window:
+    """Choose what the network sees of an image.
+
+    The whole image when it is at most `frame` px; else `frame` px around the prompts at native
+    resolution; else, where the prompts need more, a square of 1.5 times their size from the
+    coarsest level that still has `frame` px of it, averaged while reading if that is far more.
+
+    Parameters
+    ----------
+    prompts : Prompts
+        Inside the image.
+    shape : (int, int)
+        (H, W) of level 0, px.
+    levels : sequence of (int, int), optional
+        (H, W) of every level, px; level 0 alone by default.
+    frame : int
+        Side of the network's frame, px.
+    """
+    height, width = shape
+    if max(shape) <= frame:
+        return Window(0, 0, 0, height, width)
+    levels = [shape] if levels is None else levels
+    low, high = _extent(prompts, shape, frame)
+    need = float((high - low).max())
+    level, scale, side, step = 0, (1.0, 1.0), frame, 1
+    if need > frame:
+        for number, size in enumerate(levels):
+            candidate = level_scale(shape, size)
+            if need / max(candidate) >= frame:
+                level, scale = number, candidate
+        side = math.ceil(need / min(scale)) + 1
+        step = max(1, side // frame)
+        if step >= 2 * _MEAN_SAMPLES:
+            step -= step % _MEAN_SAMPLES
+        side = -(-side // step) * step
+    sizes = levels[level]
+    # In much reduced images a window begins at a whole block.
+    grid = max(frame // 4 // step, 1) * step
+    ends = []
+    for axis in (0, 1):
+        length = min(side, sizes[axis])
+        edges = low[axis] / scale[axis], high[axis] / scale[axis]
+        start = _place(*edges, length, sizes[axis], grid)
+        ends.append((start, start + length))
+    (row0, row1), (col0, col1) = ends
+    return Window(level, row0, col0, row1, col1, step, scale)
+
+
+def stable_window(
+    prompts: Prompts,
+    shape: tuple[int, int],
+    levels: Sequence[tuple[int, int]] | None = None,
+    frame: int = 1024,
+) -> Window:
+    """Choose a window that clicks do not move as long as they fit into it.
+
+    The window of the box (or of the first click) is kept; a click outside it leads to the window
+    of everything so far. It depends on the prompts alone, not on what was predicted before.
+    """
+    first = 0 if prompts.region is not None else 1 + int(np.argmax(prompts.labels))
+    window = choose_window(prompts.first_clicks(first), shape, levels, frame)
+    for count in range(first + 1, len(prompts.points) + 1):
+        so_far = prompts.first_clicks(count)
+        if not window.holds(so_far):
+            window = choose_window(so_far, shape, levels, frame)
+    return window
+
+
+@dataclass(frozen=True)
+class FrameTransform:
+    """Maps between an image and the part of the frame that shows a window of it.
+
+    Attributes
+    ----------
+    edge : (float, float)
+        (row, col) of the window's first edge, level-0 px counted from the image's first edge.
+    scale : (float, float)
+        Frame px per level-0 px, along rows and columns.
+    size : (int, int)
+        (height, width) of the valid part of the frame, px; the longer one is the frame.
+    """
+
+    edge: tuple[float, float]
+    scale: tuple[float, float]
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, window: Window, frame: int = 1024) -> FrameTransform:
+        """Return the transform of a window whose longer side fills a frame of `frame` px."""
+        reduced = window.reduced_shape
+        longest = max(reduced)
+        # In whole numbers: no float may turn the frame into frame + 1.
+        height, width = (max(1, (2 * n * frame + longest) // (2 * longest)) for n in reduced)
+        scale_r, scale_c = window.level_scale
+        return cls(
+            (window.row0 * scale_r, window.col0 * scale_c),
+            (
+                height / (reduced[0] * window.step * scale_r),
+                width / (reduced[1] * window.step * scale_c),
+            ),
+            (height, width),
+        )
+
+    def points_to_frame(self, points: ArrayLike) -> NDArray[np.float64]:
+        """(n, 2) (row, col) px of the image -> (n, 2) (x, y) px of the frame."""
+        rc = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+        yx: NDArray[np.float64] = (rc + 0.5 - np.array(self.edge)) * np.array(self.scale)
+        return yx[:, ::-1]
+
+    def from_frame(self, points: ArrayLike) -> NDArray[np.float64]:
+        """(n, 2) (x, y) px of the frame -> (n, 2) (row, col) px of the image."""
+        yx = np.asarray(points, dtype=np.float64).reshape(-1, 2)[:, ::-1]
+        rc: NDArray[np.float64] = yx / np.array(self.scale) + np.array(self.edge) - 0.5
+        return rc
+
+    def box_to_frame(self, box: ArrayLike) -> NDArray[np.float64]:
+        """(4,) box of the image -> (x0, y0, x1, y1) px, clipped to the valid part of the frame."""
+        corners = self.points_to_frame(np.reshape(np.asarray(box, dtype=np.float64), (2, 2)))
+        height, width = self.size
+        return np.clip(corners, 0, [width, height]).reshape(4)
+
+    def mask_to_logits(self, mask: MaskPrompt, frame: int = 1024) -> NDArray[np.float32]:
+        """Turn a mask into the logits that SAM's prompt encoder expects.
+
+        Returns
+        -------
+        (1, frame/4, frame/4) float32 array
+            +10 where a cell of 4 px is covered by the mask, -10 where it is not, in between by
+            the share that is.
+        """
+        side = frame // 4
+        weights = []
+        for axis, length in enumerate(mask.crop.shape):
+            # The cells' edges, in px of the crop.
+            edges = np.arange(side + 1) * 4 / self.scale[axis] + self.edge[axis]
+            weights.append(_coverage(edges - mask.origin[axis], length))
+        share = np.zeros((side, side))
+        rows = max(1, _BLOCK_VALUES // mask.crop.shape[1])
+        for start in range(0, mask.crop.shape[0], rows):
+            part = mask.crop[start : start + rows].astype(np.float64)
+            share += weights[0][:, start : start + rows] @ (weights[1] @ part.T).T
+        return (share * 20 - 10).astype(np.float32)[np.newaxis]
+
+
+def _coverage(edges: NDArray[np.float64], length: int) -> Any:
+    """(cells, length) sparse: which share of each cell every pixel 0..length-1 covers."""
+    first = np.clip(np.floor(edges[:-1]), 0, length).astype(int)
+    last = np.clip(np.ceil(edges[1:]), 0, length).astype(int)
+    counts = np.maximum(last - first, 0)
+    cells = np.repeat(np.arange(len(counts)), counts)
+    offsets = np.arange(len(cells)) - np.repeat(np.cumsum(counts) - counts, counts)
+    pixels = first[cells] + offsets
+    overlap = np.minimum(edges[cells + 1], pixels + 1) - np.maximum(edges[cells], pixels)
+    share = np.maximum(overlap, 0) / (edges[cells + 1] - edges[cells])
+    return sparse.csr_array((share, (cells, pixels)), shape=(len(counts), length))
+
+
+def _to_rgb(pixels: NDArray[Any], limits: Limits) -> NDArray[np.float32]:
+    """(h, w, C) any dtype -> (h, w, 3) float32 in 0..255; NaN is black, infinity is clipped."""
+    height, width, channels = pixels.shape
+    exact = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
+    low: NDArray[np.floating[Any]] = limits[:, 0].astype(exact)
+    gain: NDArray[np.floating[Any]] = (255.0 / (limits[:, 1] - limits[:, 0])).astype(exact)
+    rgb = np.zeros((height, width, 3), dtype=np.float32)
+    rows = max(1, _BLOCK_VALUES // (width * channels))
+    for start in range(0, height, rows):
+        part: NDArray[np.floating[Any]] = pixels[start : start + rows].astype(exact)
+        with np.errstate(over="ignore", invalid="ignore"):
+            part = np.nan_to_num((part - low) * gain, nan=0.0, posinf=255.0, neginf=0.0)
+        rgb[start : start + rows, :, :channels] = np.clip(part, 0.0, 255.0)
+    if channels == 1:
+        rgb[..., 1:] = rgb[..., :1]
+    return rgb
+
+
+def _read_reduced(source: ImageSource, window: Window) -> NDArray[np.float32]:
+    """Read a window in bounded blocks, each averaged before the next is read."""
+    step = window.step
+    # It divides the step, so that no block, a partial one neither, goes without a sample.
+    stride = max(n for n in range(1, max(1, step // _MEAN_SAMPLES) + 1) if step % n == 0)
+    height, width = window.reduced_shape
+    rgb = np.zeros((height, width, 3), dtype=np.float32)
+    samples = -(-step // stride)
+    across = max(1, min(width, _BLOCK_VALUES // samples**2))
+    down = max(1, _BLOCK_VALUES // (across * samples**2))
+    for top in range(0, height, down):
+        row = window.row0 + top * step
+        rows = slice(row, min(row + down * step, window.row1), stride)
+        for left in range(0, width, across):
+            col = window.col0 + left * step
+            cols = slice(col, min(col + across * step, window.col1), stride)
+            block = source.read((rows, cols), window.level)
+            part = _block_means(_to_rgb(block, source.contrast_limits), step, stride)
+            rgb[top : top + down, left : left + across] = part
+    return rgb
+
+
+def _block_means(pixels: NDArray[np.float32], step: int, stride: int) -> NDArray[np.float32]:
+    for axis in (0, 1):
+        size = pixels.shape[axis]
+        # Sample k lies at pixel k * stride of the block; the last block may be a partial one.
+        blocks = np.arange(size) * stride // step
+        starts = np.flatnonzero(np.diff(blocks, prepend=-1))
+        counts = np.diff(starts, append=size).astype(np.float32)
+        sums: NDArray[np.float32] = np.add.reduceat(pixels, starts, axis=axis)
+        pixels = sums / counts.reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+    return pixels
+
+
+def to_frame(source: ImageSource, window: Window, frame: int = 1024) -> NDArray[np.float32]:
+    """Read a window and make it what the network expects.
+
+    Parameters
+    ----------
+    source : ImageSource
+        Grey images become grey RGB; a missing third channel is black.
+    window : Window
+        From `choose_window`.
+    frame : int
+        Side of the network's frame, px.
+
+    Returns
+    -------
+    (3, h, w) float32 array
+        RGB in 0..255, the longer side `frame` px, resized by anti-aliased bilinear interpolation.
+    """
+    if window.step > 1:
+        rgb = _read_reduced(source, window)
+    else:
+        pixels = source.read((window.rows, window.cols), window.level)
+        rgb = _to_rgb(pixels, source.contrast_limits)
+    planes = np.ascontiguousarray(rgb.transpose(2, 0, 1))
+    size = FrameTransform.of(window, frame).size
+    if planes.shape[1:] == size:
+        return planes
+    # Imported late: prompts and windows are used where torch must not be loaded.
+    import torch
+
+    resized = torch.nn.functional.interpolate(
+        torch.from_numpy(planes)[None], size, mode="bilinear", align_corners=False, antialias=True
+    )
+    result: NDArray[np.float32] = resized[0].numpy()
+    return result

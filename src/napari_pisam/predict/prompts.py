@@ -1,0 +1,322 @@
+"""What a person asks for: a box, clicks and a starting mask, in the image's own coordinates.
+
+Coordinates are (row, col) floats with pixel centres at integers, so that an image of shape (H, W)
+covers [-0.5, H - 0.5] x [-0.5, W - 0.5]. This module knows neither torch nor the network's frame.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import ArrayLike, NDArray
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""(row_min, col_min, row_max, col_max), float px, pixel centres at integers."""
+
+
+@runtime_checkable
+class _HasCrop(Protocol):
+    @property
+    def crop(self) -> NDArray[np.bool_]: ...
+
+    @property
+    def bbox(self) -> tuple[int, int, int, int]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class MaskPrompt:
+    """A mask to start from, kept as the crop that holds its pixels.
+
+    Attributes
+    ----------
+    crop : (h, w) bool array
+        The mask's pixels; read-only, every border row and column has a True pixel.
+    origin : (int, int)
+        (row, col) of ``crop[0, 0]`` in the image, px.
+    """
+
+    crop: NDArray[np.bool_]
+    origin: tuple[int, int]
+
+    @classmethod
+    def from_any(cls, mask: Any) -> MaskPrompt:
+        """Build from a 2D array, an ``(array, (row, col))`` pair, a ``Mask`` or a ``MaskPrompt``.
+
+        Raises
+        ------
+        ValueError
+            If the array is not 2D, not boolean (or integers 0 and 1), or has no True pixel.
+        """
+        if isinstance(mask, MaskPrompt):
+            return mask
+        origin = (0, 0)
+        if isinstance(mask, _HasCrop):
+            origin = (int(mask.bbox[0]), int(mask.bbox[1]))
+            values = np.asarray(mask.crop)
+        elif isinstance(mask, tuple) and len(mask) == 2 and np.ndim(mask[0]) == 2:
+            # (crop, bbox) is accepted too: the first two numbers of a bbox are its origin.
+            offset = np.asarray(mask[1])
+            if offset.shape not in {(2,), (4,)} or not np.issubdtype(offset.dtype, np.integer):
+                raise ValueError(
+                    f"The mask's origin is {mask[1]!r}, expected two integers (row, col) or a bbox "
+                    "of four. Pass mask=(array, (row, col))."
+                )
+            origin = (int(offset[0]), int(offset[1]))
+            values = np.asarray(mask[0])
+        else:
+            values = np.asarray(mask)
+        if values.ndim != 2:
+            raise ValueError(
+                f"The mask has shape {values.shape}, expected a 2D array (rows, cols). "
+                "Pass one plane of it."
+            )
+        if values.dtype != np.bool_:
+            if not np.issubdtype(values.dtype, np.integer) or not np.isin(values, (0, 1)).all():
+                raise ValueError(
+                    f"The mask has dtype {values.dtype}, expected bool (or integers 0 and 1). "
+                    "Pass one object, for example mask=(labels == 3)."
+                )
+            values = values != 0
+        rows = np.flatnonzero(values.any(axis=1))
+        cols = np.flatnonzero(values.any(axis=0))
+        if rows.size == 0:
+            raise ValueError(
+                f"The mask of shape {values.shape} has no True pixel, expected at least one. "
+                "Leave the mask out to start from nothing."
+            )
+        crop = values[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1].copy()
+        crop.flags.writeable = False
+        return cls(crop, (origin[0] + int(rows[0]), origin[1] + int(cols[0])))
+
+    @property
+    def bbox(self) -> tuple[int, int, int, int]:
+        """(row0, col0, row1, col1) of the crop in the image, px, half open."""
+        (row, col), (height, width) = self.origin, self.crop.shape
+        return row, col, row + height, col + width
+
+    @property
+    def box(self) -> Box:
+        """The outer edges of the crop's pixels as a box."""
+        row0, col0, row1, col1 = self.bbox
+        return row0 - 0.5, col0 - 0.5, row1 - 0.5, col1 - 0.5
+
+
+def _checked_box(box: ArrayLike) -> Box:
+    try:
+        values = np.asarray(box, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"The box is {box!r}, expected four numbers (row_min, col_min, row_max, col_max)."
+        ) from None
+    if values.shape != (4,):
+        raise ValueError(
+            f"The box has shape {values.shape}, expected four numbers "
+            "(row_min, col_min, row_max, col_max). Pass several boxes to predict_many."
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"The box is {values.tolist()}, expected finite numbers. Draw the box again."
+        )
+    (r0, r1), (c0, c1) = np.sort(values[[0, 2]]), np.sort(values[[1, 3]])
+    if not (r1 > r0 and c1 > c0):
+        raise ValueError(
+            f"The box {values.tolist()} has no area, expected row_max > row_min and "
+            "col_max > col_min. Draw it around the object, or click on the object instead."
+        )
+    return float(r0), float(c0), float(r1), float(c1)
+
+
+def _checked_clicks(
+    points: ArrayLike | None, labels: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    try:
+        rc = np.asarray([] if points is None else points, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"The points are {points!r}, expected numbers of shape (n, 2), (row, col)."
+        ) from None
+    if rc.size == 0:
+        rc = rc.reshape(0, 2)
+    if rc.ndim != 2 or rc.shape[1] != 2:
+        raise ValueError(
+            f"The points have shape {rc.shape}, expected (n, 2), one (row, col) per click. "
+            "Pass a single click as [(row, col)]."
+        )
+    if not np.isfinite(rc).all():
+        raise ValueError(
+            f"The points contain NaN or infinity: {rc.tolist()}; expected finite (row, col). "
+            "Remove those clicks."
+        )
+    if labels is None:
+        if len(rc):
+            raise ValueError(
+                f"There are {len(rc)} points and no labels, expected one label per point. "
+                "Pass labels=[True, ...] with True for FG and False for BG."
+            )
+        labels = []
+    flags = np.asarray(labels)
+    if flags.size == 0:
+        flags = np.zeros(0, dtype=np.bool_)
+    is_binary = flags.dtype == np.bool_ or (
+        flags.dtype.kind in "iuf" and np.isin(flags, (0, 1)).all()
+    )
+    if not is_binary:
+        raise ValueError(
+            f"The labels are {flags.tolist()!r}, expected True (or 1) for FG and False (or 0) "
+            "for BG, one per point."
+        )
+    if flags.shape != (len(rc),):
+        raise ValueError(
+            f"There are {len(rc)} points and labels of shape {flags.shape}, expected one label "
+            "per point. Pass lists of the same length."
+        )
+    rc, flags = rc.copy(), flags.astype(np.bool_)
+    rc.flags.writeable = flags.flags.writeable = False
+    return rc, flags
+
+
+def _no_points() -> NDArray[np.float64]:
+    return np.zeros((0, 2))
+
+
+def _no_labels() -> NDArray[np.bool_]:
+    return np.zeros(0, dtype=np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """The prompts of one object, checked when built and never changed afterwards.
+
+    Parameters
+    ----------
+    box : 4 floats, optional
+        Two opposite corners, ``(row, col, row, col)`` px in any order; kept as
+        (row_min, col_min, row_max, col_max).
+    points : (n, 2) float array-like, optional
+        Clicks, (row, col) px.
+    labels : (n,) bool array-like, optional
+        True for FG, False for BG.
+    mask : optional
+        Where to start from: a 2D bool array, an ``(array, (row, col))`` pair, or a ``Mask``.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinity, a wrong shape, a box without area, lengths that differ, an empty mask,
+        or no prompt that says where the object is (nothing at all, or BG clicks alone).
+    """
+
+    box: Box | None = None
+    points: NDArray[np.float64] = field(default_factory=_no_points)
+    labels: NDArray[np.bool_] = field(default_factory=_no_labels)
+    mask: MaskPrompt | None = None
+
+    def __init__(
+        self,
+        box: ArrayLike | None = None,
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        mask: Any = None,
+    ) -> None:
+        rc, flags = _checked_clicks(points, labels)
+        object.__setattr__(self, "box", None if box is None else _checked_box(box))
+        object.__setattr__(self, "points", rc)
+        object.__setattr__(self, "labels", flags)
+        object.__setattr__(self, "mask", None if mask is None else MaskPrompt.from_any(mask))
+        if self.box is None and self.mask is None and not flags.any():
+            given = f"{len(rc)} BG clicks alone" if len(rc) else "no prompt"
+            raise ValueError(
+                f"Given {given}, expected a box, a mask or at least one FG click. "
+                "Draw a box around the object or click on it."
+            )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Prompts) and self.digest() == other.digest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest())
+
+    @property
+    def region(self) -> Box | None:
+        """The box, or else the outline of the mask, or else None."""
+        if self.box is not None:
+            return self.box
+        return None if self.mask is None else self.mask.box
+
+    def with_clicks(self, points: ArrayLike, labels: ArrayLike) -> Prompts:
+        """Return these prompts with more clicks, (n, 2) (row, col) px and (n,) bool, at the end."""
+        rc, flags = _checked_clicks(points, labels)
+        return Prompts(
+            self.box,
+            np.concatenate([self.points, rc]),
+            np.concatenate([self.labels, flags]),
+            self.mask,
+        )
+
+    def first_clicks(self, count: int) -> Prompts:
+        """Return these prompts with the first `count` clicks only."""
+        return Prompts(self.box, self.points[:count], self.labels[:count], self.mask)
+
+    def validated_for(self, shape: Iterable[int]) -> Prompts:
+        """Check these prompts against an image and clip the box to it.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            The image's (height, width), px.
+
+        Returns
+        -------
+        Prompts
+            The same prompts, the box clipped to [-0.5, H - 0.5] x [-0.5, W - 0.5].
+
+        Raises
+        ------
+        ValueError
+            If the box is wholly outside, or a click or a pixel of the mask is outside.
+        """
+        height, width = shape
+        where = f"the image of {height} rows x {width} cols"
+        low, high = np.full(2, -0.5), np.array([height - 0.5, width - 0.5])
+        box = self.box
+        if box is not None:
+            corner0 = np.clip(box[:2], low, high)
+            corner1 = np.clip(box[2:], low, high)
+            if not (corner1 > corner0).all():
+                raise ValueError(
+                    f"The box {box} lies outside {where}, expected it to overlap. "
+                    "Draw it on the image; boxes are (row_min, col_min, row_max, col_max)."
+                )
+            box = (float(corner0[0]), float(corner0[1]), float(corner1[0]), float(corner1[1]))
+        outside = ((self.points < low) | (self.points > high)).any(axis=1)
+        if outside.any():
+            raise ValueError(
+                f"The clicks {self.points[outside].tolist()} lie outside {where}, expected "
+                "(row, col) on the image. Remove or move them."
+            )
+        if self.mask is not None:
+            row0, col0, row1, col1 = self.mask.bbox
+            if row0 < 0 or col0 < 0 or row1 > height or col1 > width:
+                raise ValueError(
+                    f"The mask covers rows {row0}:{row1}, cols {col0}:{col1}, expected inside "
+                    f"{where}. Pass a mask of the same image, or its right origin."
+                )
+        return Prompts(box, self.points, self.labels, self.mask)
+
+    def digest(self) -> str:
+        """SHA-256 of the prompts as 64 hex digits, the same in every process."""
+        hasher = hashlib.sha256(b"pisam-prompts-1")
+        hasher.update(repr(self.box).encode())
+        hasher.update(self.points.astype("<f8").tobytes())
+        hasher.update(self.labels.tobytes())
+        if self.mask is not None:
+            hasher.update(repr(self.mask.bbox).encode())
+            hasher.update(np.packbits(self.mask.crop).tobytes())
+        return hasher.hexdigest()

@@ -1,0 +1,303 @@
+"""Boxes and clicks from the CSV files that napari writes when a Shapes or a Points layer is saved.
+
+A Shapes file has the columns ``index, shape-type, vertex-index, axis-0, axis-1, ...`` and one row
+per vertex; a Points file ``index, axis-0, axis-1, ...`` and one column per property. The last two
+axes are (row, col), those before them say in which plane of a stack a prompt lies.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from napari_pisam.predict.prompts import Prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from napari_pisam.predict.prompts import Box
+
+Plane: TypeAlias = "Sequence[int | None]"
+"""The index along each leading axis of the image; None for an axis that holds its channels."""
+
+MAX_OBJECT = 2**32 - 1
+
+_YES = {"fg", "foreground", "1", "1.0", "true"}
+_NO = {"bg", "background", "0", "0.0", "false"}
+
+
+@dataclass(frozen=True)
+class FileBox:
+    """A shape's bounding box, (row, col) px, and the label that its object will get."""
+
+    object_id: int
+    box: Box
+
+
+@dataclass(frozen=True)
+class FileClick:
+    """A click, (row, col) px; ``object_id`` is None where the file does not say whose it is."""
+
+    object_id: int | None
+    point: tuple[float, float]
+    is_foreground: bool
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of a file: its line number, its cells by column name, its coordinates."""
+
+    line: int
+    cells: Mapping[str, str]
+    place: tuple[float, ...]
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        return tuple(round(value) for value in self.place[:-2])
+
+
+def read_boxes(path: Path, plane: Plane = ()) -> list[FileBox]:
+    """Read the bounding boxes of the shapes in a plane.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file of a Shapes layer; a column ``object`` (int) is used where there is one.
+    plane : sequence of (int or None)
+        Which plane; see `Plane`. Shapes without leading axes belong to every plane.
+
+    Returns
+    -------
+    list of FileBox
+        In the file's order. The object is the shape's place in the file, from 1, unless given;
+        it does not depend on the plane.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a Shapes file, a shape has no area, or two are of the same object.
+    """
+    rows = _read_rows(path)
+    if rows and not {"index", "vertex-index"} <= rows[0].cells.keys():
+        raise ValueError(
+            f"{path} has no columns 'index' and 'vertex-index', expected the CSV file of a Shapes "
+            "layer. If these are points, pass the file with --points."
+        )
+    shapes: dict[int, list[_Row]] = {}
+    for row in rows:
+        shapes.setdefault(_integer(path, row, "index"), []).append(row)
+    chosen = _planes_test(path, rows, plane)
+    boxes: dict[int, FileBox] = {}
+    for order, (index, vertices) in enumerate(shapes.items(), 1):
+        if not all(chosen(vertex) for vertex in vertices):
+            continue
+        rows_at, cols_at = zip(*(vertex.place[-2:] for vertex in vertices), strict=True)
+        box = (min(rows_at), min(cols_at), max(rows_at), max(cols_at))
+        if not (box[2] > box[0] and box[3] > box[1]):
+            raise ValueError(
+                f"{path}, line {vertices[0].line}: shape {index} has no area (its box is {box}), "
+                "expected a box around an object. Remove the shape, or draw it anew."
+            )
+        object_id = _object_id(path, vertices[0]) or order
+        if object_id in boxes:
+            raise ValueError(
+                f"{path}, line {vertices[0].line}: shape {index} is of object {object_id}, which "
+                "has a box already; expected one box per object. Give it another number."
+            )
+        boxes[object_id] = FileBox(object_id, box)
+    return list(boxes.values())
+
+
+def read_clicks(path: Path, plane: Plane = ()) -> list[FileClick]:
+    """Read the clicks in a plane.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file of a Points layer. Column ``label``: FG or BG (1/0 and true/false are read
+        too), FG where there is none. Column ``object``: int, empty where it is not known.
+    plane : sequence of (int or None)
+        Which plane; see `Plane`. Points without leading axes belong to every plane.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a Points file, or a label or an object is not one.
+    """
+    rows = _read_rows(path)
+    if rows and "vertex-index" in rows[0].cells:
+        raise ValueError(
+            f"{path} has a column 'vertex-index', expected the CSV file of a Points layer. "
+            "If these are shapes, pass the file with --boxes."
+        )
+    chosen = _planes_test(path, rows, plane)
+    return [
+        FileClick(_object_id(path, row), (row.place[-2], row.place[-1]), _label(path, row))
+        for row in rows
+        if chosen(row)
+    ]
+
+
+def collect_prompts(
+    boxes: Iterable[FileBox], clicks: Iterable[FileClick] = ()
+) -> dict[int, Prompts]:
+    """Sort clicks to their objects.
+
+    A click that does not say whose it is belongs to the smallest box that it lies in; where there
+    are neither boxes nor numbered clicks, all clicks are of object 1.
+
+    Returns
+    -------
+    dict of int to Prompts
+        By object, in ascending order.
+
+    Raises
+    ------
+    ValueError
+        If a click belongs to no object, or an object has BG clicks alone.
+    """
+    of_object = {box.object_id: box.box for box in boxes}
+    clicks = list(clicks)
+    is_one_object = not of_object and all(click.object_id is None for click in clicks)
+    members: dict[int, list[FileClick]] = {object_id: [] for object_id in of_object}
+    strays = []
+    for click in clicks:
+        object_id = click.object_id or (1 if is_one_object else _smallest(of_object, click.point))
+        if object_id is None:
+            strays.append(click.point)
+        else:
+            members.setdefault(object_id, []).append(click)
+    if strays:
+        raise ValueError(
+            f"{len(strays)} point(s) lie in no box and name no object: "
+            f"{', '.join(f'({row:g}, {col:g})' for row, col in strays[:5])}"
+            f"{' ...' if len(strays) > 5 else ''}; expected every click inside its object's box. "
+            "Give the points a column 'object', or remove them."
+        )
+    prompts = {}
+    for object_id in sorted(members):
+        own = members[object_id]
+        try:
+            prompts[object_id] = Prompts(
+                of_object.get(object_id),
+                [click.point for click in own],
+                [click.is_foreground for click in own],
+            )
+        except ValueError as error:
+            raise ValueError(f"Object {object_id}: {error}") from error
+    return prompts
+
+
+def prompts_digest(prompts: Mapping[int, Prompts]) -> str:
+    """SHA-256 of all objects and their prompts as 64 hex digits, whatever file they came from."""
+    hasher = hashlib.sha256()
+    for object_id in sorted(prompts):
+        hasher.update(f"{object_id} {prompts[object_id].digest()}\n".encode())
+    return hasher.hexdigest()
+
+
+def _smallest(boxes: Mapping[int, Box], point: tuple[float, float]) -> int | None:
+    around = [
+        ((box[2] - box[0]) * (box[3] - box[1]), object_id)
+        for object_id, box in boxes.items()
+        if box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3]
+    ]
+    return min(around)[1] if around else None
+
+
+def _read_rows(path: Path) -> list[_Row]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            names = [name.strip() for name in reader.fieldnames or []]
+            reader.fieldnames = names
+            axes = [f"axis-{n}" for n in range(sum(name.startswith("axis-") for name in names))]
+            if len(axes) < 2 or not set(axes) <= set(names) or len(set(names)) < len(names):
+                raise ValueError(
+                    f"{path} has the columns {names}, expected axis-0, axis-1, ... once each and "
+                    "separated by commas. Save a Shapes or a Points layer from napari as CSV."
+                )
+            rows = []
+            for cells in reader:
+                line = reader.line_num
+                if None in cells or None in cells.values():
+                    raise ValueError(
+                        f"{path}, line {line}: the row does not have the header's {len(names)} "
+                        "columns. Save the layer again."
+                    )
+                rows.append(_Row(line, cells, tuple(_float(path, line, cells, a) for a in axes)))
+            return rows
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is not a CSV file in UTF-8 ({error}). Save the layer from napari again."
+        ) from error
+
+
+def _float(path: Path, line: int, cells: Mapping[str, str], name: str) -> float:
+    try:
+        value = float(cells[name])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(
+            f"{path}, line {line}: {name} is {cells[name]!r}, expected a finite number. "
+            "Correct or remove the row."
+        )
+    return value
+
+
+def _integer(path: Path, row: _Row, name: str) -> int:
+    # napari writes the index of points with properties as a float.
+    value = _float(path, row.line, row.cells, name)
+    if value != int(value):
+        raise ValueError(
+            f"{path}, line {row.line}: {name} is {row.cells[name]!r}, expected a whole number."
+        )
+    return int(value)
+
+
+def _object_id(path: Path, row: _Row) -> int | None:
+    if row.cells.get("object", "").strip().lower() in {"", "nan", "none", "<na>"}:
+        return None
+    value = _integer(path, row, "object")
+    if not 0 <= value <= MAX_OBJECT:
+        raise ValueError(
+            f"{path}, line {row.line}: object is {value}, expected 1 to {MAX_OBJECT}, or 0 or "
+            "nothing where it is not known."
+        )
+    return value or None
+
+
+def _label(path: Path, row: _Row) -> bool:
+    text = row.cells.get("label", "FG").strip().lower()
+    if text not in _YES | _NO:
+        raise ValueError(
+            f"{path}, line {row.line}: label is {row.cells['label']!r}, expected FG or BG. "
+            "Correct the column 'label' of the points."
+        )
+    return text in _YES
+
+
+def _planes_test(path: Path, rows: Sequence[_Row], plane: Plane) -> Callable[[_Row], bool]:
+    """Give the test of whether a row lies in the plane."""
+    leading = {row.leading for row in rows}
+    count = len(next(iter(leading), ()))
+    wanted = tuple(plane)
+    if count != len(wanted):
+        # The axis of the channels is an axis of the shapes in some viewers and not in others.
+        wanted = tuple(index for index in wanted if index is not None)
+    if count == len(wanted):
+        return lambda row: all(
+            index is None or index == here for index, here in zip(wanted, row.leading, strict=True)
+        )
+    if count and len(leading) > 1:
+        raise ValueError(
+            f"{path} has {count} axes before row and column, and its rows lie in "
+            f"{len(leading)} planes; the image has {len(wanted)} such axes. Save a layer that was "
+            "drawn on this image."
+        )
+    return lambda row: True

@@ -1,0 +1,1 @@
+"""Training data, clicks, losses and the training loop."""

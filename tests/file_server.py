@@ -1,0 +1,86 @@
+"""A local file server whose manners can be spoiled, and the file that it serves."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+DATA = bytes(range(256)) * 8192  # 2 MiB: several pieces
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+class Server:
+    """A file server whose manners can be spoiled."""
+
+    def __init__(self):
+        self.data = DATA
+        self.ranges = True
+        self.etag = '"v1"'
+        self.linked = None
+        self.status = None
+        self.cut_after = []  # bytes of the body after which each coming connection breaks
+        self.location = None
+        self.seen = []
+
+    def answer(self, handler):
+        self.seen.append((handler.path, handler.headers.get("Range")))
+        if self.status is not None:
+            handler.send_response(self.status)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
+        if handler.path.startswith("/redirect/"):
+            handler.send_response(302)
+            if self.linked is not None:
+                handler.send_header("X-Linked-ETag", self.linked)
+            target = self.location or handler.path.replace("/redirect/", "/")
+            handler.send_header("Location", target)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
+        start, asked = 0, handler.headers.get("Range")
+        fresh = handler.headers.get("If-Range") in (None, self.etag)
+        if asked and self.ranges and fresh:
+            start = int(asked.removeprefix("bytes=").rstrip("-"))
+            handler.send_response(206)
+            last, size = len(self.data) - 1, len(self.data)
+            handler.send_header("Content-Range", f"bytes {start}-{last}/{size}")
+        else:
+            handler.send_response(200)
+        body = self.data[start:]
+        handler.send_header("Content-Length", str(len(body)))
+        if self.etag is not None:
+            handler.send_header("ETag", self.etag)
+        handler.end_headers()
+        if self.cut_after:
+            body = body[: self.cut_after.pop(0)]
+        handler.wfile.write(body)
+        handler.close_connection = True
+
+
+@contextmanager
+def serve():
+    """Serve on a free port of this machine; gives the `Server`."""
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            try:
+                state.answer(self)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        state.address = f"http://127.0.0.1:{httpd.server_port}"
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield state
+        finally:
+            httpd.shutdown()
+            thread.join()

@@ -1,0 +1,568 @@
+"""Images and prompts in, masks out: nothing twice, nothing lost, coordinates exact."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import replace
+
+import dask.array as da
+import numpy as np
+import pytest
+import torch
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from micro import MICRO, micro_model
+from napari_pisam.model.pisam import Decoded, EncodedImage
+from napari_pisam.predict.device import select_device, select_precision
+from napari_pisam.predict.embedding_cache import EmbeddingCache
+from napari_pisam.predict.predictor import Predictor
+
+FRAME = MICRO.frame
+
+
+class Painter(torch.nn.Module):
+    """A network whose mask is the distance to the box, or (``bright``) the image above 127."""
+
+    def __init__(self, kind="pisam", bright=False):
+        super().__init__()
+        self.variant, self.bright = replace(MICRO, kind=kind), bright
+        self.calls, self.fail = Counter(), {}
+        self.decoded_with = []
+
+    def count(self, name):
+        self.calls[name] += 1
+        if self.fail.get(name, 0) > 0:
+            self.fail[name] -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def encode(self, image):
+        self.count("encode")
+        height, width = image.shape[2:]
+        padding = (0, FRAME - width, 0, FRAME - height)
+        return EncodedImage(torch.nn.functional.pad(image, padding), None, None, (height, width))
+
+    def decode(self, image, *, boxes=None, points=None, labels=None, masks=None, multimask=False):
+        self.count("decode")
+        given = {"boxes": boxes, "points": points, "labels": labels, "masks": masks}
+        self.decoded_with.append({**given, "multimask": multimask})
+        batch = len(boxes if boxes is not None else points)
+        token = boxes if boxes is not None else points[:, 0].repeat(1, 2)
+        low = torch.zeros(batch, 3 if multimask else 1, FRAME // 4, FRAME // 4)
+        iou = torch.tensor([[0.1, 0.7, 0.3]]) if multimask else torch.full((batch, 1), 0.5)
+        return Decoded(low[:, :1], torch.zeros(batch, 1, 1, 1), token, iou, low)
+
+    def refine(self, image, decoded, points, labels):
+        self.count("refine")
+        self.clicks = points, labels
+        return decoded.feature
+
+    def upscale(self, image, decoded, feature=None):
+        self.count("upscale")
+        if self.bright:
+            return image.embedding.mean(1, keepdim=True) - 127.5
+        y, x = torch.meshgrid(*[torch.arange(FRAME) + 0.5] * 2, indexing="ij")
+        x0, y0, x1, y1 = decoded.token[0]
+        return torch.stack([x - x0, x1 - x, y - y0, y1 - y]).amin(0)[None, None]
+
+
+class Lazy:
+    """A huge image that counts what is read and refuses to be read whole."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, shape):
+        self.shape, self.bytes_read = shape, 0
+
+    def __array__(self, *args, **kwargs):
+        raise AssertionError("the whole array was read")
+
+    def __getitem__(self, key):
+        rows, cols = (np.arange(*part.indices(n)) for part, n in zip(key, self.shape, strict=True))
+        block = ((rows[:, None] // 3 + cols // 5) % 256).astype(np.uint8)
+        self.bytes_read += block.nbytes
+        return block
+
+
+def painter(image=None, **arguments):
+    predictor = Predictor(Painter(**arguments), device="cpu", precision="fp32")
+    if image is not None:
+        predictor.set_image(image)
+    return predictor
+
+
+def micro(image, **changes):
+    predictor = Predictor(micro_model(**changes), device="cpu", precision="fp32")
+    predictor.set_image(image)
+    return predictor
+
+
+def same(first, second):
+    return first.bbox == second.bbox and np.array_equal(first.crop, second.crop)
+
+
+GREY = np.random.default_rng(0).integers(0, 255, (90, 120), dtype=np.uint8)
+SMALL = GREY[:50, :64]
+
+
+# -- coordinates --------------------------------------------------------------------------------
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    height=st.integers(1, 400),
+    width=st.integers(1, 400),
+    share=st.tuples(*[st.floats(0, 1)] * 4),
+    levels=st.integers(1, 3),
+)
+def test_the_mask_lies_where_the_box_is(height, width, share, levels):
+    r0, c0 = share[0] * (height - 1), share[1] * (width - 1)
+    r1, c1 = r0 + share[2] * (height - 1 - r0), c0 + share[3] * (width - 1 - c0)
+    box = np.array([r0 - 0.5, c0 - 0.5, r1 + 0.5, c1 + 0.5])
+    image = np.zeros((height, width), np.uint8)
+    predictor = painter([image[:: 2**k, :: 2**k] for k in range(levels)])
+    mask = predictor.predict(box=box)
+    # What is shown at a fraction of its resolution cannot be better than that fraction.
+    shown = max(1.0, max(mask.window[2] - mask.window[0], mask.window[3] - mask.window[1]) / FRAME)
+    if min(box[2] - box[0], box[3] - box[1]) < 2 * shown:
+        return
+    edges = np.array(mask.bbox) - 0.5
+    np.testing.assert_allclose(edges, box, atol=max(1.0, 0.75 * shown))
+
+
+def test_a_box_in_a_coarse_level_is_found_to_a_pixel_of_that_level():
+    image = Lazy((100_000, 100_000))
+    box = (10_000, 20_000, 13_000, 25_000)
+    bbox = painter(image).predict(box=box).bbox
+    np.testing.assert_allclose(bbox, box, atol=2 * 7_500 / FRAME)
+    assert image.bytes_read < 2 << 20
+
+
+def test_clicks_arrive_as_x_y_with_half_pixels():
+    predictor = painter(np.zeros((64, 50), np.uint8))
+    predictor.predict(box=(10, 10, 20, 20), points=[(12, 34), (-0.5, 49.5)], labels=[True, False])
+    points, labels = predictor.model.clicks
+    np.testing.assert_allclose(points[0], [(34.5, 12.5), (50, 0)])
+    assert labels.tolist() == [[1, 0]]
+
+
+# -- what is not computed twice -----------------------------------------------------------------
+
+
+def test_the_same_prompt_again_neither_encodes_nor_decodes():
+    predictor = painter(SMALL)
+    first, second = (predictor.predict(box=(10, 10, 30, 40)) for _ in range(2))
+    assert same(first, second)
+    assert predictor.model.calls == {"encode": 1, "decode": 1, "upscale": 2}
+
+
+def test_another_box_of_a_small_image_does_not_encode_again():
+    predictor = painter(SMALL)
+    predictor.predict(box=(10, 10, 30, 40))
+    predictor.predict(box=(1, 1, 8, 8))
+    assert predictor.model.calls["encode"] == 1
+
+
+def test_clicks_after_a_box_neither_encode_nor_decode():
+    predictor = painter(SMALL)
+    predictor.predict(box=(10, 10, 30, 40))
+    before = predictor.model.calls.copy()
+    predictor.predict(box=(10, 10, 30, 40), points=[(12, 12)], labels=[True])
+    predictor.refine([(45, 50)], [False])
+    assert predictor.model.calls - before == {"refine": 2, "upscale": 2}
+
+
+def test_a_click_outside_the_window_encodes_one_that_holds_all():
+    predictor = painter(np.zeros((500, 500), np.uint8))
+    first = predictor.predict(box=(100, 100, 120, 120))
+    second = predictor.refine([(110, 300)], [False])
+    assert first.window[3] < 300 <= second.window[3]
+    before = predictor.model.calls.copy()
+    predictor.refine([(110, 250)], [False])
+    assert (predictor.model.calls - before)["encode"] == 0
+
+
+def test_refine_adds_to_the_clicks_so_far():
+    predictor = micro(SMALL)
+    box, points, labels = (10, 10, 30, 40), [(12, 12), (28, 38)], [True, False]
+    predictor.predict(box=box)
+    predictor.refine(points[:1], labels[:1])
+    refined = predictor.refine(points[1:], labels[1:])
+    assert same(refined, micro(SMALL).predict(box=box, points=points, labels=labels))
+
+
+def test_nothing_is_read_or_encoded_before_a_prompt():
+    lazy = Lazy((100_000, 100_000))
+    predictor = painter(lazy)
+    assert lazy.bytes_read == 0
+    assert not predictor.model.calls
+
+
+def test_encode_prepares_the_prediction():
+    predictor = painter(SMALL)
+    predictor.encode()
+    predictor.predict(box=(10, 10, 30, 40))
+    assert predictor.model.calls["encode"] == 1
+
+
+def test_an_image_set_again_is_found_in_the_cache():
+    predictor = painter(SMALL)
+    predictor.predict(box=(10, 10, 30, 40))
+    predictor.set_image(SMALL.copy())
+    predictor.predict(box=(10, 10, 30, 40))
+    assert predictor.model.calls["encode"] == 1
+    predictor.set_image(255 - SMALL)
+    predictor.predict(box=(10, 10, 30, 40))
+    assert predictor.model.calls["encode"] == 2
+
+
+def test_a_disk_cache_serves_the_next_predictor_of_the_same_weights(tmp_path, monkeypatch):
+    masks = []
+    for _ in range(2):
+        model = micro_model()
+        predictor = Predictor(model, "cpu", "fp32", EmbeddingCache(disk=tmp_path))
+        predictor.set_image(SMALL)
+        masks.append(predictor.predict(box=(10, 10, 30, 40)))
+        monkeypatch.setattr("napari_pisam.model.pisam.PiSam.encode", None)
+    assert same(*masks)
+
+
+def test_without_any_memory_it_still_works():
+    predictor = Predictor(Painter(), "cpu", "fp32", EmbeddingCache(max_bytes=0))
+    predictor.set_image(np.zeros((2000, 2000), np.uint8))
+    for start in (100, 500, 900, 1300, 1700, 100):
+        predictor.predict(box=(start, start, start + 20, start + 20))
+    assert predictor.model.calls["encode"] == 6
+
+
+# -- many boxes ---------------------------------------------------------------------------------
+
+
+def test_many_boxes_give_the_masks_of_single_calls_in_order():
+    boxes = [(10, 10, 30, 40), (300, 300, 330, 350), (1, 1, 20, 9), (310, 310, 320, 345)]
+    image = np.random.default_rng(1).integers(0, 255, (400, 400), dtype=np.uint8)
+    predictor = painter(image)
+    together = predictor.predict_many(boxes)
+    assert predictor.model.calls["decode"] < 4
+    for box, mask in zip(boxes, together, strict=True):
+        assert same(mask, painter(image).predict(box=box))
+
+
+def test_many_boxes_of_one_window_are_decoded_together():
+    predictor = micro(SMALL)
+    boxes = [(r, c, r + 15, c + 20) for r in (1, 20, 30) for c in (2, 30, 40)]
+    for box, mask in zip(boxes, predictor.predict_many(boxes), strict=True):
+        single = micro(SMALL).predict(box=box)
+        assert (mask.to_array() != single.to_array()).mean() < 0.005
+        assert mask.score == pytest.approx(single.score, abs=1e-4)
+
+
+def test_clicks_after_many_boxes_do_not_decode():
+    predictor = painter(SMALL)
+    predictor.predict_many([(10, 10, 30, 40), (1, 1, 8, 8)])
+    before = predictor.model.calls.copy()
+    predictor.predict(box=(1, 1, 8, 8), points=[(2, 2)], labels=[True])
+    assert predictor.model.calls - before == {"refine": 1, "upscale": 1}
+
+
+def test_no_boxes_give_no_masks():
+    assert painter(SMALL).predict_many([]) == []
+
+
+# -- kinds of networks and prompts --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["sam", "hqsam", "pisam"])
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        {"box": (10, 10, 30, 40)},
+        {"points": [(20, 20)], "labels": [True]},
+        {"points": [(20, 20), (5, 5)], "labels": [True, False]},
+        {"box": (10, 10, 30, 40), "points": [(20, 20)], "labels": [True]},
+        {"mask": np.pad(np.ones((9, 9), bool), ((8, 33), (9, 46)))},
+        {"mask": (np.ones((9, 9), bool), (8, 9)), "points": [(5, 5)], "labels": [False]},
+    ],
+    ids=["box", "click", "clicks", "box+click", "mask", "mask+click"],
+)
+def test_every_kind_takes_every_prompt(kind, prompts):
+    mask = micro(SMALL, kind=kind).predict(**prompts)
+    assert mask.shape == SMALL.shape
+    assert mask.logits.shape == SMALL.shape
+    assert np.isfinite(mask.logits).all()
+    assert np.isfinite(mask.score)
+
+
+def test_sam_gets_clicks_with_the_box_and_the_mask_so_far():
+    predictor = painter(SMALL, kind="sam")
+    predictor.predict(box=(10, 10, 30, 40), points=[(20, 20)], labels=[True])
+    first, second = predictor.model.decoded_with
+    assert first["points"] is None
+    assert first["masks"] is None
+    assert second["points"].shape == (1, 1, 2)
+    assert second["boxes"] is not None
+    assert second["masks"].shape == (1, 1, FRAME // 4, FRAME // 4)
+    assert predictor.model.calls["refine"] == 0
+
+
+def test_sam_chooses_the_best_of_three_masks_of_a_single_click():
+    predictor = painter(SMALL, kind="sam")
+    assert predictor.predict(points=[(20, 20)], labels=[True]).score == pytest.approx(0.7)
+    assert predictor.predict(points=[(20, 20), (1, 1)], labels=[True, False]).score == 0.5
+    assert [call["multimask"] for call in predictor.model.decoded_with] == [True, False]
+
+
+def test_a_mask_to_start_from_is_given_as_logits_and_as_a_box():
+    predictor = painter(np.zeros((64, 64), np.uint8))
+    predictor.predict(mask=(np.ones((8, 12), bool), (16, 20)))
+    call = predictor.model.decoded_with[0]
+    np.testing.assert_allclose(call["boxes"], [(20, 16, 32, 24)])
+    assert (call["masks"] > 0).sum() == 2 * 3
+
+
+def test_a_mask_that_was_predicted_may_start_the_next_one():
+    predictor = painter(SMALL)
+    mask = predictor.predict(box=(10, 10, 30, 40))
+    assert same(predictor.predict(mask=mask), mask)
+
+
+# -- images -------------------------------------------------------------------------------------
+
+
+def bright_mask(image, **arguments):
+    predictor = painter(bright=True)
+    predictor.set_image(image, **arguments)
+    return predictor.predict(box=(20, 30, 40, 60)).to_array()
+
+
+def in_zarr(array):
+    store = zarr.create_array({}, shape=array.shape, dtype=array.dtype, chunks=(32, 32))
+    store[...] = array
+    return store
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def with_nan(array):
+    array = array.astype(np.float64)
+    array[0, :3] = np.nan, np.inf, -np.inf
+    return array
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda a: a.astype(np.uint16) * 257,
+        lambda a: a.astype(np.int32) * 1000 - 100_000,
+        lambda a: a.astype(np.int64) << 40,
+        lambda a: a.astype(np.float16),
+        lambda a: a.astype(np.float32) / 255,
+        lambda a: a.astype(">u2"),
+        lambda a: da.from_array(a, chunks=32),
+        in_zarr,
+        read_only,
+        np.asfortranarray,
+        lambda a: np.repeat(a, 2, axis=1)[:, ::2],
+        lambda a: [a, a],
+        lambda a: a[None],
+    ],
+)
+def test_equivalent_images_give_the_same_mask(make):
+    np.testing.assert_array_equal(bright_mask(make(GREY)), bright_mask(GREY))
+
+
+def test_nan_and_infinity_change_their_own_pixels_alone():
+    found = bright_mask(with_nan(GREY), contrast_limits=(0, 255))
+    expected = bright_mask(GREY, contrast_limits=(0, 255))
+    np.testing.assert_array_equal(found[1:], expected[1:])
+
+
+def test_rgb_rgba_and_channels_first_give_the_same_mask():
+    rgb = np.random.default_rng(2).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    rgba = np.concatenate([rgb, np.zeros((90, 120, 1), np.uint8)], axis=-1)
+    expected = bright_mask(rgb)
+    np.testing.assert_array_equal(bright_mask(rgba), expected)
+    np.testing.assert_array_equal(bright_mask(rgb.transpose(2, 0, 1), channel_axis=0), expected)
+
+
+def test_a_boolean_image_works():
+    assert bright_mask(GREY > 100).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 64), (65, 65)])
+def test_images_of_any_shape_work(shape):
+    mask = micro(np.ones(shape, np.float32)).predict(box=(-0.5, -0.5, 0.5, 0.5))
+    assert mask.to_array().shape == shape
+
+
+def test_only_windows_of_a_huge_image_are_read():
+    lazy = Lazy((100_000, 100_000))
+    mask = painter(lazy).predict(box=(70_000, 80_000, 70_030, 80_040))
+    np.testing.assert_allclose(mask.bbox, (70_000, 80_000, 70_030, 80_040), atol=1)
+    assert lazy.bytes_read <= (1 << 20) + FRAME**2
+
+
+# -- errors change nothing ----------------------------------------------------------------------
+
+
+BAD_CALLS = [
+    ("predict", {}),
+    ("predict", {"box": (200, 200, 300, 300)}),
+    ("predict", {"box": (10, 10, np.nan, 40)}),
+    ("predict", {"box": (10, 10, 10, 40)}),
+    ("predict", {"box": (1, 2, 3)}),
+    ("predict", {"points": [(1, 1)], "labels": [False]}),
+    ("predict", {"box": (10, 10, 30, 40), "points": [(99, 1)], "labels": [True]}),
+    ("predict", {"box": (10, 10, 30, 40), "points": [(9, 1)], "labels": [True, True]}),
+    ("predict", {"mask": np.zeros((5, 5), bool)}),
+    ("predict", {"mask": np.ones((500, 5), bool)}),
+    ("predict_many", {"boxes": [(10, 10, 30, 40), (200, 200, 300, 300)]}),
+    ("predict_many", {"boxes": (10, 10, 30, 40)}),
+    ("refine", {"points": [(99, 99)], "labels": [True]}),
+    ("refine", {"points": [(1, np.inf)], "labels": [True]}),
+    ("encode", {"box": (200, 200, 300, 300)}),
+    ("set_image", {"image": np.zeros(5)}),
+    ("set_image", {"image": np.zeros((5, 6, 7, 8)), "plane": 9}),
+    ("set_image", {"image": None}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), BAD_CALLS)
+def test_a_bad_call_changes_nothing(name, arguments):
+    predictor = micro(SMALL)
+    first = predictor.predict(box=(10, 10, 30, 40), points=[(12, 12)], labels=[True])
+    with pytest.raises(ValueError, match="expected"):
+        getattr(predictor, name)(**arguments)
+    refined = predictor.refine([(28, 38)], [False])
+    fresh = micro(SMALL)
+    assert same(first, fresh.predict(box=(10, 10, 30, 40), points=[(12, 12)], labels=[True]))
+    assert same(refined, fresh.refine([(28, 38)], [False]))
+
+
+def test_a_network_that_fails_changes_nothing():
+    predictor = painter(SMALL)
+    predictor.predict(box=(10, 10, 30, 40))
+    upscale, predictor.model.upscale = predictor.model.upscale, None
+    with pytest.raises(TypeError):
+        predictor.predict(box=(1, 1, 8, 8))
+    predictor.model.upscale = upscale
+    assert same(predictor.refine([(12, 12)], [True]), painter(SMALL).predict(box=(10, 10, 30, 40)))
+
+
+@pytest.mark.parametrize("call", ["predict", "encode", "predict_many"])
+def test_without_an_image_the_message_says_so(call):
+    with pytest.raises(RuntimeError, match="set_image"):
+        getattr(painter(), call)((1, 2, 3, 4) if call != "predict_many" else [(1, 2, 3, 4)])
+
+
+def test_without_a_prediction_there_is_nothing_to_refine():
+    with pytest.raises(RuntimeError, match="Call predict first"):
+        painter(SMALL).refine([(1, 1)], [True])
+
+
+def test_masks_do_not_hold_gradients():
+    predictor = micro(SMALL)
+    predictor.predict(box=(10, 10, 30, 40))
+    assert all(p.grad is None for p in predictor.model.parameters())
+    assert torch.is_grad_enabled()
+
+
+# -- device, memory, threads --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", ["encode", "decode", "refine", "upscale"])
+def test_out_of_memory_goes_on_with_the_cpu_and_a_warning(step):
+    predictor, prompts = painter(SMALL), {"points": [(12, 12)], "labels": [True]}
+    predictor.model.fail[step] = 1
+    with pytest.warns(RuntimeWarning, match="goes on with the CPU"):
+        mask = predictor.predict(box=(10, 10, 30, 40), **prompts)
+    assert same(mask, painter(SMALL).predict(box=(10, 10, 30, 40), **prompts))
+    assert predictor.device.type == "cpu"
+    predictor.refine([(13, 13)], [True])
+    assert predictor.model.calls["encode"] == (2 if step == "encode" else 1)
+
+
+def test_out_of_memory_on_the_cpu_too_is_an_error():
+    predictor = painter(SMALL)
+    predictor.model.fail["encode"] = 2
+    with (
+        pytest.warns(RuntimeWarning, match="goes on with the CPU"),
+        pytest.raises(torch.OutOfMemoryError),
+    ):
+        predictor.predict(box=(10, 10, 30, 40))
+
+
+def test_bf16_gives_nearly_the_same_logits():
+    exact = micro(SMALL).predict(box=(10, 10, 30, 40)).logits
+    predictor = Predictor(micro_model(), device="cpu", precision="bf16")
+    predictor.set_image(SMALL)
+    close = predictor.predict(box=(10, 10, 30, 40)).logits
+    assert close.dtype == np.float32
+    assert 0 < np.abs(close - exact).max() < 0.1 * np.abs(exact).max() + 0.05
+
+
+def test_threads_get_the_masks_of_their_own_prompts():
+    predictor, found = painter(SMALL), {}
+    boxes = [(n, n, n + 15, n + 20) for n in range(12)]
+
+    def work(box):
+        found[box] = predictor.predict(box=box)
+
+    threads = [threading.Thread(target=work, args=(box,)) for box in boxes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert predictor.model.calls["encode"] == 1
+    for box in boxes:
+        assert same(found[box], painter(SMALL).predict(box=box))
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "gpu", "cpu:1"])
+def test_a_device_that_is_not_there_is_refused(name):
+    with pytest.raises(ValueError, match=name):
+        select_device(name)
+
+
+def test_auto_is_a_device_of_this_machine():
+    assert select_device("auto").type in {"cpu", "cuda", "mps"}
+
+
+@pytest.mark.parametrize(
+    ("device", "name", "dtype"),
+    [
+        ("mps", "auto", torch.float32),
+        ("mps", "bf16", torch.float32),
+        ("cpu", "fp32", torch.float32),
+        ("cpu", "bf16", torch.bfloat16),
+    ],
+)
+def test_precision_of_a_device(device, name, dtype):
+    assert select_precision(torch.device(device), name) == dtype
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)]
+)
+def test_auto_is_bf16_where_cuda_computes_it(monkeypatch, capability, dtype):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert select_precision(torch.device("cuda")) == dtype
+
+
+@pytest.mark.parametrize(("has", "dtype"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_auto_is_bf16_where_the_cpu_computes_it(monkeypatch, has, dtype):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: has, raising=False)
+    assert select_precision(torch.device("cpu")) == dtype
+
+
+@pytest.mark.parametrize("name", ["fp64", "", "fp16"])
+def test_a_precision_that_the_cpu_lacks_is_refused(name):
+    with pytest.raises(ValueError, match="precision"):
+        select_precision(torch.device("cpu"), name)
