@@ -56,6 +56,8 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
         return
+    except typer.Exit:  # a RuntimeError, and no error
+        raise
     except KeyboardInterrupt:
         typer.echo("Stopped; nothing half-written is left.", err=True)
         raise typer.Exit(130) from None
@@ -144,7 +146,7 @@ def segment(
         Overlap, typer.Option("--overlap", help="What a later object does to an earlier one.")
     ] = Overlap.keep,
 ) -> None:
-    """Segment an image by boxes and points that napari saved; writes one label per object."""
+    """Turn boxes and points that napari saved into labels."""
     with one_line_errors():
         from napari_pisam.commands.segment import SegmentRequest
         from napari_pisam.commands.segment import segment as run
@@ -184,7 +186,7 @@ def demo(
     image: Annotated[str, typer.Option("--image", help="coins, cell or retina.")] = "coins",
     device: DeviceOption = "auto",
 ) -> None:
-    """Segment a real picture by boxes and correct the masks by clicks, then show it in napari."""
+    """Segment a real picture, correct it, show it in napari."""
     with one_line_errors():
         from napari_pisam.commands.demo import demo as run
 
@@ -203,7 +205,7 @@ def benchmark(
     device: DeviceOption = "auto",
     precision: PrecisionOption = Precision.auto,
 ) -> None:
-    """Time models on this machine beside segment_anything's own SamPredictor."""
+    """Time models here, beside segment_anything's own."""
     with one_line_errors():
         from napari_pisam.commands.benchmark import benchmark as run
 

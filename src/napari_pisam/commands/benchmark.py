@@ -69,9 +69,8 @@ def benchmark(
             result["machine"] = cpu() | timed.pop("machine")
             advance(1)
             if reference not in memory:
-                memory[reference] = _measure(
-                    task="memory", model=None, reference=reference, **common
-                )
+                theirs = _measure(task="memory", model=None, reference=reference, **common)
+                memory[reference] = theirs
                 advance(1)
             own = _measure(task="memory", model=name, reference=None, **common)
             advance(1)
@@ -85,7 +84,7 @@ def benchmark(
 
 
 def reference_of(name: str) -> str:
-    """Which of segment_anything's models stands beside one of ours: the same ViT, or the smallest."""
+    """Name segment_anything's model beside one of ours: the same ViT, or else the smallest."""
     return name[-5:] if name[-5:] in ("vit_b", "vit_l", "vit_h") else "vit_b"
 
 

@@ -1,7 +1,7 @@
-"""One measurement in a process of its own: ``python -m ...benchmark_worker '{"task": "time", ...}'``.
+"""One measurement in a process of its own; `napari_pisam.commands.benchmark` starts it.
 
-Prints JSON on its last line. Ours and segment_anything's take turns (A B A B ...), so that whatever
-else the machine does falls on both.
+The task is JSON in the first argument, the result JSON on the last line. Ours and
+segment_anything's take turns (A B A B ...), so that whatever else the machine does falls on both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ import torch
 from PIL import Image
 from segment_anything import SamPredictor, sam_model_registry
 
-from napari_pisam.model.checkpoint import initialise_pisam_from, read_checkpoint
+from napari_pisam.model.checkpoint import (
+    CheckpointError,
+    initialise_pisam_from,
+    read_checkpoint,
+)
 from napari_pisam.model.pisam import build_model
 from napari_pisam.model.variants import get_variant
 from napari_pisam.predict import weights
@@ -70,7 +74,7 @@ def build_reference(name: str) -> tuple[Any, str]:
 def build_ours(name: str, sam: Any) -> tuple[PiSam, bool]:
     """Build our model, and say whether its masks must be those of `sam`, whose weights it gets."""
     if name == "tiny":
-        with contextlib.suppress(weights.CheckpointError):
+        with contextlib.suppress(CheckpointError):
             return weights.load_model(name).model, False
     model = build_model(get_variant(name))
     if sam is None or name == "tiny" or model.variant.kind == "hqsam":
@@ -131,9 +135,9 @@ class Reference:
         )
 
 
-def _timed(step: Callable[[], None], device: torch.device) -> float:
+def _timed(step: Callable[..., None], device: torch.device, *arguments: Any) -> float:
     started = time.perf_counter()
-    step()
+    step(*arguments)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - started
@@ -159,8 +163,7 @@ def measure_time(task: dict[str, Any]) -> dict[str, Any]:
     for turn in range(task["repeats"] + 1):
         for step in _STEPS:
             for who, runner in (("ours", ours), ("reference", reference)):
-                run = getattr(runner, step)
-                took = _timed(lambda run=run, turn=turn: run(image, turn), device)
+                took = _timed(getattr(runner, step), device, image, turn)
                 if turn:  # the first turn pays for the allocator and the thread pool
                     seconds[step][who].append(took)
         if ours.mask is not None and reference.mask is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Color: TypeAlias = tuple[int, int, int]
 
 # Okabe and Ito's colours, told apart by colour-blind people too; green and red are the clicks'.
-_OBJECTS: tuple[Color, ...] = ((230, 159, 0), (86, 180, 233), (240, 228, 66), (204, 121, 167))
+_OBJECTS: tuple[Color, ...] = ((86, 180, 233), (230, 159, 0), (240, 228, 66), (204, 121, 167))
 _FG: Color = (0, 158, 115)
 _BG: Color = (213, 46, 0)
 _WHITE: Color = (255, 255, 255)
@@ -67,13 +67,15 @@ def draw_preview(
     width, height = view.size
     canvas = Image.new("RGB", (2 * width + 3 * _GAP, height + _HEAD + _FOOT), _WHITE)
     count = sum(len(one.clicks) for one in objects)
-    titles = ("Boxes", f"Boxes and {count} clicks" if count != 1 else "Boxes and 1 click")
+    boxes = "Boxes" if len(objects) > 1 else "Box"
+    titles = (boxes, f"{boxes} and {count} click{'' if count == 1 else 's'}")
+    what = "mean IoU" if len(objects) > 1 else "IoU"
     for step, title in zip((0, -1), titles, strict=True):
         left = _GAP if step == 0 else width + 2 * _GAP
         canvas.paste(_panel(image, objects, view, step), (left, _HEAD))
         mean = sum(one.iou(step) for one in objects) / len(objects)
         ImageDraw.Draw(canvas).text(
-            (left, _HEAD / 2), f"{title}: mean IoU {mean:.2f}", _TEXT, _font(28), anchor="lm"
+            (left, _HEAD / 2), f"{title}: {what} {mean:.2f}", _TEXT, _font(28), anchor="lm"
         )
     _legend(ImageDraw.Draw(canvas), height + _HEAD + _FOOT / 2, reference_name)
     return canvas
@@ -94,7 +96,7 @@ def _panel(
     for number, (one, color) in enumerate(zip(objects, colors, strict=True), 1):
         corners = (*view.place(*one.box[:2]), *view.place(*one.box[2:]))
         draw.rectangle(corners, outline=_WHITE, width=1)
-        text = f"{number}  {one.iou(step):.2f}"
+        text = f"{number}: {one.iou(step):.2f}"
         spot = (corners[0], corners[1] - 4)
         draw.text(spot, text, color, _font(20), anchor="lb", stroke_width=2, stroke_fill=(0, 0, 0))
     if step != 0:

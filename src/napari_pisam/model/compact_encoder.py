@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import timm
 import torch.nn.functional as F
@@ -43,14 +43,15 @@ class CompactImageEncoder(nn.Module):
         self.backbone = timm.create_model(
             spec.backbone, pretrained=False, features_only=True, out_indices=(-4, -3, -2, -1)
         )
-        reductions = tuple(self.backbone.feature_info.reduction())
+        info: Any = self.backbone.feature_info
+        reductions = tuple(info.reduction())
         if reductions != (4, 8, 16, 32):
             msg = (
                 f"The backbone {spec.backbone!r} has strides {reductions}; "
                 "a compact encoder needs one with features at strides 4, 8, 16 and 32."
             )
             raise ValueError(msg)
-        c4, c8, c16, c32 = self.backbone.feature_info.channels()
+        c4, c8, c16, c32 = info.channels()
         wide, narrow = spec.neck_channels, spec.early_channels
         self.lateral32 = _conv(c32, wide, 1)
         self.context = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(wide, wide, 1), nn.ReLU())

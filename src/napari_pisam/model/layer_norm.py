@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
 from segment_anything.modeling.common import LayerNorm2d as _SamLayerNorm2d
@@ -27,9 +27,10 @@ class LayerNorm2d(_SamLayerNorm2d):  # type: ignore[misc]
 
 def use_fused_layer_norms(module: nn.Module) -> None:
     """Replace SAM's layer norms inside ``module`` by fused ones that share their parameters."""
+    child: Any
     for name, child in module.named_children():
         if type(child) is _SamLayerNorm2d:
-            fused = LayerNorm2d(child.weight.shape[0], child.eps)
+            fused = LayerNorm2d(child.bias.numel(), child.eps)
             fused.weight, fused.bias = child.weight, child.bias
             setattr(module, name, fused)
         else:

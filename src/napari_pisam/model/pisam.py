@@ -351,4 +351,4 @@ def build_model(variant: Variant | str, *, seed: int = 0) -> PiSam:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = PiSam(variant)
-    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+    return model.to(memory_format=torch.channels_last).eval()

@@ -91,7 +91,7 @@ class _InteractionBlock(nn.Module):
             image
             + image_to_tokens(self.cross_attn_image_to_token, image + image_pe, tokens, padding)
         )
-        grid = image.unflatten(1, size).permute(0, 3, 1, 2)
+        grid = image.reshape(image.shape[0], *size, -1).permute(0, 3, 1, 2)
         image = self.norm2(image + self.mlp(grid).permute(0, 2, 3, 1).flatten(1, 2))
         tokens = self.norm3(
             tokens + tokens_to_image(self.cross_attn_token_to_image, tokens, image + image_pe)
@@ -157,7 +157,7 @@ class PreciseInteractor(nn.Module):
         self._grid_pe: tuple[tuple[int, int], Tensor, Tensor] | None = None
 
     def grid_position_encoding(self, size: tuple[int, int]) -> Tensor:
-        """Position encoding of every pixel centre, (1, H*W, width) float; kept for the next call."""
+        """Position encoding of every pixel centre, (1, H*W, width) float; kept for later calls."""
         gaussian = self.pe_layer.positional_encoding_gaussian_matrix
         kept = self._grid_pe
         # Compared by value: new weights may have been loaded into the same tensor.
@@ -168,7 +168,7 @@ class PreciseInteractor(nn.Module):
                     for n in size
                 )
                 centres = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
-                grid = self.pe_layer._pe_encoding(centres).flatten(0, 1).unsqueeze(0)
+                grid: Tensor = self.pe_layer._pe_encoding(centres).flatten(0, 1).unsqueeze(0)
                 self._grid_pe = (size, gaussian.clone(), grid)
                 return grid
         return kept[2]
@@ -233,5 +233,6 @@ class PreciseInteractor(nn.Module):
         image = drawn.permute(0, 2, 3, 1).flatten(1, 2)
         pe = self.grid_position_encoding(size).to(image.dtype)
         image = self.transformer(image, tokens, pe, padding, size)
-        correction: Tensor = self.out_cov(image.unflatten(1, size).permute(0, 3, 1, 2))
+        grid = image.reshape(image.shape[0], *size, -1).permute(0, 3, 1, 2)
+        correction: Tensor = self.out_cov(grid)
         return feature + correction

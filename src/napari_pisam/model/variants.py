@@ -87,7 +87,14 @@ _VITS = {
 
 def _all_variants() -> dict[str, Variant]:
     kinds: tuple[Kind, ...] = ("sam", "hqsam", "pisam")
-    tiny = Variant("tiny", "pisam", CompactEncoder("hgnetv2_b0"), residual=True, click_maps=True, box_maps=True)
+    tiny = Variant(
+        "tiny",
+        "pisam",
+        CompactEncoder("hgnetv2_b0"),
+        residual=True,
+        click_maps=True,
+        box_maps=True,
+    )
     vits = [
         Variant(f"{kind}_vit_{size}", kind, vit, residual=kind == "pisam")
         for kind in kinds

@@ -27,7 +27,6 @@ from napari_pisam.train.losses import click_loss, mask_loss
 from napari_pisam.train.store import load_images
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -144,7 +143,7 @@ def _iou(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def evaluate(
-    model: PiSam, samples: Iterable[Batch], counts: tuple[int, ...] = (0, 1, 3, 5)
+    model: PiSam, samples: ValidationSamples, counts: tuple[int, ...] = (0, 1, 3, 5)
 ) -> dict[str, dict[int, float]]:
     """Mean IoU per source, from the exact box and after each number of clicks.
 
@@ -153,12 +152,13 @@ def evaluate(
     model
         In eval mode.
     samples
-        From `napari_pisam.train.dataset.ValidationSamples`.
+        Fixed samples with exact boxes.
     counts
         Numbers of clicks to report, ascending. Clicks follow RITM's rule.
     """
     found: dict[str, list[list[float]]] = {}
-    for sample in samples:
+    for index in range(len(samples)):
+        sample = samples[index]
         batch = _to_batch([sample])
         mask, valid = batch["mask"], batch["valid"]
         truth, inside = mask[0, 0].numpy() > 0.5, valid[0, 0].numpy() > 0.5
@@ -336,7 +336,7 @@ def _checkpoint(
 
 
 def _validate(
-    config: TrainConfig, ema: _Ema, validation: Iterable[Batch], step: int, elapsed: float
+    config: TrainConfig, ema: _Ema, validation: ValidationSamples, step: int, elapsed: float
 ) -> None:
     scores = evaluate(ema.model, validation)
     means = np.mean([list(score.values()) for score in scores.values()], axis=0).tolist()

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from closed_form import closed_form, fill_closed_form
 from segment_anything.modeling.prompt_encoder import PromptEncoder
 
+from closed_form import closed_form, fill_closed_form
 from napari_pisam.model.mask_decoder import MaskDecoder
 from napari_pisam.model.variants import get_variant
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from micro import MICRO, micro_model
 from segment_anything.modeling import (
     ImageEncoderViT,
     MaskDecoder,
@@ -16,6 +15,7 @@ from segment_anything.modeling import (
     TwoWayTransformer,
 )
 
+from micro import MICRO, micro_model
 from napari_pisam.model.pisam import PiSam, build_model
 from napari_pisam.model.variants import VARIANTS, CompactEncoder, VitEncoder, get_variant
 
