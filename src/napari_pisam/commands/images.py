@@ -24,6 +24,10 @@ _SMALL = 256 << 20
 _LARGEST = 8 << 30
 
 
+class _TooLarge(ValueError):
+    """Nothing is wrong with the file."""
+
+
 @dataclass(frozen=True)
 class ImageFile:
     """The pixels of an image file.
@@ -78,7 +82,9 @@ def _open_tiff(path: Path) -> Iterator[ImageFile]:
             file = stack.enter_context(tifffile.TiffFile(path))
             series = file.series[0]
             opened = ImageFile(_tiff_data(path, series, stack), series.axes)
-        except (tifffile.TiffFileError, IndexError, RuntimeError, KeyError, OSError) as error:
+        except _TooLarge:
+            raise
+        except (ValueError, IndexError, RuntimeError, KeyError, OSError) as error:
             raise ValueError(
                 f"{path} cannot be read as TIFF ({error}). Check that it is whole, or save it anew."
             ) from error
@@ -93,10 +99,10 @@ def _tiff_data(path: Path, series: tifffile.TiffPageSeries, stack: contextlib.Ex
         import zarr
 
         levels = []
-        for level in series.levels:
+        for number, level in enumerate(series.levels):
             # A pyramid's level may have dropped axes of length 1.
             if level.ndim == series.ndim:
-                store = stack.enter_context(contextlib.closing(level.aszarr()))
+                store = stack.enter_context(contextlib.closing(series.aszarr(level=number)))
                 levels.append(zarr.open_array(store, mode="r"))
         return levels
     import tifffile
@@ -104,7 +110,7 @@ def _tiff_data(path: Path, series: tifffile.TiffPageSeries, stack: contextlib.Ex
     if series.dataoffset is not None:  # uncompressed, in one piece
         return tifffile.memmap(path, mode="r")
     if size > _LARGEST:
-        raise ValueError(
+        raise _TooLarge(
             f"{path} has {size / 2**30:.0f} GiB of pixels, expected at most {_LARGEST >> 30} GiB "
             "without zarr. Run: pip install zarr"
         )

@@ -130,6 +130,9 @@ class PiSam(nn.Module):
         )
         use_fused_layer_norms(self.prompt_encoder)
         self.mask_decoder = MaskDecoder(variant)
+        if variant.box_maps:
+            # How far the coarse logits start from the drawn box or the mask prompt.
+            self.prior_gain = nn.Parameter(torch.tensor(0.2))
         self.rgb_embedding = build_rgb_embedding() if variant.kind == "pisam" else None
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
@@ -185,8 +188,6 @@ class PiSam(nn.Module):
         if (points is None) != (labels is None):
             msg = "Points and labels belong together: give both or neither."
             raise ValueError(msg)
-        if boxes is not None and masks is None and self.variant.box_maps:
-            masks = self._draw_boxes(boxes)
         # segment_anything counts pixel centres at integers and adds the half itself.
         pair = None if points is None or labels is None else (points - 0.5, labels)
         sparse, dense = self.prompt_encoder(
@@ -238,6 +239,8 @@ class PiSam(nn.Module):
         ValueError
             If there is no prompt.
         """
+        if self.variant.box_maps and boxes is not None and masks is None:
+            masks = self._draw_boxes(boxes)
         sparse, dense = self._embed_prompts(boxes, points, labels, masks)
         out = self.mask_decoder.decode(
             image.embedding,
@@ -264,6 +267,8 @@ class PiSam(nn.Module):
         coarse = out.hq_logits if source == "hq" else chosen
         if source == "sam+hq":
             coarse = coarse + out.hq_logits
+        if self.variant.box_maps and masks is not None:
+            coarse = coarse + self.prior_gain * masks
         feature = self.mask_decoder.mask_aspp(out.feature, coarse)
         return Decoded(coarse, feature, out.token, iou, coarse)
 

@@ -59,9 +59,9 @@ class Variant:
         Also draw the clicks into the interactor's input as small Gaussian spots. Not in the
         published network; it makes a compact model obey a click at the pixel.
     box_maps
-        Also give a box to the prompt encoder as a filled mask, where there is no mask prompt. Not
-        in the published network; a model trained from scratch need not learn first what the
-        position codes of two corners mean.
+        Also give a box to the prompt encoder as a filled mask, where there is no mask prompt, and
+        let the coarse logits start from it. Not in the published network; a model trained from
+        scratch need not learn first what the position codes of two corners mean.
     click_order
         Order in which clicks enter the interactor. The published weights were trained with
         (row, col) used as (x, y), so a published checkpoint may want ``"rc"``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
@@ -24,6 +25,8 @@ class TrainConfig(BaseModel):
         Side of the training frame, px. A compact encoder runs at any multiple of 32.
     initial
         A checkpoint of an earlier run to start from, e.g. one at a smaller frame.
+    initial_part
+        Which weights of it: the averaged ones, or the last ones.
     batch
         Objects a step.
     steps
@@ -54,6 +57,7 @@ class TrainConfig(BaseModel):
     variant: str = "tiny"
     frame: PositiveInt = 512
     initial: Path | None = None
+    initial_part: Literal["model", "ema"] = "ema"
     batch: PositiveInt = 4
     steps: PositiveInt = 10_000
     minutes: PositiveFloat = 60.0

@@ -236,7 +236,7 @@ def fit(config: TrainConfig) -> None:
     variant = replace(get_variant(config.variant), frame=config.frame)
     model = build_model(variant, seed=config.seed)
     if config.initial is not None:
-        model.load_state_dict(torch.load(config.initial, weights_only=True)["ema"])
+        model.load_state_dict(torch.load(config.initial, weights_only=True)[config.initial_part])
     for module in model.modules():
         if isinstance(module, ModulatedDeformConv2d):
             module.rigid = config.rigid
@@ -263,7 +263,7 @@ def fit(config: TrainConfig) -> None:
         log.info("resumed at step %d after %.0f min", step, elapsed / 60)
     samples = TrainingSamples(
         load_images(config.data, held_out=config.held_out),
-        bank=load_bank(config.data),
+        bank=load_bank(config.data) if (config.data / "cutouts").is_dir() else None,
         size=config.frame,
         seed=config.seed,
         start=step * config.batch,

@@ -1,0 +1,614 @@
+"""The command line from arguments to files, with the micro model in place of `tiny`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from typer.testing import CliRunner
+
+from micro import micro_model
+from napari_pisam.cli import app
+from napari_pisam.commands import images, label_files
+from napari_pisam.predict import weights
+from napari_pisam.predict.predictor import Predictor
+
+BOXES = """index,shape-type,vertex-index,axis-0,axis-1
+0,rectangle,0,4,6
+0,rectangle,1,30,34
+1,rectangle,0,10,40
+1,rectangle,1,44,62
+"""
+POINTS = "index,axis-0,axis-1,label\n0,17,20,FG\n1,25,30,BG\n"
+EMBEDDED = next(row for row in weights.list_models() if row.name == "tiny").status == "embedded"
+
+
+@pytest.fixture
+def micro(monkeypatch):
+    """Every model is the micro model; gives the names that were asked for."""
+    names = []
+
+    def load(name, *, progress=None, cancel=None):
+        names.append(name)
+        return weights.LoadedModel(micro_model(), "ab" * 32, "MIT", "embedded")
+
+    monkeypatch.setattr(weights, "load_model", load)
+    return names
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A folder with an image and its prompts, which is where the command runs."""
+    rng = np.random.default_rng(0)
+    tifffile.imwrite(tmp_path / "image.tif", rng.integers(0, 60000, (48, 64), dtype=np.uint16))
+    (tmp_path / "boxes.csv").write_text(BOXES)
+    (tmp_path / "points.csv").write_text(POINTS)
+    return tmp_path
+
+
+@pytest.fixture
+def run(work, monkeypatch):
+    monkeypatch.chdir(work)
+
+    def invoke(*arguments):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return invoke
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def expected_labels(image, prompts, **options):
+    """The labels by the predictor itself; what is written first stays."""
+    predictor = Predictor(micro_model(), "cpu")
+    predictor.set_image(image, **options)
+    labels = np.zeros(predictor.shape, dtype=np.uint16)
+    for label, prompt in reversed(list(enumerate(prompts, 1))):
+        predictor.predict(*prompt).paste_into(labels, label)
+    return labels
+
+
+TWO = [((4, 6, 30, 34),), ((10, 40, 44, 62),)]
+CLICKED = [((4, 6, 30, 34), [(17, 20), (25, 30)], [True, False]), TWO[1]]
+
+
+# -- segment ----------------------------------------------------------------------------------
+
+
+def test_segment_writes_what_the_predictor_gives(run, work, micro):
+    result = run("segment", "image.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert result.exit_code == 0, result.stderr
+    labels = tifffile.imread("labels.tif")
+    assert labels.dtype == np.uint16
+    assert len(np.unique(labels)) > 1
+    # Boxes are decoded together there and one by one here.
+    expected = expected_labels(tifffile.imread("image.tif"), TWO)
+    assert (labels != expected).mean() < 1e-3
+    assert micro == ["tiny"]
+
+
+def test_segment_gives_clicks_to_the_box_they_lie_in(run, micro):
+    arguments = ("--boxes", "boxes.csv", "--points", "points.csv", "-o", "labels.tif")
+    assert run("segment", "image.tif", *arguments).exit_code == 0
+    expected = expected_labels(tifffile.imread("image.tif"), CLICKED)
+    assert (tifffile.imread("labels.tif") != expected).mean() < 1e-3
+
+
+def test_segment_by_points_alone_gives_one_object(run, micro):
+    result = run("segment", "image.tif", "--points", "points.csv", "-o", "labels.tif")
+    assert result.exit_code == 0, result.stderr
+    assert set(np.unique(tifffile.imread("labels.tif"))) <= {0, 1}
+
+
+def test_segment_says_how_the_labels_were_made(run, micro):
+    import napari_pisam
+
+    run("segment", "image.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
+    with tifffile.TiffFile("labels.tif") as file:
+        page = file.pages.first
+        described = json.loads(page.description)
+        assert page.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
+        assert page.is_tiled
+    assert described["version"] == napari_pisam.__version__
+    assert described["model"] == "micro"
+    assert described["model_sha256"] == "ab" * 32
+    assert len(described["prompts_sha256"]) == 64
+    assert described["image"] == "image.tif"
+    assert described["objects"] == 2
+
+
+def test_prompts_hash_changes_with_the_prompts(run, work, micro):
+    hashes = set()
+    for more in ((), ("--points", "points.csv")):
+        run("segment", "image.tif", "--boxes", "boxes.csv", *more, "-o", "labels.tif")
+        with tifffile.TiffFile("labels.tif") as file:
+            hashes.add(json.loads(file.pages.first.description)["prompts_sha256"])
+    assert len(hashes) == 2
+
+
+def test_segment_leaves_stdout_empty(run, micro):
+    result = run("segment", "image.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert result.stdout == ""
+    assert "2 object(s)" in result.stderr
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_segment_reads(run, work, micro, suffix, mode):
+    rng = np.random.default_rng(1)
+    picture = Image.fromarray(rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)).convert(mode)
+    picture.save(work / f"picture{suffix}")
+    result = run("segment", f"picture{suffix}", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert result.exit_code == 0, result.stderr
+    expected = expected_labels(np.asarray(Image.open(work / f"picture{suffix}")), TWO)
+    assert (tifffile.imread("labels.tif") != expected).mean() < 1e-3
+
+
+def test_segment_takes_channels_of_an_ome_tiff_for_colours(run, work, micro):
+    rng = np.random.default_rng(2)
+    channels = rng.integers(0, 4000, (2, 48, 64), dtype=np.uint16)
+    tifffile.imwrite(work / "cells.ome.tif", channels, metadata={"axes": "CYX"})
+    result = run("segment", "cells.ome.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert result.exit_code == 0, result.stderr
+    expected = expected_labels(channels, TWO, channel_axis=0)
+    assert (tifffile.imread("labels.tif") != expected).mean() < 1e-3
+
+
+def test_segment_reads_the_plane_that_is_asked_for(run, work, micro):
+    rng = np.random.default_rng(3)
+    stack = rng.integers(0, 255, (2, 3, 48, 64), dtype=np.uint8)
+    tifffile.imwrite(work / "stack.ome.tif", stack, metadata={"axes": "TZYX"})
+    arguments = ("--plane", "1,2", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert run("segment", "stack.ome.tif", *arguments).exit_code == 0
+    expected = expected_labels(stack[1, 2], TWO)
+    assert (tifffile.imread("labels.tif") != expected).mean() < 1e-3
+
+
+def test_segment_uses_the_prompts_of_the_plane_only(run, work, micro):
+    stack = np.random.default_rng(3).integers(0, 255, (5, 48, 64), dtype=np.uint8)
+    tifffile.imwrite(work / "stack.tif", stack, metadata={"axes": "ZYX"})
+    (work / "boxes.csv").write_text(
+        "index,shape-type,vertex-index,axis-0,axis-1,axis-2\n"
+        "0,rectangle,0,0,4,6\n0,rectangle,1,0,30,34\n"
+        "1,rectangle,0,2,10,40\n1,rectangle,1,2,44,62\n"
+    )
+    arguments = ("--plane", "2", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert run("segment", "stack.tif", *arguments).exit_code == 0
+    assert set(np.unique(tifffile.imread("labels.tif"))) == {0, 2}
+
+
+def test_contrast_limits_reach_the_image(run, micro):
+    arguments = ("--boxes", "boxes.csv", "--contrast-limits", "0,1000", "-o", "labels.tif")
+    assert run("segment", "image.tif", *arguments).exit_code == 0
+    image = tifffile.imread("image.tif")
+    expected = expected_labels(image, TWO, contrast_limits=(0, 1000))
+    assert (tifffile.imread("labels.tif") != expected).mean() < 1e-3
+
+
+@pytest.mark.parametrize(("overlap", "winner"), [("keep", 1), ("overwrite", 2)])
+def test_overlap_goes_to(run, work, micro, overlap, winner):
+    same = "\n".join(f"{i},rectangle,{v},{a},{a}" for i in (0, 1) for v, a in ((0, 4), (1, 40)))
+    (work / "boxes.csv").write_text(f"index,shape-type,vertex-index,axis-0,axis-1\n{same}\n")
+    run("segment", "image.tif", "--boxes", "boxes.csv", "--overlap", overlap, "-o", "labels.tif")
+    assert set(np.unique(tifffile.imread("labels.tif"))) == {0, winner}
+
+
+def test_more_than_65535_objects_get_32_bits(run, work, micro):
+    text = BOXES.replace("axis-1\n", "axis-1,object\n", 1).replace("34\n", "34,70000\n")
+    text = text.replace(",6\n", ",6,70000\n").replace("40\n", "40,3\n").replace("62\n", "62,3\n")
+    (work / "boxes.csv").write_text(text)
+    assert run("segment", "image.tif", "--boxes", "boxes.csv", "-o", "labels.tif").exit_code == 0
+    labels = tifffile.imread("labels.tif")
+    assert labels.dtype == np.uint32
+    assert set(np.unique(labels)) == {0, 3, 70000}
+
+
+def test_object_without_a_pixel_is_a_warning(run, work, micro, monkeypatch):
+    empty = Predictor.predict_many
+
+    def predict_nothing(self, boxes):
+        masks = empty(self, boxes)
+        for mask in masks:
+            object.__setattr__(mask, "crop", np.zeros((0, 0), dtype=bool))
+        return masks
+
+    monkeypatch.setattr(Predictor, "predict_many", predict_nothing)
+    result = run("segment", "image.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert result.exit_code == 0
+    assert "no pixel was found for object(s) 1, 2" in result.stderr
+    assert not tifffile.imread("labels.tif").any()
+
+
+@pytest.mark.parametrize("has_zarr", [True, False])
+def test_large_tiff_is_read_in_windows(run, work, micro, monkeypatch, has_zarr):
+    if has_zarr:
+        pytest.importorskip("zarr")
+    monkeypatch.setattr(images, "_SMALL", 0)
+    find = images.importlib.util.find_spec
+    monkeypatch.setattr(
+        images.importlib.util, "find_spec", lambda name: find(name) if has_zarr else None
+    )
+
+    def read_all(self, *_arguments, **_options):
+        raise AssertionError("the whole image was read")
+
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", read_all)
+    result = run("segment", "image.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert result.exit_code == 0, (result.stderr, result.exception)
+    monkeypatch.undo()
+    expected = expected_labels(tifffile.imread(work / "image.tif"), TWO)
+    assert (tifffile.imread(work / "labels.tif") != expected).mean() < 1e-3
+
+
+def test_pyramid_is_read_with_its_levels(work, monkeypatch):
+    pytest.importorskip("zarr")
+    base = np.random.default_rng(5).integers(0, 255, (256, 320), dtype=np.uint8)
+    with tifffile.TiffWriter(work / "pyramid.ome.tif") as file:
+        file.write(base, subifds=2, tile=(64, 64), metadata={"axes": "YX"})
+        for step in (2, 4):
+            file.write(base[::step, ::step], subfiletype=1, tile=(64, 64))
+    monkeypatch.setattr(images, "_SMALL", 0)
+    with images.open_image(work / "pyramid.ome.tif") as opened:
+        assert [level.shape for level in opened.data] == [(256, 320), (128, 160), (64, 80)]
+        np.testing.assert_array_equal(opened.data[1][10:20, 30:40], base[::2, ::2][10:20, 30:40])
+
+
+def test_labels_do_not_need_the_memory_of_the_image(tmp_path, peak_memory):
+    from napari_pisam.predict.mask import Mask
+
+    shape = (20_000, 20_000)
+    mask = Mask(shape, (19_900, 5, 20_000, 105), np.ones((100, 100), bool), 1.0, (0, 0, *shape))
+    with peak_memory() as peak:
+        label_files.write_labels(tmp_path / "labels.tif", {1: mask}, shape, {})
+    assert peak() < 100e6
+    with tifffile.TiffFile(tmp_path / "labels.tif") as file:
+        assert file.pages.first.shape == shape
+        corner = file.pages.first.segments()
+        assert sum(int((values == 1).sum()) for values, *_ in corner if values is not None) == 10**4
+
+
+@pytest.fixture
+def peak_memory():
+    """Peak of what Python and numpy allocate in a block."""
+    import contextlib
+    import tracemalloc
+
+    @contextlib.contextmanager
+    def measure():
+        tracemalloc.start()
+        try:
+            yield lambda: tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    return measure
+
+
+# -- mistakes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("image.tif",), "Give --boxes, --points or both"),
+        (("none.tif", "--boxes", "boxes.csv"), "There is no image file none.tif"),
+        (("boxes.csv", "--boxes", "boxes.csv"), "is not an image"),
+        (("image.tif", "--boxes", "none.csv"), "There is no file none.csv"),
+        (("image.tif", "--boxes", "points.csv"), "pass the file with --points"),
+        (("image.tif", "--points", "boxes.csv"), "pass the file with --boxes"),
+        (("image.tif", "--boxes", "boxes.csv", "--device", "tpu"), "The device is 'tpu'"),
+        (("image.tif", "--boxes", "boxes.csv", "--plane", "a"), "--plane is 'a', expected whole"),
+        (("image.tif", "--boxes", "boxes.csv", "--plane", "1"), "plane is (1,), expected 0"),
+        (("image.tif", "--boxes", "boxes.csv", "--channel-axis", "7"), "--channel-axis is 7"),
+        (
+            ("image.tif", "--boxes", "boxes.csv", "--contrast-limits", "3"),
+            "--contrast-limits is '3', expected LO,HI",
+        ),
+        (("image.tif", "--boxes", "boxes.csv", "--contrast-limits", "5,5"), "white > black"),
+    ],
+)
+def test_mistake_is_one_line_and_status_2(run, work, micro, arguments, message):
+    before = files(work)
+    result = run("segment", *arguments, "-o", "labels.tif")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert files(work) == before
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("labels.png", "ends in .tif"),
+        ("nowhere/labels.tif", "does not exist"),
+        ("image.tif", "is also an input"),
+    ],
+)
+def test_output_is_checked_before_the_work(run, work, micro, output, message):
+    original = (work / "image.tif").read_bytes()
+    result = run("segment", "image.tif", "--boxes", "boxes.csv", "-o", output)
+    assert (result.exit_code, micro) == (2, [])
+    assert message in result.stderr
+    assert (work / "image.tif").read_bytes() == original
+
+
+def test_stack_without_a_plane_says_how_to_choose_one(run, work, micro):
+    tifffile.imwrite(
+        work / "stack.ome.tif", np.zeros((2, 3, 48, 64), np.uint8), metadata={"axes": "TZYX"}
+    )
+    result = run("segment", "stack.ome.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert result.exit_code == 2
+    assert "T = 2, Z = 3" in result.stderr
+    assert "--plane 0,0" in result.stderr
+
+
+def test_box_outside_the_image_is_named(run, work, micro):
+    (work / "boxes.csv").write_text(BOXES.replace("1,rectangle,0,10", "1,rectangle,0,100"))
+    (work / "boxes.csv").write_text((work / "boxes.csv").read_text().replace(",44,", ",144,"))
+    result = run("segment", "image.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert result.exit_code == 2
+    assert "Object 2: The box" in result.stderr
+
+
+def test_damaged_image_is_one_line(run, work, micro):
+    Image.new("RGB", (64, 48)).save(work / "cut.png")
+    (work / "cut.png").write_bytes((work / "cut.png").read_bytes()[:60])
+    (work / "cut.tif").write_bytes((work / "image.tif").read_bytes()[:300])
+    for name in ("cut.png", "cut.tif"):
+        result = run("segment", name, "--boxes", "boxes.csv", "-o", "labels.tif")
+        assert result.exit_code == 2, result.exception
+        assert result.stderr.startswith("Error: cut")
+        assert result.stderr.count("\n") == 1
+
+
+def test_picture_that_claims_too_many_pixels_is_refused(run, work, micro, monkeypatch):
+    Image.new("L", (64, 48)).save(work / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    result = run("segment", "bomb.png", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert result.exit_code == 2
+    assert "tiled TIFF" in result.stderr
+
+
+def test_unknown_model_is_one_line(run, work):
+    arguments = ("--boxes", "boxes.csv", "--model", "huge", "-o", "labels.tif")
+    result = run("segment", "image.tif", *arguments)
+    assert result.exit_code == 2
+    assert "'huge'" in result.stderr
+
+
+def test_failed_download_is_status_1(run, work, monkeypatch):
+    def load(name, *, progress=None, cancel=None):
+        raise weights.DownloadError("the address cannot be reached.")
+
+    monkeypatch.setattr(weights, "load_model", load)
+    result = run("segment", "image.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: the address cannot be reached.\n"
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_failure_while_writing_leaves_nothing_half_written(run, work, micro, monkeypatch, failure):
+    (work / "labels.tif").write_bytes(b"an earlier result")
+
+    def tiles(*_arguments):
+        assert (work / "labels.tif.part").exists()
+        raise failure
+        yield
+
+    monkeypatch.setattr(label_files, "label_tiles", tiles)
+    before = files(work)
+    result = run("segment", "image.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert result.exit_code == (130 if isinstance(failure, KeyboardInterrupt) else 1)
+    assert files(work) == before
+    assert (work / "labels.tif").read_bytes() == b"an earlier result"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_ends_a_run_without_a_file(work):
+    code = (
+        "import sys, time\n"
+        "from napari_pisam.commands import segment\n"
+        "from napari_pisam.cli import main\n"
+        "def wait(*arguments):\n"
+        "    open('started', 'w').close()\n"
+        "    time.sleep(60)\n"
+        "segment.load_predictor = wait\n"
+        "sys.argv = ['napari-pisam', 'segment', 'image.tif', '--boxes', 'boxes.csv',"
+        " '-o', 'labels.tif']\n"
+        "main()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=work, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not (work / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "Stopped; nothing half-written is left.\n"
+    assert not list(work.glob("labels*"))
+
+
+# -- models -----------------------------------------------------------------------------------
+
+
+def test_models_are_listed(run):
+    result = run("models", "list")
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == [
+        row.name for row in weights.list_models()
+    ]
+
+
+def test_model_is_described(run):
+    result = run("models", "info", "sam_vit_b")
+    assert result.exit_code == 0
+    assert "https://" in result.stdout
+    assert weights.REGISTRY["sam_vit_b"].sha256 in result.stdout
+
+
+@pytest.mark.parametrize("command", ["info", "download", "verify"])
+def test_model_that_does_not_exist_is_status_2(run, command):
+    result = run("models", command, "sam_vit_x")
+    assert result.exit_code == 2
+    assert "sam_vit_x" in result.stderr
+
+
+def test_download_prints_where_the_file_is(run, work, monkeypatch):
+    def download(name, *, progress=None, cancel=None):
+        progress(5, 10)
+        progress(10, 10)
+        return work / f"{name}.pth"
+
+    monkeypatch.setattr(weights, "download", download)
+    result = run("models", "download", "sam_vit_b")
+    assert result.stdout.strip() == str(work / "sam_vit_b.pth")
+
+
+def test_verify_tells_good_from_damaged(run, work, monkeypatch):
+    monkeypatch.setenv("NAPARI_PISAM_CACHE", str(work))
+    weights.cached_path("sam_vit_b").write_bytes(b"damaged")
+    result = run("models", "verify", "sam_vit_b")
+    assert result.exit_code == 1
+    assert "sam_vit_b" in result.stderr
+    good = weights.Verification("sam_vit_b", work, "c" * 64, "registry")
+    monkeypatch.setattr(weights, "verify", lambda name: good)
+    result = run("models", "verify", "sam_vit_b")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "good" in result.stdout
+
+
+# -- demo -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("image", ["coins", "cell", "retina"])
+def test_demo_writes_labels_and_a_picture(run, work, micro, image):
+    result = run("demo", "--headless", "--image", image, "-o", work / "out")
+    assert result.exit_code == 0, (result.stderr, result.exception)
+    assert files(work / "out") == ["labels.tif", "preview.png"]
+    with Image.open(work / "out" / "preview.png") as picture:
+        assert picture.width > 1.2 * picture.height / 2
+        assert np.asarray(picture).std() > 10
+    rows = result.stdout.splitlines()
+    assert rows[0].startswith(f"{image}, tiny on")
+    assert " -> " in rows[2]
+    assert rows[-2:] == [str(work / "out" / "labels.tif"), str(work / "out" / "preview.png")]
+
+
+def test_demo_opens_napari_where_it_can(run, work, micro, monkeypatch):
+    from napari_pisam import layers
+
+    shown = []
+    monkeypatch.setattr(layers, "can_show", lambda: True)
+    monkeypatch.setattr(layers, "show_result", lambda *arguments: shown.append(arguments))
+    for more in ((), ("--headless",)):
+        assert run("demo", "--image", "cell", "-o", work / "out", *more).exit_code == 0
+    assert len(shown) == 1
+    image, boxes, clicks, labels = shown[0]
+    assert image.shape == labels.shape
+    assert len(boxes) == 1
+    assert all(len(click) == 3 for click in clicks)
+
+
+def test_demo_never_downloads_its_picture(run, work, micro, monkeypatch):
+    import pooch
+
+    def fail(*_arguments, **_options):
+        raise AssertionError("something was fetched")
+
+    monkeypatch.setattr(pooch.Pooch, "fetch", fail)
+    monkeypatch.setattr(pooch, "retrieve", fail)
+    assert run("demo", "--headless", "--image", "cell", "-o", work / "out").exit_code == 0
+
+
+def test_demo_of_an_unknown_picture_names_those_there_are(run, micro):
+    result = run("demo", "--headless", "--image", "moon")
+    assert result.exit_code == 2
+    assert "coins, cell, retina" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["coins", "cell", "retina"])
+def test_reference_of_the_demo_fills_its_boxes(name):
+    from napari_pisam.commands.demo_scenes import SCENES, load
+
+    scene = SCENES[name]
+    image = load(scene)
+    for box in scene.boxes:
+        truth = scene.reference(image, box)
+        rows, cols = np.nonzero(truth)
+        found = np.array([rows.min(), cols.min(), rows.max(), cols.max()])
+        assert np.abs(found - box).max() < 12
+        area = (box[2] - box[0]) * (box[3] - box[1])
+        # The share of a disc in its box, with room for a box drawn by hand.
+        assert 0.55 < truth.sum() / area < 0.82
+
+
+# -- the real model ---------------------------------------------------------------------------
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(not EMBEDDED, reason="the embedded model's weights are not in this checkout")
+def test_demo_with_the_embedded_model_is_useful(run, work):
+    result = run("demo", "--headless", "-o", work / "out")
+    assert result.exit_code == 0, result.stderr
+    mean = next(line for line in result.stdout.splitlines() if line.strip().startswith("mean"))
+    before, after = (float(text) for text in mean.split("mean")[1].split("->"))
+    assert before > 0.5
+    assert after >= before
+    labels = tifffile.imread(work / "out" / "labels.tif")
+    assert set(np.unique(labels)) == set(range(9))
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(not EMBEDDED, reason="the embedded model's weights are not in this checkout")
+def test_segment_with_the_embedded_model_finds_a_disc(run, work):
+    rows, cols = np.ogrid[:200, :240]
+    disc = (rows - 90) ** 2 + (cols - 120) ** 2 < 45**2
+    noise = np.random.default_rng(0).normal(0, 5, disc.shape)
+    tifffile.imwrite(work / "disc.tif", (60 + 120 * disc + noise).astype(np.uint8))
+    (work / "disc.csv").write_text(
+        "index,shape-type,vertex-index,axis-0,axis-1\n0,ellipse,0,43,73\n0,ellipse,1,137,167\n"
+    )
+    result = run("segment", "disc.tif", "--boxes", "disc.csv", "-o", "labels.tif")
+    assert result.exit_code == 0, result.stderr
+    found = tifffile.imread("labels.tif") == 1
+    assert (found & disc).sum() / (found | disc).sum() > 0.8
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(not EMBEDDED, reason="the embedded model's weights are not in this checkout")
+def test_embedded_model_is_verified(run):
+    result = run("models", "verify", "tiny")
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_errors_can_be_traced(run, micro, monkeypatch):
+    monkeypatch.setenv("NAPARI_PISAM_TRACEBACK", "1")
+    result = run("segment", "image.tif", "-o", "labels.tif")
+    assert "Traceback" in result.stderr
+
+
+def test_version_is_printed(run):
+    import napari_pisam
+
+    assert run("--version").stdout == f"napari-pisam {napari_pisam.__version__}\n"
+
+
+def test_command_is_installed():
+    program = os.path.join(os.path.dirname(sys.executable), "napari-pisam")
+    if not os.path.exists(program):
+        pytest.skip("the package's scripts are not beside this interpreter")
+    result = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
+    assert all(name in result.stdout for name in ("segment", "demo", "benchmark", "models"))

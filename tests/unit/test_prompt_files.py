@@ -1,0 +1,256 @@
+"""napari's own CSV files as boxes and clicks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_pisam.predict.prompts import Prompts
+from napari_pisam.prompt_files import (
+    FileBox,
+    FileClick,
+    collect_prompts,
+    prompts_digest,
+    read_boxes,
+    read_clicks,
+)
+
+SHAPES = """index,shape-type,vertex-index,axis-0,axis-1
+0,rectangle,0,10.0,20.5
+0,rectangle,1,10.0,40.0
+0,rectangle,2,30.0,40.0
+0,rectangle,3,30.0,20.5
+1,polygon,0,5.0,50.0
+1,polygon,1,25.0,60.0
+1,polygon,2,15.0,70.0
+"""
+# Plane (t, z): the first in (0, 3), the second in (1, 3).
+STACKED = """index,shape-type,vertex-index,axis-0,axis-1,axis-2,axis-3
+0,rectangle,0,0.0,3.0,1.0,2.0
+0,rectangle,1,0.0,3.0,8.0,9.0
+1,rectangle,0,1.0,3.0,4.0,5.0
+1,rectangle,1,1.0,3.0,6.0,7.0
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_text(text, name="prompts.csv", encoding="utf-8"):
+        path = tmp_path / name
+        path.write_bytes(text.encode(encoding))
+        return path
+
+    return write_text
+
+
+def test_any_shape_gives_its_bounding_box(write):
+    assert read_boxes(write(SHAPES)) == [
+        FileBox(1, (10.0, 20.5, 30.0, 40.0)),
+        FileBox(2, (5.0, 50.0, 25.0, 70.0)),
+    ]
+
+
+def test_shapes_are_read_as_napari_writes_them(tmp_path):
+    io = pytest.importorskip("napari_builtins.io", reason="napari is not installed")
+    from napari.layers import Shapes
+
+    layer = Shapes([[[1, 2.5], [30, 40]]], shape_type="rectangle")
+    layer.add_ellipses(np.array([[20, 30], [10, 15]]))
+    layer.add_polygons(np.array([[5, 5], [9, 12], [3, 8.0]]))
+    path = io.napari_write_shapes(str(tmp_path / "shapes.csv"), *layer.as_layer_data_tuple()[:2])
+    assert [box.box for box in read_boxes(tmp_path / path)] == [
+        (1, 2.5, 30, 40),
+        (10, 15, 30, 45),
+        (3, 5, 9, 12),
+    ]
+
+
+def test_shapes_of_a_stack_are_read_as_napari_writes_them(tmp_path):
+    io = pytest.importorskip("napari_builtins.io", reason="napari is not installed")
+    from napari.layers import Shapes
+
+    corners = np.array([[1, 2], [1, 8], [6, 8], [6, 2]])
+    planes = [np.insert(corners, 0, z, axis=1) for z in (0, 4)]
+    layer = Shapes(planes, shape_type="rectangle")
+    path = io.napari_write_shapes(str(tmp_path / "shapes.csv"), *layer.as_layer_data_tuple()[:2])
+    assert read_boxes(tmp_path / path, plane=(4,)) == [FileBox(2, (1, 2, 6, 8))]
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        {"label": ["FG", "BG"]},
+        {"label": [True, False]},
+        {"label": [1, 0]},
+        {"other": [0.5, 1.5], "label": ["fg", "Bg"]},
+    ],
+)
+def test_points_are_read_as_napari_writes_them(tmp_path, features):
+    io = pytest.importorskip("napari_builtins.io", reason="napari is not installed")
+    from napari.layers import Points
+
+    layer = Points([[1, 2.5], [3, 4]], features=features)
+    path = io.napari_write_points(str(tmp_path / "points.csv"), *layer.as_layer_data_tuple()[:2])
+    clicks = read_clicks(tmp_path / path)
+    assert [(click.point, click.is_foreground) for click in clicks] == [
+        ((1, 2.5), True),
+        ((3, 4), False),
+    ]
+
+
+def test_object_of_napari_points_may_be_missing(tmp_path):
+    io = pytest.importorskip("napari_builtins.io", reason="napari is not installed")
+    from napari.layers import Points
+
+    layer = Points([[1, 2.5], [3, 4]], features={"object": [7, None], "label": ["FG", "FG"]})
+    path = io.napari_write_points(str(tmp_path / "points.csv"), *layer.as_layer_data_tuple()[:2])
+    assert [click.object_id for click in read_clicks(tmp_path / path)] == [7, None]
+
+
+def test_points_without_labels_are_foreground(write):
+    path = write("index,axis-0,axis-1\n0,1,2\n1,3,4\n")
+    assert read_clicks(path) == [FileClick(None, (1, 2), True), FileClick(None, (3, 4), True)]
+
+
+def test_file_without_rows_has_no_prompts(write):
+    assert read_clicks(write("index,axis-0,axis-1\n")) == []
+    assert read_boxes(write("index,shape-type,vertex-index,axis-0,axis-1\n")) == []
+
+
+def test_spreadsheet_mark_and_line_ends_do_not_matter(write):
+    text = SHAPES.replace("\n", "\r\n")
+    assert len(read_boxes(write(text, encoding="utf-8-sig"))) == 2
+
+
+def test_only_shapes_of_the_plane_are_read(write):
+    path = write(STACKED)
+    assert read_boxes(path, plane=(0, 3)) == [FileBox(1, (1, 2, 8, 9))]
+
+
+def test_object_number_does_not_depend_on_the_plane(write):
+    assert read_boxes(write(STACKED), plane=(1, 3)) == [FileBox(2, (4, 5, 6, 7))]
+
+
+def test_axis_of_channels_matches_any_index(write):
+    path = write(STACKED)
+    assert [box.object_id for box in read_boxes(path, plane=(None, 3))] == [1, 2]
+
+
+def test_prompts_without_the_axis_of_channels_match_too(write):
+    text = "index,axis-0,axis-1,axis-2\n0,3.0,1.0,2.0\n1,4.0,1.0,2.0\n"
+    assert len(read_clicks(write(text), plane=(None, 3))) == 1
+
+
+def test_prompts_without_leading_axes_belong_to_every_plane(write):
+    assert len(read_boxes(write(SHAPES), plane=(0, 3))) == 2
+
+
+def test_prompts_of_one_plane_fit_an_image_without_planes(write):
+    text = "index,axis-0,axis-1,axis-2\n0,3.0,1.0,2.0\n1,3.0,5.0,6.0\n"
+    assert [click.point for click in read_clicks(write(text))] == [(1, 2), (5, 6)]
+
+
+def test_prompts_of_several_planes_do_not_fit_an_image_without_planes(write):
+    with pytest.raises(ValueError, match=r"2 axes before row and column.*2 planes"):
+        read_boxes(write(STACKED))
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("", "columns"),
+        ("index;axis-0;axis-1\n0;1;2\n", "separated by commas"),
+        ("a,b\n1,2\n", "expected axis-0, axis-1"),
+        ("index,axis-0,axis-2\n0,1,2\n", "expected axis-0, axis-1"),
+        ("index,axis-0,axis-1\n0,1\n", "line 2: the row does not have"),
+        ("index,axis-0,axis-1\n0,1,2,3\n", "line 2: the row does not have"),
+        ("index,axis-0,axis-1\n0,1,nan\n", "line 2: axis-1 is 'nan', expected a finite number"),
+        ("index,axis-0,axis-1\n0,1,two\n", "axis-1 is 'two'"),
+        ("index,axis-0,axis-1,label\n0,1,2,maybe\n", "label is 'maybe', expected FG or BG"),
+        ("index,axis-0,axis-1,object\n0,1,2,-3\n", "object is -3"),
+        ("index,axis-0,axis-1,object\n0,1,2,1.5\n", "object is '1.5', expected a whole number"),
+        (SHAPES, "pass the file with --boxes"),
+        ('index,axis-0,axis-1\n"0,1,2\n', "not a CSV file"),
+    ],
+)
+def test_points_file_that_is_none_is_refused(write, text, match):
+    with pytest.raises(ValueError, match=match):
+        read_clicks(write(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("index,axis-0,axis-1\n0,1,2\n", "pass the file with --points"),
+        (
+            "index,shape-type,vertex-index,axis-0,axis-1\n0,line,0,1,1\n0,line,1,1,9\n",
+            "line 2: shape 0 has no area",
+        ),
+        (
+            "index,shape-type,vertex-index,axis-0,axis-1,object\n"
+            "0,line,0,1,1,4\n0,line,1,5,9,4\n1,line,0,1,1,4\n1,line,1,5,9,4\n",
+            "line 4: shape 1 is of object 4, which has a box already",
+        ),
+    ],
+)
+def test_shapes_file_that_is_none_is_refused(write, text, match):
+    with pytest.raises(ValueError, match=match):
+        read_boxes(write(text))
+
+
+def test_file_in_another_encoding_is_refused(write):
+    path = write("index,axis-0,axis-1,label\n0,1,2,ö\n", encoding="latin-1")
+    with pytest.raises(ValueError, match="not a CSV file in UTF-8"):
+        read_clicks(path)
+
+
+def test_click_belongs_to_the_smallest_box_around_it():
+    boxes = [FileBox(1, (0, 0, 50, 50)), FileBox(2, (10, 10, 20, 20))]
+    prompts = collect_prompts(boxes, [FileClick(None, (15, 15), False)])
+    assert [len(p.points) for p in prompts.values()] == [0, 1]
+
+
+def test_click_that_names_its_object_may_lie_anywhere():
+    boxes = [FileBox(1, (0, 0, 5, 5)), FileBox(2, (10, 10, 20, 20))]
+    prompts = collect_prompts(boxes, [FileClick(1, (15, 15), False)])
+    assert prompts[1].points.tolist() == [[15, 15]]
+
+
+def test_clicks_outside_all_boxes_are_named():
+    with pytest.raises(ValueError, match=r"1 point.*\(30, 4.5\).*column 'object'"):
+        collect_prompts([FileBox(1, (0, 0, 5, 5))], [FileClick(None, (30, 4.5), True)])
+
+
+def test_clicks_alone_are_one_object():
+    clicks = [FileClick(None, (1, 2), True), FileClick(None, (30, 40), False)]
+    prompts = collect_prompts([], clicks)
+    assert list(prompts) == [1]
+    assert prompts[1] == Prompts(None, [(1, 2), (30, 40)], [True, False])
+
+
+def test_clicks_alone_with_numbers_are_those_objects():
+    clicks = [FileClick(9, (1, 2), True), FileClick(4, (3, 4), True)]
+    assert list(collect_prompts([], clicks)) == [4, 9]
+
+
+def test_object_of_background_clicks_alone_is_named():
+    with pytest.raises(ValueError, match="Object 3: Given 1 BG clicks alone"):
+        collect_prompts([FileBox(1, (0, 0, 5, 5))], [FileClick(3, (1, 1), False)])
+
+
+@given(st.lists(st.tuples(st.floats(0, 99), st.floats(0, 99)), max_size=20))
+def test_every_click_in_a_box_is_of_exactly_one_object(points):
+    boxes = [FileBox(1, (0, 0, 99, 99)), FileBox(2, (20, 20, 60, 60)), FileBox(3, (0, 50, 9, 99))]
+    prompts = collect_prompts(boxes, [FileClick(None, point, True) for point in points])
+    assert sorted(tuple(p) for one in prompts.values() for p in one.points.tolist()) == sorted(
+        points
+    )
+
+
+def test_digest_depends_on_the_prompts_alone():
+    one, two = Prompts((0, 0, 5, 5)), Prompts((0, 0, 5, 6))
+    assert prompts_digest({1: one, 2: two}) == prompts_digest({2: two, 1: one})
+    assert prompts_digest({1: one, 2: two}) != prompts_digest({1: two, 2: one})
+    assert prompts_digest({1: one}) != prompts_digest({1: two})
