@@ -82,7 +82,8 @@ def add_result(
     points = viewer.add_points(
         np.array([click[:2] for click in clicks], dtype=np.float64).reshape(-1, 2),
         name="clicks",
-        size=6,
+        # Seen in an image of any size.
+        size=max(6, max(labels.shape) / 60),
         features=pd.DataFrame({"label": pd.Categorical(names, categories=list(COLORS))}),
         border_color="white",
     )

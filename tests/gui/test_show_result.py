@@ -19,13 +19,16 @@ BOXES = [(4.0, 6.0, 30.0, 34.0), (10.0, 40.0, 44.0, 62.0)]
 CLICKS = [(17.0, 20.0, True), (25.0, 30.0, False), (20.0, 50.0, False)]
 
 
-@pytest.fixture
-def viewer(make_napari_viewer):
-    viewer = make_napari_viewer()
+def filled(viewer):
     labels = np.zeros((48, 64), np.uint16)
     labels[4:31, 6:35] = 1
     layers.add_result(viewer, np.eye(48, 64), BOXES, CLICKS, labels)
     return viewer
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return filled(make_napari_viewer())
 
 
 def test_result_has_four_layers(viewer):
@@ -42,9 +45,12 @@ def test_clicks_differ_in_colour_and_symbol(viewer):
     assert red[0] > 2 * red[1]
 
 
-def test_result_is_drawn(viewer):
-    picture = viewer.screenshot(canvas_only=True, flash=False)
-    assert picture[..., :3].std() > 10
+def test_result_is_drawn(make_napari_viewer):
+    viewer = filled(make_napari_viewer(show=True))
+    picture = viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+    green = picture[..., 1] - picture[..., 0]
+    # The FG disc, however the canvas was sized.
+    assert (green > 80).sum() > 20
 
 
 @pytest.mark.parametrize("clicks", [[], CLICKS[:1], CLICKS[1:]])

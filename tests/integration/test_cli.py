@@ -502,7 +502,7 @@ def test_demo_writes_labels_and_a_picture(run, work, micro, image):
         assert picture.width > 1.2 * picture.height / 2
         assert np.asarray(picture).std() > 10
     rows = result.stdout.splitlines()
-    assert rows[0].startswith(f"{image}, tiny on")
+    assert rows[0].startswith(f"{image}, micro on")
     assert " -> " in rows[2]
     assert rows[-2:] == [str(work / "out" / "labels.tif"), str(work / "out" / "preview.png")]
 

@@ -101,7 +101,8 @@ def demo(output: Path, image: str, model: str, device: str, *, headless: bool) -
     write_labels(labels_file, masks, masks[1].shape, description)
     with replacing(preview_file) as part:
         draw_preview(pixels, objects, scene.reference_name).save(part, format="PNG")
-    report(objects, encode_seconds, f"{image}, {model} on {predictor.device}")
+    name = predictor.model.variant.name
+    report(objects, encode_seconds, f"{image}, {name} on {predictor.device}")
     typer.echo(f"{labels_file}\n{preview_file}")
     if not headless:
         _show(pixels, objects, labels_file)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
@@ -221,8 +222,30 @@ def _save(path: Path, state: dict[str, Any]) -> None:
     os.replace(beside, path)
 
 
+def _average(model: PiSam, elapsed: float) -> float:
+    """Average gradients over all processes, and their clocks, which the schedule follows."""
+    flat = [torch.tensor([elapsed])]
+    for parameter in model.parameters():
+        # A prompt of one process may not reach every weight; the others' prompts may.
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        flat.append(gradient.reshape(-1))
+    together = torch.cat(flat)
+    dist.all_reduce(together)
+    together /= dist.get_world_size()
+    start = 1
+    for parameter in model.parameters():
+        part = together[start : start + parameter.numel()]
+        if parameter.requires_grad:
+            parameter.grad = part.view_as(parameter).clone()
+        start += parameter.numel()
+    return float(together[0])
+
+
 def fit(config: TrainConfig) -> None:
     """Run (or continue) a training run; everything it writes is under ``config.output``.
+
+    Under ``torchrun`` every process takes its own ``config.batch`` of samples a step, gradients are
+    averaged, and the first process writes.
 
     Raises
     ------
@@ -231,6 +254,9 @@ def fit(config: TrainConfig) -> None:
     """
     # Gradients of a nearly solved mask are denormal, which a CPU computes many times slower.
     torch.set_flush_denormal(True)
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1:
+        dist.init_process_group("gloo")
     config.output.mkdir(parents=True, exist_ok=True)
     (config.output / "config.toml").write_text(config.to_toml())
     variant = replace(get_variant(config.variant), frame=config.frame)
@@ -266,7 +292,9 @@ def fit(config: TrainConfig) -> None:
         bank=load_bank(config.data) if (config.data / "cutouts").is_dir() else None,
         size=config.frame,
         seed=config.seed,
-        start=step * config.batch,
+        start=step * config.batch * world,
+        rank=rank,
+        world=world,
     )
     images = load_images(config.data, part="validation", held_out=config.held_out)
     validation = ValidationSamples(images, size=config.frame, objects=config.validation_objects)
@@ -277,7 +305,7 @@ def fit(config: TrainConfig) -> None:
         collate_fn=_to_batch,
         prefetch_factor=4 if config.workers else None,
     )
-    rng = np.random.default_rng((config.seed, step))
+    rng = np.random.default_rng((config.seed, step, rank))
     progress = 0.0
     started = time.monotonic() - elapsed
     saved = validated = time.monotonic()
@@ -298,13 +326,17 @@ def fit(config: TrainConfig) -> None:
             raise FloatingPointError(msg)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        elapsed = time.monotonic() - started
+        if world > 1:
+            elapsed = _average(model, elapsed)
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
         optimizer.step()
         ema.update(model, step)
         step += 1
         running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
+        if rank > 0:
+            continue
         now = time.monotonic()
-        elapsed = now - started
         if step % 20 == 0:
             log.info("step %d loss %.3f lr %.1e %.2f s/step", step, running, rate, elapsed / step)
         if now - saved > 60 * config.save_minutes:
@@ -313,8 +345,11 @@ def fit(config: TrainConfig) -> None:
         if now - validated > 60 * config.validate_minutes:
             _validate(config, ema, validation, step, elapsed)
             validated = now
-    _checkpoint(config, model, ema, optimizer, step, elapsed)
-    _validate(config, ema, validation, step, elapsed)
+    if rank == 0:
+        _checkpoint(config, model, ema, optimizer, step, elapsed)
+        _validate(config, ema, validation, step, elapsed)
+    if world > 1:
+        dist.destroy_process_group()
 
 
 def _checkpoint(
