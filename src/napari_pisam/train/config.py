@@ -45,6 +45,8 @@ class TrainConfig(BaseModel):
         Keep the deformable convolutions' offsets and modulators at 0 and 1, for the early stages.
     held_out
         Sets that no training sample may come from.
+    mixture
+        Shares of real images, generated images and composites.
     workers, seed, save_minutes, validate_minutes, validation_objects
         Loader processes; seed of weights and samples; minutes between checkpoints and between
         validations; objects per source in a validation.
@@ -71,6 +73,7 @@ class TrainConfig(BaseModel):
     mask_prompt: float = Field(default=0.05, ge=0, le=1)
     rigid: bool = False
     held_out: list[str] = []
+    mixture: tuple[float, float, float] = (0.55, 0.25, 0.20)
     workers: int = 1
     seed: int = 0
     save_minutes: PositiveFloat = 5.0

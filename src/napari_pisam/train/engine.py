@@ -293,6 +293,7 @@ def fit(config: TrainConfig) -> None:
         size=config.frame,
         seed=config.seed,
         start=step * config.batch * world,
+        weights=config.mixture,
         rank=rank,
         world=world,
     )
