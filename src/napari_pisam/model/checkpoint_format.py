@@ -157,7 +157,11 @@ def save_checkpoint(
     )
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
+        # save_file makes a file that its owner alone may read; an ordinary new file shows the mode.
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file(tensors, temporary, metadata=header.to_metadata())
+        temporary.chmod(mode)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         digest = file_sha256(temporary)

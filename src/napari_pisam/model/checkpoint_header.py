@@ -16,6 +16,7 @@ SWITCHES: dict[str, tuple[Any, ...]] = {
     "coarse_source": ("hq", "sam", "sam+hq"),
     "residual": (False, True),
     "click_maps": (False, True),
+    "box_maps": (False, True),
     "click_order": ("xy", "rc"),
 }
 

@@ -255,7 +255,7 @@ def augment_appearance(
     """
     if strength <= 0:
         return image
-    picture = _as_image(image)
+    picture = _as_image(image).convert("RGB")
     # Microscopes leave most of the range empty, and viewers stretch what they show.
     dim = max(high for _, high in cast("list[tuple[int, int]]", picture.reduce(8).getextrema()))
     if rng.random() < (0.6 if dim < 90 else 0.15) * strength:

@@ -24,9 +24,10 @@ class TrainConfig(BaseModel):
     frame
         Side of the training frame, px. A compact encoder runs at any multiple of 32.
     initial
-        A checkpoint of an earlier run to start from, e.g. one at a smaller frame.
+        Weights to start from: ``last.pt`` of an earlier run, e.g. one at a smaller frame, or a
+        ``.safetensors`` file, e.g. the embedded model's.
     initial_part
-        Which weights of it: the averaged ones, or the last ones.
+        Which weights of ``last.pt``: the averaged ones, or the last ones.
     batch
         Objects a step.
     steps

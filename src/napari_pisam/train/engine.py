@@ -18,6 +18,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
+from napari_pisam.model.checkpoint import load_into, read_checkpoint
 from napari_pisam.model.deform_conv import ModulatedDeformConv2d
 from napari_pisam.model.pisam import build_model
 from napari_pisam.model.variants import get_variant
@@ -222,6 +223,14 @@ def _save(path: Path, state: dict[str, Any]) -> None:
     os.replace(beside, path)
 
 
+def _load_initial(model: PiSam, config: TrainConfig) -> None:
+    if config.initial is not None and config.initial.suffix == ".safetensors":
+        load_into(model, read_checkpoint(config.initial))
+    elif config.initial is not None:
+        state = torch.load(config.initial, weights_only=True)
+        model.load_state_dict(state[config.initial_part])
+
+
 def _average(model: PiSam, elapsed: float) -> float:
     """Average gradients over all processes, and their clocks, which the schedule follows."""
     flat = [torch.tensor([elapsed])]
@@ -261,8 +270,7 @@ def fit(config: TrainConfig) -> None:
     (config.output / "config.toml").write_text(config.to_toml())
     variant = replace(get_variant(config.variant), frame=config.frame)
     model = build_model(variant, seed=config.seed)
-    if config.initial is not None:
-        model.load_state_dict(torch.load(config.initial, weights_only=True)[config.initial_part])
+    _load_initial(model, config)
     for module in model.modules():
         if isinstance(module, ModulatedDeformConv2d):
             module.rigid = config.rigid
