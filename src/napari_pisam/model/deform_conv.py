@@ -111,13 +111,14 @@ class ModulatedDeformConv2d(nn.Module):
         self.regular_conv = nn.Conv2d(
             in_channels, out_channels, kernel_size, padding=padding, bias=False
         )
-        for conv in (self.offset_conv, self.modulator_conv):
-            nn.init.zeros_(conv.weight)
-            if conv.bias is not None:
-                nn.init.zeros_(conv.bias)
+        for parameter in self._learnt_shape():
+            nn.init.zeros_(parameter)
         # Set while a training run keeps offsets and modulators at their initial 0 and 1: then the
         # layer is its ordinary convolution, at a fifth of the time.
         self.rigid = False
+
+    def _learnt_shape(self) -> list[nn.Parameter]:
+        return [*self.offset_conv.parameters(), *self.modulator_conv.parameters()]
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer.
@@ -132,7 +133,8 @@ class ModulatedDeformConv2d(nn.Module):
         Tensor
             (B, O, H, W).
         """
-        if self.rigid:
+        untrained = not torch.is_grad_enabled() and not any(p.any() for p in self._learnt_shape())
+        if self.rigid or untrained:
             weight = self.regular_conv.weight
             return nn.functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
         if x.device.type == "cpu":

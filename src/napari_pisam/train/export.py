@@ -1,4 +1,4 @@
-"""``python -m napari_pisam.train.export RUN FOLDER`` turns a run into weights that can be shipped."""
+"""``python -m napari_pisam.train.export RUN FOLDER``: a run becomes weights that can be shipped."""
 
 from __future__ import annotations
 

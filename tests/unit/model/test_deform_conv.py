@@ -346,3 +346,22 @@ def test_shapes_that_do_not_fit_are_refused(
 def test_unknown_kernel_is_refused() -> None:
     with pytest.raises(ValueError, match=r"kernel is 'fast'; expected 'auto' or one of"):
         modulated_deform_conv2d(*make_inputs(), kernel="fast")  # type: ignore[arg-type]
+
+
+@torch.inference_mode()
+def test_an_untrained_layer_predicts_what_its_deformable_form_predicts() -> None:
+    layer = ModulatedDeformConv2d(4, 6, 5)
+    x = torch.randn(2, 4, 13, 17)
+    taps = 25
+    expected = modulated_deform_conv2d(
+        x, torch.zeros(2, 2 * taps, 13, 17), torch.ones(2, taps, 13, 17), layer.regular_conv.weight
+    )
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_an_untrained_layer_can_be_trained() -> None:
+    layer = ModulatedDeformConv2d(4, 6, 3)
+    layer(torch.randn(1, 4, 9, 9)).square().mean().backward()
+    for conv in (layer.offset_conv, layer.modulator_conv):
+        assert conv.weight.grad is not None
+        assert conv.weight.grad.any()
