@@ -267,7 +267,8 @@ def fit(config: TrainConfig) -> None:
     if world > 1:
         dist.init_process_group("gloo")
     config.output.mkdir(parents=True, exist_ok=True)
-    (config.output / "config.toml").write_text(config.to_toml())
+    if rank == 0:
+        (config.output / "config.toml").write_text(config.to_toml())
     variant = replace(get_variant(config.variant), frame=config.frame)
     model = build_model(variant, seed=config.seed)
     _load_initial(model, config)
@@ -315,7 +316,6 @@ def fit(config: TrainConfig) -> None:
         prefetch_factor=4 if config.workers else None,
     )
     rng = np.random.default_rng((config.seed, step, rank))
-    progress = 0.0
     started = time.monotonic() - elapsed
     saved = validated = time.monotonic()
     model.train()
