@@ -222,12 +222,14 @@ def predict_objects(
     dict of int to Mask
         In the order of `prompts`, without their logits.
     """
-    from napari_pisam.predict.preprocessing import stable_window
+    from napari_pisam.predict.focus import window_for
 
-    frame = predictor.model.variant.frame
-    windows: dict[Window, list[int]] = {}
+    variant = predictor.model.variant
+    windows: dict[Window | None, list[int]] = {}
     for object_id, prompt in prompts.items():
-        window = stable_window(prompt, source.shape, source.levels, frame)
+        # Where every object has a window of its own there is nothing to share.
+        shared = variant.focus is None
+        window = window_for(prompt, source.shape, source.levels, variant) if shared else None
         windows.setdefault(window, []).append(object_id)
     masks: dict[int, Mask] = {}
     for members in windows.values():

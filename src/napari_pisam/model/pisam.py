@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +137,37 @@ class PiSam(nn.Module):
         self.rgb_embedding = build_rgb_embedding() if variant.kind == "pisam" else None
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
+
+    def at_frame(self, frame: int) -> PiSam:
+        """Return the same network, sharing all weights, for another frame.
+
+        Parameters
+        ----------
+        frame
+            Side of the square frame, px; a multiple of 32.
+
+        Raises
+        ------
+        ValueError
+            If the encoder has position codes for one frame only, or if the frame does not fit.
+        """
+        if frame == self.frame:
+            return self
+        if isinstance(self.variant.encoder, VitEncoder) or frame % 32 or frame < 32:
+            msg = (
+                f"{self.variant.name!r} has a frame of {self.frame} px and cannot be used at "
+                f"{frame}. Only a compact encoder takes other frames, in multiples of 32 px."
+            )
+            raise ValueError(msg)
+        # Shallow copies share parameters and buffers, also after a move to another device.
+        view = copy.copy(self)
+        view.frame, view.variant = frame, replace(self.variant, frame=frame)
+        prompts = copy.copy(self.prompt_encoder)
+        prompts.image_embedding_size = (frame // 16, frame // 16)
+        prompts.input_image_size = (frame, frame)
+        prompts.mask_input_size = (frame // 4, frame // 4)
+        view._modules = {**self._modules, "prompt_encoder": prompts}
+        return view
 
     @property
     def device(self) -> torch.device:

@@ -154,14 +154,14 @@ class PreciseInteractor(nn.Module):
             # few pixels where SAM's own encoding blurs over a sixth of the frame.
             scale = torch.logspace(math.log10(0.35), math.log10(8.0), width // 2)
             self.pe_layer.positional_encoding_gaussian_matrix *= scale
-        self._grid_pe: tuple[tuple[int, int], Tensor, Tensor] | None = None
+        self._grid_pe: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def grid_position_encoding(self, size: tuple[int, int]) -> Tensor:
         """Position encoding of every pixel centre, (1, H*W, width) float; kept for later calls."""
         gaussian = self.pe_layer.positional_encoding_gaussian_matrix
-        kept = self._grid_pe
+        kept = self._grid_pe.get(size)
         # Compared by value: new weights may have been loaded into the same tensor.
-        if kept is None or kept[0] != size or not _same(kept[1], gaussian):
+        if kept is None or not _same(kept[0], gaussian):
             with torch.no_grad():
                 ys, xs = (
                     (torch.arange(n, device=gaussian.device, dtype=gaussian.dtype) + 0.5) / n
@@ -169,9 +169,9 @@ class PreciseInteractor(nn.Module):
                 )
                 centres = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
                 grid: Tensor = self.pe_layer._pe_encoding(centres).flatten(0, 1).unsqueeze(0)
-                self._grid_pe = (size, gaussian.clone(), grid)
+                self._grid_pe[size] = (gaussian.clone(), grid)
                 return grid
-        return kept[2]
+        return kept[1]
 
     def embed_clicks(self, feature: Tensor, points: Tensor, labels: Tensor) -> Tensor:
         """Point tokens (B, n, width) from what the feature holds at each click, its flag and place.

@@ -65,6 +65,9 @@ class Variant:
     click_order
         Order in which clicks enter the interactor. The published weights were trained with
         (row, col) used as (x, y), so a published checkpoint may want ``"rc"``.
+    focus
+        Side of the window that is read around a box, by the box's longer side, where the network
+        was trained on crops around objects; ``None``: the whole frame, as for SAM.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Variant:
     click_maps: bool = False
     box_maps: bool = False
     click_order: Literal["xy", "rc"] = "xy"
+    focus: float | None = None
 
 
 _VITS = {
@@ -94,6 +98,7 @@ def _all_variants() -> dict[str, Variant]:
         residual=True,
         click_maps=True,
         box_maps=True,
+        focus=2.2,
     )
     vits = [
         Variant(f"{kind}_vit_{size}", kind, vit, residual=kind == "pisam")

@@ -13,15 +13,18 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from napari_pisam.model.pisam import EncodedImage
 from napari_pisam.predict.preprocessing import to_frame
+from napari_pisam.predict.stages import stack, take
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_pisam.model.pisam import PiSam
@@ -271,26 +274,57 @@ class WindowEncoder:
         self._recent.move_to_end(window)
         return encoded
 
-    def _find(self, window: Window) -> EncodedImage:
+    def encode_many(self, windows: Sequence[Window]) -> EncodedImage:
+        """Encode windows of one size together, those that are new, and give all as one batch.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no image.
+        """
+        found = {window: self._kept(window) for window in windows}
+        missing = {w: self._read(w) for w, encoded in found.items() if encoded is None}
+        if missing:
+            frames = np.stack(list(missing.values()))
+            batch = self._runner.run(lambda: self._run(windows[0], frames))
+            for place, (window, frame) in enumerate(missing.items()):
+                found[window] = encoded = take(batch, place, copy=True)
+                self._keys[window] = self._key(frame)
+                self._cache.put(self._keys[window], encoded)
+        device = self._runner.device
+        return stack([one.to(device) for w in windows if (one := found[w]) is not None])
+
+    def _kept(self, window: Window) -> EncodedImage | None:
+        if window in self._recent:
+            return self._recent[window]
+        return self._cache.get(self._keys[window]) if window in self._keys else None
+
+    def _read(self, window: Window) -> NDArray[np.float32]:
         if self._source is None:
             raise RuntimeError("There is no image. Call set_image(image) first.")
-        encoded = self._cache.get(self._keys[window]) if window in self._keys else None
+        return to_frame(self._source, window, self._model.frame)
+
+    def _find(self, window: Window) -> EncodedImage:
+        encoded = self._kept(window)
         if encoded is not None:
             return encoded
-        frame = to_frame(self._source, window, self._model.variant.frame)
+        frame = self._read(window)
         key = self._key(frame)
         encoded = self._cache.get(key)
         if encoded is None:
-            encoded = self._runner.run(lambda: self._run(frame))
+            encoded = self._runner.run(lambda: self._run(window, frame[None]))
             # After a change to the CPU it was computed in another precision.
             key = self._key(frame)
             self._cache.put(key, encoded)
         self._keys[window] = key
         return encoded
 
-    def _run(self, frame: NDArray[np.float32]) -> EncodedImage:
+    def _network(self, window: Window) -> PiSam:
+        return self._model.at_frame(window.frame or self._model.frame)
+
+    def _run(self, window: Window, frames: NDArray[np.float32]) -> EncodedImage:
         with self._runner.autocast():
-            encoded = self._model.encode(self._runner.tensor(frame[None]))
+            encoded = self._network(window).encode(self._runner.tensor(frames))
         # All that follows is cheap, and a mask's edge is worth the full precision.
         result: EncodedImage = encoded.to(torch.float32)
         return result

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from napari_pisam.predict.device import DeviceRunner, select_device, select_precision
 from napari_pisam.predict.embedding_cache import WindowEncoder
+from napari_pisam.predict.focus import window_for
 from napari_pisam.predict.image_source import ImageSource
-from napari_pisam.predict.mask import Mask
-from napari_pisam.predict.preprocessing import FrameTransform, stable_window
 from napari_pisam.predict.prompts import Prompts
+from napari_pisam.predict.stages import Stages, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
     from napari_pisam.predict.embedding_cache import EmbeddingCache
+    from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.preprocessing import Window
 
 # Decoded prompts take about 10 MB each at a frame of 1024 px.
 _KEPT_DECODED = 8
 _BATCH = 8
+# Frame px that are encoded together: more would not be faster, and takes memory.
+_STACKED_PIXELS = 8 * 256**2
 
 
 class Predictor:
@@ -80,6 +81,7 @@ class Predictor:
         self._model: PiSam = network.eval()
         self._runner = DeviceRunner(self._model, chosen, dtype)
         self._encoder = WindowEncoder(self._model, self._runner, cache)
+        self._stages = Stages(self._model, self._runner)
         self._lock = threading.RLock()
         self._source: ImageSource | None = None
         self._last: Prompts | None = None
@@ -267,24 +269,29 @@ class Predictor:
         with self._lock:
             shape = self._image().shape
             prompts = [Prompts(box).validated_for(shape) for box in values]
-            groups: dict[Window, list[int]] = {}
-            for index, prompt in enumerate(prompts):
-                groups.setdefault(self._window(prompt), []).append(index)
+            focused = self._model.variant.focus is not None
+            run = self._predict_windows if focused else self._predict_window
+            windows = [self._window(prompt) for prompt in prompts]
+            groups: dict[object, list[int]] = {}
+            for index, window in enumerate(windows):
+                # Windows of one size are stacked where each object has its own.
+                size = self._stages.transform(window).size
+                groups.setdefault(size if focused else window, []).append(index)
             masks: dict[int, Mask] = {}
-            for window, members in groups.items():
-                encoded = self._encoder.encode(window)
-                for start in range(0, len(members), _BATCH):
-                    batch = members[start : start + _BATCH]
-                    decoded = self._decode(window, encoded, [prompts[i] for i in batch])
+            for members in groups.values():
+                limit = _BATCH
+                if focused:
+                    frame = self._stages.frame(windows[members[0]])
+                    limit = max(1, min(_BATCH, _STACKED_PIXELS // frame**2))
+                for start in range(0, len(members), limit):
+                    batch = members[start : start + limit]
+                    found, decoded = run([windows[i] for i in batch], [prompts[i] for i in batch])
                     for place, index in enumerate(batch):
-                        one = _one(decoded, place)
-                        mask = self._finish(window, encoded, one, None)
-                        masks[index] = mask.without_logits()
+                        masks[index] = found[place].without_logits()
                         if len(prompts) <= _KEPT_DECODED:
                             # A copy: a view would keep the whole batch alive.
-                            self._remember_decoded(
-                                window, prompts[index], _one(decoded, place, copy=True)
-                            )
+                            one = take(decoded, place, copy=True)
+                            self._remember_decoded(windows[index], prompts[index], one)
             return [masks[index] for index in range(len(prompts))]
 
     # -- the steps ----------------------------------------------------------------------------
@@ -296,7 +303,27 @@ class Predictor:
 
     def _window(self, prompts: Prompts) -> Window:
         source = self._image()
-        return stable_window(prompts, source.shape, source.levels, self._model.variant.frame)
+        return window_for(prompts, source.shape, source.levels, self._model.variant)
+
+    def _predict_window(
+        self, windows: Sequence[Window], prompts: Sequence[Prompts]
+    ) -> tuple[list[Mask], Decoded]:
+        """Several boxes in one window; full size one after the other, which needs less memory."""
+        encoded, shape = self._encoder.encode(windows[0]), self._image().shape
+        decoded = self._stages.decode(windows, encoded, prompts)
+        masks = [
+            self._stages.finish([window], encoded, take(decoded, place), None, shape)[0]
+            for place, window in enumerate(windows)
+        ]
+        return masks, decoded
+
+    def _predict_windows(
+        self, windows: Sequence[Window], prompts: Sequence[Prompts]
+    ) -> tuple[list[Mask], Decoded]:
+        """Several boxes, each in a window of its own, of one size."""
+        encoded = self._encoder.encode_many(windows)
+        decoded = self._stages.decode(windows, encoded, prompts)
+        return self._stages.finish(windows, encoded, decoded, None, self._image().shape), decoded
 
     def _predict(self, prompts: Prompts) -> Mask:
         window = self._window(prompts)
@@ -307,8 +334,13 @@ class Predictor:
         decoded = self._decode_one(window, encoded, prompts.first_clicks(0))
         if clicks is not None and self._model.variant.kind != "pisam":
             # SAM has no interactor: its clicks go into the decoder, with the mask so far.
-            decoded = self._decode(window, encoded, [prompts], decoded.low_res)
+            decoded = self._stages.decode([window], encoded, [prompts], decoded.low_res)
         return self._finish(window, encoded, decoded, clicks)
+
+    def _finish(
+        self, window: Window, encoded: EncodedImage, decoded: Decoded, clicks: Prompts | None
+    ) -> Mask:
+        return self._stages.finish([window], encoded, decoded, clicks, self._image().shape)[0]
 
     def _move_to(self, device: torch.device) -> None:
         for key, decoded in self._decoded.items():
@@ -317,7 +349,7 @@ class Predictor:
     def _decode_one(self, window: Window, encoded: EncodedImage, prompts: Prompts) -> Decoded:
         decoded = self._decoded.get((window, prompts))
         if decoded is None:
-            decoded = self._decode(window, encoded, [prompts])
+            decoded = self._stages.decode([window], encoded, [prompts])
             self._remember_decoded(window, prompts, decoded)
         self._decoded.move_to_end((window, prompts))
         return decoded
@@ -326,75 +358,3 @@ class Predictor:
         self._decoded[window, prompts] = decoded
         while len(self._decoded) > _KEPT_DECODED:
             self._decoded.popitem(last=False)
-
-    def _decode(
-        self,
-        window: Window,
-        encoded: EncodedImage,
-        prompts: Sequence[Prompts],
-        earlier: Tensor | None = None,
-    ) -> Decoded:
-        """Decode prompts of one kind (the same parts given, the same number of clicks) at once."""
-        frame = self._model.variant.frame
-        transform = FrameTransform.of(window, frame)
-        boxes = [transform.box_to_frame(p.region) for p in prompts if p.region is not None]
-        masks = [transform.mask_to_logits(p.mask, frame) for p in prompts if p.mask is not None]
-        clicks = [_clicks(transform, p) for p in prompts if len(p.points)]
-        # One click may mean a part or the whole: SAM answers with three masks, the best is kept.
-        multimask = self._model.variant.kind != "pisam" and not boxes and len(clicks[0][1]) == 1
-
-        def run() -> Decoded:
-            previous = None if earlier is None else earlier.to(self._runner.device)
-            if previous is None and masks:
-                previous = self._runner.tensor(np.stack(masks))
-            return self._model.decode(
-                encoded.to(self._runner.device),
-                boxes=self._runner.tensor(np.stack(boxes)) if boxes else None,
-                points=self._runner.tensor(np.stack([c[0] for c in clicks])) if clicks else None,
-                labels=self._runner.tensor(np.stack([c[1] for c in clicks])) if clicks else None,
-                masks=previous,
-                multimask=multimask,
-            )
-
-        decoded = self._runner.run(run)
-        if decoded.low_res.shape[1] == 1:
-            return decoded
-        best = int(decoded.iou[0].argmax())
-        chosen = decoded.low_res[:, best : best + 1]
-        return replace(decoded, coarse=chosen, low_res=chosen, iou=decoded.iou[:, best : best + 1])
-
-    def _finish(
-        self, window: Window, encoded: EncodedImage, decoded: Decoded, clicks: Prompts | None
-    ) -> Mask:
-        transform = FrameTransform.of(window, self._model.variant.frame)
-        height, width = transform.size
-
-        def run() -> Tensor:
-            image, state, feature = (
-                encoded.to(self._runner.device),
-                decoded.to(self._runner.device),
-                None,
-            )
-            if clicks is not None and self._model.variant.kind == "pisam":
-                points, labels = (self._runner.tensor(v[None]) for v in _clicks(transform, clicks))
-                feature = self._model.refine(image, state, points, labels)
-            fine = self._model.upscale(image, state, feature)
-            return fine[0, 0, :height, :width].float().cpu()
-
-        logits = np.ascontiguousarray(self._runner.run(run).numpy())
-        shape = self._image().shape
-        score = float(decoded.iou[0, 0])
-        return Mask.from_frame_logits(logits, transform, window.native_bbox(shape), shape, score)
-
-
-def _clicks(transform: FrameTransform, prompts: Prompts) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(n, 2) (x, y) frame px inside its valid part, and (n,) int labels."""
-    height, width = transform.size
-    points = np.clip(transform.points_to_frame(prompts.points), 0, [width, height])
-    return points, prompts.labels.astype(np.int64)
-
-
-def _one(decoded: Decoded, place: int, *, copy: bool = False) -> Decoded:
-    values = {field.name: getattr(decoded, field.name) for field in fields(decoded)}
-    parts = {name: value[place : place + 1] for name, value in values.items()}
-    return replace(decoded, **{k: v.clone() if copy else v for k, v in parts.items()})

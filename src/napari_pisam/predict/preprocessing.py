@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -46,6 +46,8 @@ class Window:
         Blocks of ``step x step`` px are averaged to one while reading.
     level_scale : (float, float)
         Level-0 px per px of this level, along rows and columns.
+    frame : int, optional
+        Side of the frame that it is shown in, px; the network's own unless given.
     """
 
     level: int
@@ -55,6 +57,7 @@ class Window:
     col1: int
     step: int = 1
     level_scale: tuple[float, float] = (1.0, 1.0)
+    frame: int | None = None
 
     @property
     def rows(self) -> slice:
@@ -110,15 +113,13 @@ def level_scale(base: tuple[int, int], here: tuple[int, int]) -> tuple[float, fl
     return scales[0], scales[1]
 
 
-def _extent(
-    prompts: Prompts, shape: tuple[int, int], frame: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _extent(prompts: Prompts, shape: tuple[int, int], frame: int, share: float) -> tuple[Any, Any]:
     """(row, col) of the first and the last edge that a window has to hold; edges from 0 to size."""
     lows, highs = [], []
     for region in (prompts.box, None if prompts.mask is None else prompts.mask.box):
         if region is not None:
             low, high = np.array(region[:2]) + 0.5, np.array(region[2:]) + 0.5
-            margin = _BOX_MARGIN * (high - low)
+            margin = share * (high - low)
             lows.append(low - margin)
             highs.append(high + margin)
     if len(prompts.points):
@@ -146,11 +147,13 @@ def choose_window(
     shape: tuple[int, int],
     levels: Sequence[tuple[int, int]] | None = None,
     frame: int = 1024,
+    *,
+    margin: float = _BOX_MARGIN,
 ) -> Window:
     """Choose what the network sees of an image.
 
     The whole image when it is at most `frame` px; else `frame` px around the prompts at native
-    resolution; else, where the prompts need more, a square of 1.5 times their size from the
+    resolution; else, where the prompts need more, a square of their size and the margins from the
     coarsest level that still has `frame` px of it, averaged while reading if that is far more.
 
     Parameters
@@ -163,12 +166,14 @@ def choose_window(
         (H, W) of every level, px; level 0 alone by default.
     frame : int
         Side of the network's frame, px.
+    margin : float
+        Share of a box's side that is added at each end.
     """
     height, width = shape
     if max(shape) <= frame:
         return Window(0, 0, 0, height, width)
     levels = [shape] if levels is None else levels
-    low, high = _extent(prompts, shape, frame)
+    low, high = _extent(prompts, shape, frame, margin)
     need = float((high - low).max())
     level, scale, side, step = 0, (1.0, 1.0), frame, 1
     if need > frame:
@@ -199,6 +204,8 @@ def stable_window(
     shape: tuple[int, int],
     levels: Sequence[tuple[int, int]] | None = None,
     frame: int = 1024,
+    *,
+    choose: Callable[..., Window] = choose_window,
 ) -> Window:
     """Choose a window that clicks do not move as long as they fit into it.
 
@@ -206,11 +213,11 @@ def stable_window(
     of everything so far. It depends on the prompts alone, not on what was predicted before.
     """
     first = 0 if prompts.region is not None else 1 + int(np.argmax(prompts.labels))
-    window = choose_window(prompts.first_clicks(first), shape, levels, frame)
+    window = choose(prompts.first_clicks(first), shape, levels, frame)
     for count in range(first + 1, len(prompts.points) + 1):
         so_far = prompts.first_clicks(count)
         if not window.holds(so_far):
-            window = choose_window(so_far, shape, levels, frame)
+            window = choose(so_far, shape, levels, frame)
     return window
 
 
@@ -234,7 +241,8 @@ class FrameTransform:
 
     @classmethod
     def of(cls, window: Window, frame: int = 1024) -> FrameTransform:
-        """Return the transform of a window whose longer side fills a frame of `frame` px."""
+        """Return the transform of a window whose longer side fills its frame, or `frame` px."""
+        frame = window.frame or frame
         reduced = window.reduced_shape
         longest = max(reduced)
         # In whole numbers: no float may turn the frame into frame + 1.

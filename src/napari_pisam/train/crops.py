@@ -144,18 +144,25 @@ def training_window(
     middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
     least, most = frame / 6, float(max(shape))
     choice = rng.random()
-    if choice < 0.15 or (whole and choice < 0.4):
+    if choice < 0.1 or (whole and choice < 0.4):
         return 0, 0, shape[0], shape[1]
-    if whole or choice < 0.25:
+    if whole or choice < 0.18:
         # Cut: somewhere around a point of the box, shorter than the object.
         side = max(least, long * rng.uniform(0.35, 1.0))
         spot = (rng.uniform(box[0], box[2]), rng.uniform(box[1], box[3]))
         return place_window((side, side), spot, shape)
-    low = 4.0 if choice < 0.4 else 1.2
-    high = max(4.0, most / long) if choice < 0.4 else 4.0
+    if choice < 0.28:
+        low, high = 4.0, max(4.0, most / long)
+    elif choice < 0.45:
+        low, high = 1.2, 4.0
+    else:
+        # About what the predictor reads for a box (`predict.preprocessing.focus_window`).
+        low, high = 1.7, 2.9
     side = long * float(np.exp(rng.uniform(np.log(low), np.log(max(high, low)))))
     side = max(side, least)
     slack = [max(0.0, (side - extent) / 2) for extent in (box[2] - box[0], box[3] - box[1])]
+    if choice >= 0.45 and rng.random() < 0.7:
+        slack = [min(room, 0.1 * side) for room in slack]
     spot = (middle[0] + rng.uniform(-1, 1) * slack[0], middle[1] + rng.uniform(-1, 1) * slack[1])
     stretch = (side, side)
     if rng.random() < 0.15:

@@ -223,7 +223,7 @@ class TrainingSamples(IterableDataset[Any]):
         union = len(ids) == 1 or rng.random() < whole_share
         which = int(ids[_choose(areas[ids], ids, rng)])
         mask = labels > 0 if union and len(ids) > 1 else labels == which
-        if rng.random() < 0.5:
+        if rng.random() < 0.3:
             window = (0, 0, labels.shape[0], labels.shape[1])
         else:
             x0, y0, x1, y1 = exact_box(mask).astype(np.int64)

@@ -28,9 +28,14 @@ class Painter(torch.nn.Module):
 
     def __init__(self, kind="pisam", bright=False):
         super().__init__()
-        self.variant, self.bright = replace(MICRO, kind=kind), bright
+        self.variant, self.bright = replace(MICRO, kind=kind, focus=None), bright
+        self.frame = FRAME
         self.calls, self.fail = Counter(), {}
         self.decoded_with = []
+
+    def at_frame(self, frame):
+        assert frame == FRAME
+        return self
 
     def count(self, name):
         self.calls[name] += 1

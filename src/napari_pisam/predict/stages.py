@@ -1,0 +1,172 @@
+"""The network's stages on prompts and windows: decode, correct by clicks, enlarge."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+
+from napari_pisam.predict.mask import Mask
+from napari_pisam.predict.preprocessing import FrameTransform
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
+    from napari_pisam.predict.device import DeviceRunner
+    from napari_pisam.predict.preprocessing import Window
+    from napari_pisam.predict.prompts import Prompts
+
+_Batch = TypeVar("_Batch", "Decoded", "EncodedImage")
+
+
+def take(batch: _Batch, place: int, *, copy: bool = False) -> _Batch:
+    """Element `place` of a batch of dataclasses of tensors; a view unless `copy`."""
+    parts = {
+        field.name: value[place : place + 1].clone() if copy else value[place : place + 1]
+        for field in fields(batch)
+        if isinstance(value := getattr(batch, field.name), torch.Tensor)
+    }
+    return replace(batch, **parts)
+
+
+def stack(items: Sequence[_Batch]) -> _Batch:
+    """One batch of several; all of one size."""
+    first = items[0]
+    if len(items) == 1:
+        return first
+    parts = {
+        field.name: torch.cat([getattr(item, field.name) for item in items])
+        for field in fields(first)
+        if isinstance(getattr(first, field.name), torch.Tensor)
+    }
+    return replace(first, **parts)
+
+
+class Stages:
+    """Runs a network's stages after the encoder.
+
+    Windows that are computed together have one frame, and their images one size in it.
+
+    Parameters
+    ----------
+    model : PiSam
+        The network.
+    runner : DeviceRunner
+        Where it is.
+    """
+
+    def __init__(self, model: PiSam, runner: DeviceRunner) -> None:
+        self._model = model
+        self._runner = runner
+
+    def frame(self, window: Window) -> int:
+        """Side of the frame that a window is shown in, px."""
+        return window.frame or self._model.frame
+
+    def transform(self, window: Window) -> FrameTransform:
+        """From the image to the window's frame."""
+        return FrameTransform.of(window, self._model.frame)
+
+    def decode(
+        self,
+        windows: Sequence[Window],
+        encoded: EncodedImage,
+        prompts: Sequence[Prompts],
+        earlier: Tensor | None = None,
+    ) -> Decoded:
+        """Decode prompts of one kind (the same parts given, the same number of clicks) at once.
+
+        Parameters
+        ----------
+        windows, prompts : sequences of B
+            What each prompt is asked of.
+        encoded : EncodedImage
+            Of one image for all prompts, or of B.
+        earlier : (B, 1, S/4, S/4) float, optional
+            Logits to start from.
+        """
+        frame = self.frame(windows[0])
+        pairs = [(self.transform(w), p) for w, p in zip(windows, prompts, strict=True)]
+        boxes = [t.box_to_frame(p.region) for t, p in pairs if p.region is not None]
+        masks = [t.mask_to_logits(p.mask, frame) for t, p in pairs if p.mask is not None]
+        clicks = [_clicks(t, p) for t, p in pairs if len(p.points)]
+        # One click may mean a part or the whole: SAM answers with three masks, the best is kept.
+        multimask = self._model.variant.kind != "pisam" and not boxes and len(clicks[0][1]) == 1
+
+        def run() -> Decoded:
+            previous = None if earlier is None else earlier.to(self._runner.device)
+            if previous is None and masks:
+                previous = self._runner.tensor(np.stack(masks))
+            return self._model.at_frame(frame).decode(
+                encoded.to(self._runner.device),
+                boxes=self._runner.tensor(np.stack(boxes)) if boxes else None,
+                points=self._runner.tensor(np.stack([c[0] for c in clicks])) if clicks else None,
+                labels=self._runner.tensor(np.stack([c[1] for c in clicks])) if clicks else None,
+                masks=previous,
+                multimask=multimask,
+            )
+
+        decoded = self._runner.run(run)
+        if decoded.low_res.shape[1] == 1:
+            return decoded
+        best = int(decoded.iou[0].argmax())
+        chosen = decoded.low_res[:, best : best + 1]
+        return replace(decoded, coarse=chosen, low_res=chosen, iou=decoded.iou[:, best : best + 1])
+
+    def finish(
+        self,
+        windows: Sequence[Window],
+        encoded: EncodedImage,
+        decoded: Decoded,
+        clicks: Prompts | None,
+        shape: tuple[int, int],
+    ) -> list[Mask]:
+        """Masks at full resolution of B decoded prompts, corrected by clicks where B is 1.
+
+        Parameters
+        ----------
+        windows : sequence of B
+            Where the prompts were asked.
+        encoded : EncodedImage
+            Of one image, or of B.
+        decoded : Decoded
+            From `decode`.
+        clicks : Prompts, optional
+            All clicks so far.
+        shape : (int, int)
+            (H, W) of the image, px.
+        """
+        transforms = [self.transform(window) for window in windows]
+        height, width = transforms[0].size
+        network = self._model.at_frame(self.frame(windows[0]))
+
+        def run() -> Tensor:
+            image, state = encoded.to(self._runner.device), decoded.to(self._runner.device)
+            feature = None
+            if clicks is not None and network.variant.kind == "pisam":
+                values = _clicks(transforms[0], clicks)
+                points, labels = (self._runner.tensor(v[None]) for v in values)
+                feature = network.refine(image, state, points, labels)
+            fine = network.upscale(image, state, feature)
+            return fine[:, 0, :height, :width].float().cpu()
+
+        logits = np.ascontiguousarray(self._runner.run(run).numpy())
+        return [
+            Mask.from_frame_logits(one, transform, window.native_bbox(shape), shape, float(score))
+            for one, transform, window, score in zip(
+                logits, transforms, windows, decoded.iou[:, 0], strict=True
+            )
+        ]
+
+
+def _clicks(transform: FrameTransform, prompts: Prompts) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(n, 2) (x, y) frame px inside its valid part, and (n,) int labels."""
+    height, width = transform.size
+    points = np.clip(transform.points_to_frame(prompts.points), 0, [width, height])
+    return points, prompts.labels.astype(np.int64)
