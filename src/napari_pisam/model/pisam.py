@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -16,79 +16,17 @@ from napari_pisam.model.high_resolution_head import build_rgb_embedding
 from napari_pisam.model.image_encoder import build_vit_encoder
 from napari_pisam.model.layer_norm import use_fused_layer_norms
 from napari_pisam.model.mask_decoder import WIDTH, MaskDecoder
+from napari_pisam.model.states import Decoded, EncodedImage
 from napari_pisam.model.variants import VitEncoder, get_variant
 
 if TYPE_CHECKING:
     from napari_pisam.model.variants import Variant
 
+__all__ = ["Decoded", "EncodedImage", "PiSam", "build_model"]
+
 # SAM's pixel statistics, for RGB in 0..255.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
-
-
-class _Tensors:
-    """Mixin of frozen dataclasses of tensors."""
-
-    def to(self, *args: Any, **kwargs: Any) -> Any:
-        """Move every tensor, as `torch.Tensor.to` does."""
-        moved = {
-            field.name: value.to(*args, **kwargs)
-            for field in fields(self)  # type: ignore[arg-type]
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return replace(self, **moved)  # type: ignore[type-var]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the tensors hold."""
-        values = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
-        return sum(value.nbytes for value in values if isinstance(value, Tensor))
-
-
-@dataclass(frozen=True)
-class EncodedImage(_Tensors):
-    """All that the network keeps of N images.
-
-    Attributes
-    ----------
-    embedding : (N, 256, S/16, S/16) float
-    hq_features : (N, 32, S/4, S/4) float or None
-        The prompt-independent part of the mask feature; ``None`` for a plain SAM.
-    rgb : (N, 8, S, S) float or None
-        The RGB embedding; ``None`` unless the kind is ``"pisam"``.
-    size : (int, int)
-        Height and width of the images inside the square frame, px.
-    """
-
-    embedding: Tensor
-    hq_features: Tensor | None
-    rgb: Tensor | None
-    size: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Decoded(_Tensors):
-    """B decoded prompts, ready to be corrected by clicks and upscaled.
-
-    Attributes
-    ----------
-    coarse : (B, 1, S/4, S/4) float
-        Logits that the high-resolution modules start from.
-    feature : (B, 32, S/4, S/4) float
-        Mask feature; after the Object Embedder for a ``"pisam"`` kind.
-    token : (B, 32) float
-        Output token.
-    iou : (B, M) float
-        The network's own estimate of the IoU of each mask in ``low_res``.
-    low_res : (B, M, S/4, S/4) float
-        SAM-style mask logits; M = 1, or 3 with ``multimask`` (for SAM).
-    """
-
-    coarse: Tensor
-    feature: Tensor
-    token: Tensor
-    iou: Tensor
-    low_res: Tensor
 
 
 class PiSam(nn.Module):
@@ -345,7 +283,11 @@ class PiSam(nn.Module):
         return feature
 
     def upscale(
-        self, image: EncodedImage, decoded: Decoded, feature: Tensor | None = None
+        self,
+        image: EncodedImage,
+        decoded: Decoded,
+        feature: Tensor | None = None,
+        region: tuple[int, int, int, int] | None = None,
     ) -> Tensor:
         """Logits at the frame's full resolution.
 
@@ -357,6 +299,10 @@ class PiSam(nn.Module):
             From `decode`.
         feature : (B, 32, S/4, S/4) float, optional
             From `refine`; the decoded feature unless given.
+        region : (int, int, int, int), optional
+            (row0, col0, row1, col1), half open, cells of S/4: where the high-resolution head is
+            needed. Elsewhere a residual variant gives its enlarged coarse logits; other variants
+            ignore it.
 
         Returns
         -------
@@ -367,10 +313,24 @@ class PiSam(nn.Module):
         size = (self.frame, self.frame)
         if image.rgb is None:
             return F.interpolate(decoded.low_res, size, mode="bilinear", align_corners=False)
-        fine = self.mask_decoder.upscale(decoded.feature if feature is None else feature, image.rgb)
-        if self.variant.residual:
-            fine = fine + F.interpolate(decoded.coarse, size, mode="bilinear", align_corners=False)
-        return fine
+        feature = decoded.feature if feature is None else feature
+        if not self.variant.residual:
+            return self.mask_decoder.upscale(feature, image.rgb)
+        coarse = F.interpolate(decoded.coarse, size, mode="bilinear", align_corners=False)
+        if region is None:
+            return coarse + self.mask_decoder.upscale(feature, image.rgb)
+        # One cell more at each edge than is kept: the head's convolutions reach 2 px.
+        row0, col0, row1, col1 = region
+        top, left = max(0, row0 - 1), max(0, col0 - 1)
+        head = self.mask_decoder.upscale(
+            feature[:, :, top : row1 + 1, left : col1 + 1],
+            image.rgb[:, :, 4 * top : 4 * row1 + 4, 4 * left : 4 * col1 + 4],
+        )
+        kept = head[:, :, 4 * (row0 - top) :, 4 * (col0 - left) :]
+        coarse[:, :, 4 * row0 : 4 * row1, 4 * col0 : 4 * col1] += kept[
+            :, :, : 4 * (row1 - row0), : 4 * (col1 - col0)
+        ]
+        return coarse
 
 
 def build_model(variant: Variant | str, *, seed: int = 0) -> PiSam:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from napari_pisam.model.folding import folded
 from napari_pisam.predict.device import DeviceRunner, select_device, select_precision
 from napari_pisam.predict.embedding_cache import WindowEncoder
 from napari_pisam.predict.focus import window_for
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from napari_pisam.predict.embedding_cache import EmbeddingCache
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.preprocessing import Window
+    from napari_pisam.predict.prompts import Box
 
 # Decoded prompts take about 10 MB each at a frame of 1024 px.
 _KEPT_DECODED = 8
@@ -80,7 +82,9 @@ class Predictor:
             network = resolve_model(model, progress=progress)
         self._model: PiSam = network.eval()
         self._runner = DeviceRunner(self._model, chosen, dtype)
-        self._encoder = WindowEncoder(self._model, self._runner, cache)
+        # What is moved to another device must be the network itself.
+        encoding = folded(self._model) if chosen.type == "cpu" else self._model
+        self._encoder = WindowEncoder(encoding, self._runner, cache)
         self._stages = Stages(self._model, self._runner)
         self._lock = threading.RLock()
         self._source: ImageSource | None = None
@@ -312,7 +316,9 @@ class Predictor:
         encoded, shape = self._encoder.encode(windows[0]), self._image().shape
         decoded = self._stages.decode(windows, encoded, prompts)
         masks = [
-            self._stages.finish([window], encoded, take(decoded, place), None, shape)[0]
+            self._stages.finish(
+                [window], encoded, take(decoded, place), None, shape, [prompts[place].region]
+            )[0]
             for place, window in enumerate(windows)
         ]
         return masks, decoded
@@ -323,24 +329,32 @@ class Predictor:
         """Several boxes, each in a window of its own, of one size."""
         encoded = self._encoder.encode_many(windows)
         decoded = self._stages.decode(windows, encoded, prompts)
-        return self._stages.finish(windows, encoded, decoded, None, self._image().shape), decoded
+        shape, boxes = self._image().shape, [prompt.region for prompt in prompts]
+        return self._stages.finish(windows, encoded, decoded, None, shape, boxes), decoded
 
     def _predict(self, prompts: Prompts) -> Mask:
         window = self._window(prompts)
         encoded = self._encoder.encode(window)
         clicks = prompts if len(prompts.points) else None
         if prompts.region is None:
-            return self._finish(window, encoded, self._decode_one(window, encoded, prompts), clicks)
+            decoded = self._decode_one(window, encoded, prompts)
+            return self._finish(window, encoded, decoded, clicks, None)
         decoded = self._decode_one(window, encoded, prompts.first_clicks(0))
         if clicks is not None and self._model.variant.kind != "pisam":
             # SAM has no interactor: its clicks go into the decoder, with the mask so far.
             decoded = self._stages.decode([window], encoded, [prompts], decoded.low_res)
-        return self._finish(window, encoded, decoded, clicks)
+        return self._finish(window, encoded, decoded, clicks, prompts.region)
 
     def _finish(
-        self, window: Window, encoded: EncodedImage, decoded: Decoded, clicks: Prompts | None
+        self,
+        window: Window,
+        encoded: EncodedImage,
+        decoded: Decoded,
+        clicks: Prompts | None,
+        box: Box | None,
     ) -> Mask:
-        return self._stages.finish([window], encoded, decoded, clicks, self._image().shape)[0]
+        shape = self._image().shape
+        return self._stages.finish([window], encoded, decoded, clicks, shape, [box])[0]
 
     def _move_to(self, device: torch.device) -> None:
         for key, decoded in self._decoded.items():

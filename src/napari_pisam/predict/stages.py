@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
     from napari_pisam.predict.device import DeviceRunner
     from napari_pisam.predict.preprocessing import Window
-    from napari_pisam.predict.prompts import Prompts
+    from napari_pisam.predict.prompts import Box, Prompts
+
+# The high-resolution head looks at a box and this much around it: a share of its longer side, and
+# px of the frame.
+_MARGIN = 0.15
+_MARGIN_PX = 16
 
 _Batch = TypeVar("_Batch", "Decoded", "EncodedImage")
 
@@ -126,6 +131,7 @@ class Stages:
         decoded: Decoded,
         clicks: Prompts | None,
         shape: tuple[int, int],
+        boxes: Sequence[Box | None],
     ) -> list[Mask]:
         """Masks at full resolution of B decoded prompts, corrected by clicks where B is 1.
 
@@ -141,10 +147,16 @@ class Stages:
             All clicks so far.
         shape : (int, int)
             (H, W) of the image, px.
+        boxes : sequence of B boxes or None
+            Where the objects are said to be.
         """
         transforms = [self.transform(window) for window in windows]
         height, width = transforms[0].size
         network = self._model.at_frame(self.frame(windows[0]))
+        places = [
+            _place(transform, box, clicks) for transform, box in zip(transforms, boxes, strict=True)
+        ]
+        region = _region(places, network.frame)
 
         def run() -> Tensor:
             image, state = encoded.to(self._runner.device), decoded.to(self._runner.device)
@@ -153,7 +165,7 @@ class Stages:
                 values = _clicks(transforms[0], clicks)
                 points, labels = (self._runner.tensor(v[None]) for v in values)
                 feature = network.refine(image, state, points, labels)
-            fine = network.upscale(image, state, feature)
+            fine = network.upscale(image, state, feature, region)
             return fine[:, 0, :height, :width].float().cpu()
 
         logits = np.ascontiguousarray(self._runner.run(run).numpy())
@@ -163,6 +175,34 @@ class Stages:
                 logits, transforms, windows, decoded.iou[:, 0], strict=True
             )
         ]
+
+
+def _place(
+    transform: FrameTransform, box: Box | None, clicks: Prompts | None
+) -> NDArray[np.float64] | None:
+    """(x0, y0, x1, y1) frame px around a box and its clicks; None without a box."""
+    if box is None:
+        return None
+    x0, y0, x1, y1 = transform.box_to_frame(box)
+    margin = _MARGIN_PX + _MARGIN * max(x1 - x0, y1 - y0)
+    corners = np.array([[x0, y0], [x1, y1]])
+    if clicks is not None:
+        corners = np.concatenate([corners, _clicks(transform, clicks)[0]])
+    return np.concatenate([corners.min(axis=0) - margin, corners.max(axis=0) + margin])
+
+
+def _region(
+    places: Sequence[NDArray[np.float64] | None], frame: int
+) -> tuple[int, int, int, int] | None:
+    """Cells of S/4 that hold all places; None for the whole frame."""
+    known = [place for place in places if place is not None]
+    if len(known) < len(places):
+        return None
+    low = np.min([place[:2] for place in known], axis=0) // 4
+    high = -(-np.max([place[2:] for place in known], axis=0) // 4)
+    col0, row0 = (int(v) for v in np.clip(low, 0, frame // 4 - 1))
+    col1, row1 = (int(v) for v in np.clip(high, 1, frame // 4))
+    return row0, col0, row1, col1
 
 
 def _clicks(transform: FrameTransform, prompts: Prompts) -> tuple[NDArray[Any], NDArray[Any]]:

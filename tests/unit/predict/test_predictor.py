@@ -64,7 +64,7 @@ class Painter(torch.nn.Module):
         self.clicks = points, labels
         return decoded.feature
 
-    def upscale(self, image, decoded, feature=None):
+    def upscale(self, image, decoded, feature=None, region=None):
         self.count("upscale")
         if self.bright:
             return image.embedding.mean(1, keepdim=True) - 127.5
