@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from segment_anything.modeling.prompt_encoder import PromptEncoder
 from torch import Tensor, nn
 
+from napari_pisam.model.appearance_prior import AppearancePrior, appearance
 from napari_pisam.model.compact_encoder import CompactImageEncoder
 from napari_pisam.model.high_resolution_head import build_rgb_embedding
 from napari_pisam.model.image_encoder import build_vit_encoder
 from napari_pisam.model.layer_norm import use_fused_layer_norms
-from napari_pisam.model.mask_decoder import WIDTH, MaskDecoder
+from napari_pisam.model.mask_decoder import FEATURE_WIDTH, WIDTH, MaskDecoder
 from napari_pisam.model.states import Decoded, EncodedImage
 from napari_pisam.model.variants import VitEncoder, get_variant
 
@@ -72,6 +73,9 @@ class PiSam(nn.Module):
         if variant.box_maps:
             # How far the coarse logits start from the drawn box or the mask prompt.
             self.prior_gain = nn.Parameter(torch.tensor(0.2))
+        self.appearance_prior = (
+            AppearancePrior(WIDTH, FEATURE_WIDTH) if variant.appearance_prior else None
+        )
         self.rgb_embedding = build_rgb_embedding() if variant.kind == "pisam" else None
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
@@ -143,7 +147,8 @@ class PiSam(nn.Module):
             else self.mask_decoder.image_features(embedding, early)
         )
         rgb = None if self.rgb_embedding is None else self.rgb_embedding(x)
-        return EncodedImage(embedding, hq_features, rgb, (height, width))
+        bins = None if self.appearance_prior is None else appearance(image, self.frame)
+        return EncodedImage(embedding, hq_features, rgb, (height, width), bins)
 
     def _embed_prompts(
         self,
@@ -212,6 +217,10 @@ class PiSam(nn.Module):
         if self.variant.box_maps and boxes is not None and masks is None:
             masks = self._draw_boxes(boxes)
         sparse, dense = self._embed_prompts(boxes, points, labels, masks)
+        prior = None
+        if self.appearance_prior is not None and image.bins is not None and masks is not None:
+            prior = self.appearance_prior(image.bins, masks.clamp(-10, 10) / 20 + 0.5)
+            dense = dense + prior[0]
         out = self.mask_decoder.decode(
             image.embedding,
             self.prompt_encoder.get_dense_pe().to(image.embedding.dtype),
@@ -239,7 +248,10 @@ class PiSam(nn.Module):
             coarse = coarse + out.hq_logits
         if self.variant.box_maps and masks is not None:
             coarse = coarse + self.prior_gain * masks
-        feature = self.mask_decoder.mask_aspp(out.feature, coarse)
+        feature = out.feature
+        if prior is not None:
+            feature, coarse = feature + prior[1], coarse + prior[2]
+        feature = self.mask_decoder.mask_aspp(feature, coarse)
         return Decoded(coarse, feature, out.token, iou, coarse)
 
     def refine(

@@ -36,6 +36,8 @@ class EncodedImage(_Tensors):
     embedding : (N, 256, S/16, S/16) float
     hq_features : (N, 32, S/4, S/4) float or None
         The prompt-independent part of the mask feature; ``None`` for a plain SAM.
+    bins : (N, 2, S/k, S/k) float or None
+        What every pixel looks like (`appearance_prior`); ``None`` without that prior.
     rgb : (N, 8, S, S) float or None
         The RGB embedding; ``None`` unless the kind is ``"pisam"``.
     size : (int, int)
@@ -46,6 +48,7 @@ class EncodedImage(_Tensors):
     hq_features: Tensor | None
     rgb: Tensor | None
     size: tuple[int, int]
+    bins: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,10 @@ class Variant:
         Also give a box to the prompt encoder as a filled mask, where there is no mask prompt, and
         let the coarse logits start from it. Not in the published network; a model trained from
         scratch need not learn first what the position codes of two corners mean.
+    appearance_prior
+        Also give the decoder how likely each pixel's colour and texture are inside the box rather
+        than outside. Not in the published network; it tells a small network what the image at
+        hand looks like.
     click_order
         Order in which clicks enter the interactor. The published weights were trained with
         (row, col) used as (x, y), so a published checkpoint may want ``"rc"``.
@@ -78,6 +82,7 @@ class Variant:
     residual: bool = False
     click_maps: bool = False
     box_maps: bool = False
+    appearance_prior: bool = False
     click_order: Literal["xy", "rc"] = "xy"
     focus: float | None = None
 
@@ -98,6 +103,7 @@ def _all_variants() -> dict[str, Variant]:
         residual=True,
         click_maps=True,
         box_maps=True,
+        appearance_prior=True,
         focus=2.2,
     )
     vits = [

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from micro import micro_model
 from torch import nn
 
+from micro import micro_model
 from napari_pisam.model.folding import folded
 from napari_pisam.model.pisam import build_model
 from napari_pisam.model.variants import get_variant
