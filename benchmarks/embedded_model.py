@@ -25,7 +25,7 @@ def score(job: tuple[str, list[str], int, str, float]) -> dict[str, list[list[fl
     import torch
 
     from napari_pisam.predict.predictor import Predictor
-    from napari_pisam.train.click_simulation import evaluation_click
+    from napari_pisam.predict.click_rule import evaluation_click
     from napari_pisam.train.dataset import ValidationSamples
     from napari_pisam.train.store import load_images
 

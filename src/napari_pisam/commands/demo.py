@@ -114,7 +114,7 @@ def correct(predictor: Predictor, one: DemoObject) -> None:
     Each click goes to the pixel furthest inside of the largest error: FG where something is
     missing, BG where there is too much.
     """
-    from napari_pisam.train.click_simulation import evaluation_click
+    from napari_pisam.predict.click_rule import evaluation_click
 
     clicked = np.zeros(one.truth.shape, dtype=np.bool_)
     for count in range(CLICKS + 1):

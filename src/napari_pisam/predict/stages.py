@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from napari_pisam.predict.mask import Mask
+from napari_pisam.predict.obedience import obey_clicks
 from napari_pisam.predict.preprocessing import FrameTransform
 
 if TYPE_CHECKING:
@@ -168,7 +169,10 @@ class Stages:
             fine = network.upscale(image, state, feature, region)
             return fine[:, 0, :height, :width].float().cpu()
 
-        logits = np.ascontiguousarray(self._runner.run(run).numpy())
+        logits = np.array(self._runner.run(run).numpy(), order="C")
+        # Published weights are left to say what they say.
+        if clicks is not None and network.variant.click_maps:
+            obey_clicks(logits[0], *_clicks(transforms[0], clicks))
         return [
             Mask.from_frame_logits(one, transform, window.native_bbox(shape), shape, float(score))
             for one, transform, window, score in zip(

@@ -1,0 +1,1 @@
+"""How good masks are: measures, the field's protocols, baselines and a report."""
