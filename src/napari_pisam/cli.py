@@ -38,6 +38,24 @@ class Precision(StrEnum):
     fp16 = "fp16"
 
 
+class Objects(StrEnum):
+    """Which objects of a mask are asked for."""
+
+    auto = "auto"
+    largest = "largest"
+    each = "each"
+    whole = "whole"
+
+
+class MaskKinds(StrEnum):
+    """What the numbers in masks mean."""
+
+    auto = "auto"
+    binary = "binary"
+    instances = "instances"
+    classes = "classes"
+
+
 class Overlap(StrEnum):
     """Whose a pixel is where objects overlap."""
 
@@ -175,6 +193,29 @@ def segment(
 
 
 @app.command()
+def replay(
+    session: Annotated[Path, typer.Argument(help="A session file, *.pisam.")],
+    image: Annotated[Path, typer.Option("--image", help="The image that it was made with.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The labels, a TIFF file.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME|PATH", help="Where its model's weights are now."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="DEVICE", help="By default the session's own."),
+    ] = None,
+    precision: PrecisionOption = Precision.auto,
+) -> None:
+    """Make the labels of a saved session again."""
+    with one_line_errors():
+        from napari_pisam.commands.replay import ReplayRequest
+        from napari_pisam.commands.replay import replay as run
+
+        run(ReplayRequest(session, image, output, model, device, precision.value))
+
+
+@app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")] = Path(
         "demo-output"
@@ -210,6 +251,91 @@ def benchmark(
         from napari_pisam.commands.benchmark import benchmark as run
 
         run(models, json_file, repeats, device, precision.value)
+
+
+@app.command()
+def evaluate(
+    images: Annotated[
+        list[Path] | None, typer.Option("--images", help="Folder of images; again for more.")
+    ] = None,
+    masks: Annotated[
+        list[Path] | None, typer.Option("--masks", help="Folder of their masks, named alike.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of NAME/images and NAME/masks instead.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="NAME|PATH", help="What is evaluated; again for more."),
+    ] = None,
+    predictions: Annotated[
+        list[str] | None,
+        typer.Option("--predictions", metavar="[NAME=]DIR", help="Masks that a system saved."),
+    ] = None,
+    baselines: Annotated[
+        str, typer.Option("--baselines", help="Of box, otsu, grabcut, random_walker; by commas.")
+    ] = "",
+    protocols: Annotated[
+        str, typer.Option("--protocols", help="More: of worst, ablation, efficiency; by commas.")
+    ] = "",
+    clicks: Annotated[int, typer.Option("--clicks", min=0, help="At most, by RITM's rule.")] = 20,
+    box: Annotated[
+        bool, typer.Option("--box/--no-box", help="Start from the mask's box, or by clicks alone.")
+    ] = True,
+    objects: Annotated[
+        Objects,
+        typer.Option("--objects", help="One a mask, each, or all of a class together."),
+    ] = Objects.auto,
+    mask_kind: Annotated[
+        MaskKinds, typer.Option("--mask-kind", help="What the masks' numbers are.")
+    ] = MaskKinds.auto,
+    min_area: Annotated[
+        int, typer.Option("--min-area", min=1, help="Leave out smaller objects, px.")
+    ] = 30,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Images of each source, at most.")
+    ] = None,
+    only: Annotated[
+        Path | None, typer.Option("--only", help="File with the names to use, one a line.")
+    ] = None,
+    worst: Annotated[
+        int, typer.Option("--worst", min=1, help="Objects of the protocol worst, at most.")
+    ] = 200,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers.")] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Write a report with pictures of the worst.")
+    ] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = Precision.auto,
+) -> None:
+    """Measure models, baselines or saved masks on images with masks."""
+    with one_line_errors():
+        from napari_pisam.commands.evaluate import EvaluateRequest
+        from napari_pisam.commands.evaluate import evaluate as run
+
+        run(
+            EvaluateRequest(
+                images=tuple(images or ()),
+                masks=tuple(masks or ()),
+                data=data,
+                models=tuple(model or ()),
+                predictions=tuple(predictions or ()),
+                baselines=tuple(name.strip() for name in baselines.split(",") if name.strip()),
+                protocols=tuple(name.strip() for name in protocols.split(",") if name.strip()),
+                clicks=clicks,
+                with_box=box,
+                objects=objects.value,
+                mask_kind=mask_kind.value,
+                min_area=min_area,
+                limit=limit,
+                only=only,
+                worst=worst,
+                json_file=json_file,
+                html_file=html_file,
+                device=device,
+                precision=precision.value,
+            )
+        )
 
 
 @models_app.command("list")

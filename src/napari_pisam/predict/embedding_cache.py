@@ -20,7 +20,6 @@ from safetensors.torch import save_file
 
 from napari_pisam.model.pisam import EncodedImage
 from napari_pisam.predict.preprocessing import to_frame
-from napari_pisam.predict.stages import stack, take
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -275,24 +274,20 @@ class WindowEncoder:
         return encoded
 
     def encode_many(self, windows: Sequence[Window]) -> EncodedImage:
-        """Encode windows of one size together, those that are new, and give all as one batch.
+        """Encode windows of one size together.
+
+        Several are neither looked up nor kept: a batch rounds otherwise than an image alone, and
+        what a prompt gives must not depend on what was asked before.
 
         Raises
         ------
         RuntimeError
             If there is no image.
         """
-        found = {window: self._kept(window) for window in windows}
-        missing = {w: self._read(w) for w, encoded in found.items() if encoded is None}
-        if missing:
-            frames = np.stack(list(missing.values()))
-            batch = self._runner.run(lambda: self._run(windows[0], frames))
-            for place, (window, frame) in enumerate(missing.items()):
-                found[window] = encoded = take(batch, place, copy=True)
-                self._keys[window] = self._key(frame)
-                self._cache.put(self._keys[window], encoded)
-        device = self._runner.device
-        return stack([one.to(device) for w in windows if (one := found[w]) is not None])
+        if len(windows) == 1:
+            return self.encode(windows[0])
+        frames = np.stack([self._read(window) for window in windows])
+        return self._runner.run(lambda: self._run(windows[0], frames))
 
     def _kept(self, window: Window) -> EncodedImage | None:
         if window in self._recent:

@@ -289,13 +289,9 @@ class Predictor:
                     limit = max(1, min(_BATCH, _STACKED_PIXELS // frame**2))
                 for start in range(0, len(members), limit):
                     batch = members[start : start + limit]
-                    found, decoded = run([windows[i] for i in batch], [prompts[i] for i in batch])
-                    for place, index in enumerate(batch):
-                        masks[index] = found[place].without_logits()
-                        if len(prompts) <= _KEPT_DECODED:
-                            # A copy: a view would keep the whole batch alive.
-                            one = take(decoded, place, copy=True)
-                            self._remember_decoded(windows[index], prompts[index], one)
+                    found = run([windows[i] for i in batch], [prompts[i] for i in batch])
+                    for index, mask in zip(batch, found, strict=True):
+                        masks[index] = mask.without_logits()
             return [masks[index] for index in range(len(prompts))]
 
     # -- the steps ----------------------------------------------------------------------------
@@ -309,28 +305,23 @@ class Predictor:
         source = self._image()
         return window_for(prompts, source.shape, source.levels, self._model.variant)
 
-    def _predict_window(
-        self, windows: Sequence[Window], prompts: Sequence[Prompts]
-    ) -> tuple[list[Mask], Decoded]:
+    def _predict_window(self, windows: Sequence[Window], prompts: Sequence[Prompts]) -> list[Mask]:
         """Several boxes in one window; full size one after the other, which needs less memory."""
         encoded, shape = self._encoder.encode(windows[0]), self._image().shape
         decoded = self._stages.decode(windows, encoded, prompts)
-        masks = [
+        return [
             self._stages.finish(
                 [window], encoded, take(decoded, place), None, shape, [prompts[place].region]
             )[0]
             for place, window in enumerate(windows)
         ]
-        return masks, decoded
 
-    def _predict_windows(
-        self, windows: Sequence[Window], prompts: Sequence[Prompts]
-    ) -> tuple[list[Mask], Decoded]:
+    def _predict_windows(self, windows: Sequence[Window], prompts: Sequence[Prompts]) -> list[Mask]:
         """Several boxes, each in a window of its own, of one size."""
         encoded = self._encoder.encode_many(windows)
         decoded = self._stages.decode(windows, encoded, prompts)
         shape, boxes = self._image().shape, [prompt.region for prompt in prompts]
-        return self._stages.finish(windows, encoded, decoded, None, shape, boxes), decoded
+        return self._stages.finish(windows, encoded, decoded, None, shape, boxes)
 
     def _predict(self, prompts: Prompts) -> Mask:
         window = self._window(prompts)

@@ -31,27 +31,14 @@ _MARGIN_PX = 16
 _Batch = TypeVar("_Batch", "Decoded", "EncodedImage")
 
 
-def take(batch: _Batch, place: int, *, copy: bool = False) -> _Batch:
-    """Element `place` of a batch of dataclasses of tensors; a view unless `copy`."""
+def take(batch: _Batch, place: int) -> _Batch:
+    """Element `place` of a batch of dataclasses of tensors, as a batch of one."""
     parts = {
-        field.name: value[place : place + 1].clone() if copy else value[place : place + 1]
+        field.name: value[place : place + 1]
         for field in fields(batch)
         if isinstance(value := getattr(batch, field.name), torch.Tensor)
     }
     return replace(batch, **parts)
-
-
-def stack(items: Sequence[_Batch]) -> _Batch:
-    """One batch of several; all of one size."""
-    first = items[0]
-    if len(items) == 1:
-        return first
-    parts = {
-        field.name: torch.cat([getattr(item, field.name) for item in items])
-        for field in fields(first)
-        if isinstance(getattr(first, field.name), torch.Tensor)
-    }
-    return replace(first, **parts)
 
 
 class Stages:

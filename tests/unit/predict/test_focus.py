@@ -169,8 +169,14 @@ def test_boxes_of_one_size_are_encoded_together(predictor, monkeypatch):
     monkeypatch.setattr(network, "encode", counted)
     predictor.predict_many(BOXES)
     assert sorted(batches) == [1, 3]
+
+
+def test_what_was_asked_before_changes_nothing(predictor):
+    alone = predictor.predict(box=BOXES[1]).logits
+    predictor.set_image(np.zeros((10, 10)))
+    predictor.set_image(np.random.default_rng(3).integers(0, 255, (400, 500), dtype=np.uint8))
     predictor.predict_many(BOXES)
-    assert sorted(batches) == [1, 3]
+    np.testing.assert_array_equal(predictor.predict(box=BOXES[1]).logits, alone)
 
 
 def test_clicks_after_a_box_do_not_encode_again(predictor, monkeypatch):

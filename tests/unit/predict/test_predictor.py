@@ -264,14 +264,6 @@ def test_many_boxes_of_one_window_are_decoded_together():
         assert mask.score == pytest.approx(single.score, abs=1e-4)
 
 
-def test_clicks_after_many_boxes_do_not_decode():
-    predictor = painter(SMALL)
-    predictor.predict_many([(10, 10, 30, 40), (1, 1, 8, 8)])
-    before = predictor.model.calls.copy()
-    predictor.predict(box=(1, 1, 8, 8), points=[(2, 2)], labels=[True])
-    assert predictor.model.calls - before == {"refine": 1, "upscale": 1}
-
-
 def test_no_boxes_give_no_masks():
     assert painter(SMALL).predict_many([]) == []
 

@@ -1,0 +1,396 @@
+"""Objects, labels, undo and redo of one image, with nothing that happens in the background."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from napari_pisam.session.history import Edit, History, PromptStep
+from napari_pisam.session.labels import LabelStore
+from napari_pisam.session.merge import Patch, committed_block, released_block
+from napari_pisam.session.records import (
+    BatchCommitted,
+    Committed,
+    JournalEntry,
+    ModelRef,
+    Record,
+    Released,
+    SessionObject,
+    Started,
+    Steps,
+    claimed_pixels,
+    mask_from_label,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_pisam.predict.mask import Mask
+    from napari_pisam.predict.prompts import MaskPrompt, Prompts
+    from napari_pisam.session.merge import Bbox, CommitRule
+
+_Records: TypeAlias = "dict[int, Record | None]"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an operation touched: objects, and windows of the labels.
+
+    `group` is that of the edit that was undone or redone: its neighbours of the same belong to it.
+    """
+
+    ids: tuple[int, ...] = ()
+    windows: tuple[Bbox, ...] = ()
+    group: object | None = None
+
+
+class Document:
+    """The objects of one image and the labels that they are committed to.
+
+    Every method either does all of what it says or, when it raises, nothing. The labels are read
+    and written in the objects' windows only.
+    """
+
+    def __init__(self) -> None:
+        self.store = LabelStore()
+        self.history = History()
+        self.records: dict[int, Record] = {}
+        self.journal: list[JournalEntry] = []
+        self.current: int | None = None
+        self.first_id = 1
+        self._next_id = 1
+        self.model: ModelRef | None = None
+        # All that ever were objects here: a label of that number is nobody else's.
+        self._numbers: set[int] = set()
+        self._epochs = 0
+        self._orders = 0
+
+    def clear(self) -> None:
+        """Forget all objects and the history; the labels stay."""
+        self.records.clear()
+        self.journal.clear()
+        self.history.clear()
+        self._numbers.clear()
+        self.current, self.first_id, self._next_id = None, 1, 1
+
+    def restore(self, records: Iterable[Record], journal: Iterable[JournalEntry]) -> None:
+        """Take over saved objects, without a history."""
+        self.clear()
+        for record in records:
+            self._put(record.view.id, record)
+            self._orders = max(self._orders, record.order)
+        for entry in journal:
+            self.journal.append(entry)
+            ids = entry.ids if isinstance(entry, BatchCommitted) else (entry.id,)
+            self._numbers.update(ids)
+        self._next_id = max(self._numbers, default=0) + 1
+
+    @property
+    def next_id(self) -> int:
+        """The next new object's number: above all objects, and at least `first_id`."""
+        return max(self._next_id, self.first_id)
+
+    def known(self, id_: int) -> Record:
+        """Give an object.
+
+        Raises
+        ------
+        ValueError
+            If there is none of this number.
+        """
+        record = self.records.get(id_)
+        if record is None:
+            raise ValueError(f"There is no object {id_}. Choose one of the list.")
+        return record
+
+    # -- prompts and masks --------------------------------------------------------------------
+
+    def add(self, prompts: Prompts | None, id_: int | None = None) -> Change:
+        """Make a new object, the current one from now on."""
+        number = self.next_id if id_ is None else id_
+        if number < 1 or number in self.records:
+            raise ValueError(
+                f"Object {number} cannot be made: it has to be above 0 and of a number that is not "
+                f"in use. The next free number is {self.next_id}."
+            )
+        record = Record(SessionObject(number, prompts, None, False, False))
+        return self._edit({number: record}, current=number)
+
+    def set_prompts(self, id_: int, prompts: Prompts | None) -> Change:
+        """Replace an open object's prompts: one step to undo."""
+        record = self.known(id_)
+        step = PromptStep(id_, record.view.prompts, prompts)
+        self._put_prompts(record, prompts, (step, record.steps))
+        self.history.add(step)
+        return Change((id_,))
+
+    def set_mask(self, id_: int, mask: Mask, prompts: Prompts, model: ModelRef | None) -> None:
+        """Give an object a predicted mask; nothing to undo."""
+        self._put(id_, self.known(id_).with_mask(mask, prompts, model), same_epoch=True)
+
+    def refresh(self) -> tuple[int, ...]:
+        """See anew which previews are stale; gives the objects where that changed."""
+        changed = []
+        for id_, record in self.records.items():
+            fresh = record.refreshed(self.model)
+            if fresh is not record and not record.view.committed:
+                self.records[id_] = fresh
+                changed.append(id_)
+        return tuple(changed)
+
+    def start(self, id_: int, prompts: Prompts, mask: MaskPrompt, shape: tuple[int, int]) -> Change:
+        """Make an object of a label that is there; its pixels leave the labels."""
+        preview = mask_from_label(mask, shape)
+        record = Record(SessionObject(id_, prompts, preview, False, False), prompts)
+        patch = None
+        if self.store.labels is not None:
+            before = self.store.read(mask.bbox)
+            after = np.where(mask.crop & (before == id_), 0, before).astype(before.dtype)
+            patch = self._write(mask.bbox, before, after)
+        return self._edit(
+            {id_: record}, current=id_, patches=[patch], journal=(Started(id_, mask),)
+        )
+
+    # -- labels -------------------------------------------------------------------------------
+
+    def commit(self, id_: int, rule: CommitRule) -> Change:
+        """Write an object's mask into the labels.
+
+        Raises
+        ------
+        ValueError
+            If it would get no pixel, or its number does not fit.
+        """
+        record = self.known(id_)
+        written, patch = self._commit(record, rule)
+        entries: tuple[JournalEntry, ...] = ()
+        if record.mask_prompts is not None:
+            entries = (Committed(id_, record.mask_prompts, rule, record.model),)
+        current = None if self.current == id_ else self.current
+        return self._edit({id_: written}, current=current, patches=[patch], journal=entries)
+
+    def commit_boxes(
+        self,
+        found: Sequence[tuple[Prompts, Mask]],
+        rule: CommitRule,
+        model: ModelRef | None,
+        group: object,
+    ) -> Change:
+        """Make an object of each box and write it; those that get no pixel stay open.
+
+        Parameters
+        ----------
+        found : sequence of (Prompts, Mask)
+            A box each.
+        rule, model
+            Whose the pixels are, and what predicted them.
+        group : object
+            Neighbours of the same group are undone together.
+        """
+        first = self.next_id
+        self.store.check(first + len(found) - 1)
+        after: _Records = {}
+        patches: list[Patch | None] = []
+        written = []
+        try:
+            for number, (prompts, mask) in enumerate(found, first):
+                view = SessionObject(number, prompts, mask, False, False)
+                record = Record(view, prompts, model=model)
+                try:
+                    record, patch = self._commit(record, rule)
+                except ValueError:
+                    patch = None
+                else:
+                    written.append(number)
+                patches.append(patch)
+                after[number] = record
+        except BaseException:
+            self.store.undo([patch for patch in patches if patch is not None])
+            raise
+        boxes = tuple(prompts.box for prompts, _ in found if prompts.box is not None)
+        entry = BatchCommitted(tuple(after), boxes, tuple(written), rule, model)
+        return self._edit(
+            after, current=self.current, patches=patches, journal=(entry,), group=group
+        )
+
+    def reopen(self, id_: int) -> Change:
+        """Take a committed object's pixels back, to go on correcting it."""
+        record = self.known(id_)
+        opened = replace(
+            record, view=replace(record.view, committed=False), footprint=None, steps=None
+        )
+        patch = self._release(record)
+        return self._edit(
+            {id_: opened}, current=id_, patches=[patch], journal=(Released(id_, discarded=False),)
+        )
+
+    def discard(self, ids: Iterable[int]) -> Change:
+        """Remove objects, the committed ones from the labels too."""
+        patches: list[Patch | None] = []
+        journal: list[JournalEntry] = []
+        gone: _Records = {}
+        try:
+            for id_ in ids:
+                record = self.known(id_)
+                gone[id_] = None
+                if record.view.committed:
+                    patches.append(self._release(record))
+                    journal.append(Released(id_, discarded=True))
+        except BaseException:
+            self.store.undo([patch for patch in patches if patch is not None])
+            raise
+        current = None if self.current in gone else self.current
+        return self._edit(gone, current=current, patches=patches, journal=tuple(journal))
+
+    def _commit(self, record: Record, rule: CommitRule) -> tuple[Record, Patch | None]:
+        mask, id_ = record.view.mask, record.view.id
+        self.store.check(id_)
+        if mask is None or not mask.crop.size:
+            raise ValueError(
+                f"Object {id_} has no pixel to commit. Add a FG click on it, or discard it."
+            )
+        before = self.store.read(mask.bbox)
+        after = committed_block(before, mask.crop, id_, rule)
+        if not (after[mask.crop] == id_).any():
+            raise ValueError(
+                f"Object {id_} would get no pixel: other labels cover all of its mask. Commit it "
+                "with the rule 'overwrite', or discard it."
+            )
+        patch = self._write(mask.bbox, before, after)
+        self._orders += 1
+        view = replace(record.view, committed=True)
+        written = replace(record, view=view, footprint=patch, order=self._orders, steps=None)
+        return written, patch
+
+    def _release(self, record: Record) -> Patch | None:
+        mask = record.view.mask
+        if mask is None or self.store.labels is None:
+            return None
+        before = self.store.read(mask.bbox)
+        id_, footprint = record.view.id, record.footprint
+        after = released_block(before, mask.crop, id_, footprint, self._claims(mask.bbox))
+        return self._write(mask.bbox, before, after)
+
+    def _claims(self, bbox: Bbox) -> Callable[[int], NDArray[np.bool_] | None]:
+        def claimed(id_: int) -> NDArray[np.bool_] | None:
+            return claimed_pixels(self.records.get(id_), bbox) if id_ in self._numbers else None
+
+        return claimed
+
+    def _write(self, bbox: Bbox, before: NDArray[Any], after: NDArray[Any]) -> Patch | None:
+        patch = Patch.between(bbox, before, after)
+        if patch is not None:
+            self.store.write(bbox, before, after)
+        return patch
+
+    # -- undo and redo ------------------------------------------------------------------------
+
+    def undo(self, group: object | None = None) -> Change:
+        """Take back the current object's last prompt edit, or else what was done last of all.
+
+        With a `group`, only an edit of it, if that is what was done last.
+        """
+        entry = self.history.last
+        if group is None and self.current is not None and (own := self._steps(self.current)):
+            entry = own[0]
+        if entry is None or (group is not None and group is not entry.group):
+            return Change()
+        if isinstance(entry, PromptStep):
+            record = self.known(entry.id)
+            self._put_prompts(record, entry.before, record.steps[1] if record.steps else None)
+            self.history.undo(entry)
+            self.current = entry.id
+            return Change((entry.id,))
+        windows = self.store.undo(entry.patches)
+        self._swap(entry.before, entry.after)
+        if entry.journal:
+            del self.journal[-len(entry.journal) :]
+        self.current, self._next_id = entry.current[0], entry.next_id[0]
+        self._check_current()
+        self.history.undo(entry)
+        return Change(tuple(entry.before), tuple(windows), entry.group)
+
+    def redo(self, group: object | None = None) -> Change:
+        """Make again what was undone last, the current object's prompts first; see `undo`.
+
+        Raises
+        ------
+        LabelOverflowError
+            If the labels were replaced by narrower ones.
+        """
+        entry = self.history.next_redo(self.current)
+        if entry is None or (group is not None and group is not entry.group):
+            return Change()
+        if isinstance(entry, PromptStep):
+            record = self.known(entry.id)
+            step = PromptStep(entry.id, entry.before, entry.after)
+            self.history.redo(entry, step)
+            self._put_prompts(record, entry.after, (step, record.steps))
+            self.current = entry.id
+            return Change((entry.id,))
+        if entry.patches and self.store.labels is not None:
+            self.store.check(max(entry.after))
+        windows = self.store.redo(entry.patches)
+        self.history.redo(entry, entry)
+        self._swap(entry.after, entry.before)
+        self.journal.extend(entry.journal)
+        self.current, self._next_id = entry.current[1], entry.next_id[1]
+        self._check_current()
+        return Change(tuple(entry.after), tuple(windows), entry.group)
+
+    def _steps(self, id_: int) -> Steps:
+        record = self.records.get(id_)
+        return None if record is None else record.steps
+
+    def _swap(self, wanted: _Records, kept: _Records) -> None:
+        for id_, record in wanted.items():
+            # What it is now and not what it was then: a preview may have come in between.
+            kept[id_] = self.records.get(id_)
+            self._put(id_, record)
+
+    # -- the one place where objects change ---------------------------------------------------
+
+    def _edit(
+        self,
+        after: _Records,
+        *,
+        current: int | None,
+        patches: Sequence[Patch | None] = (),
+        journal: tuple[JournalEntry, ...] = (),
+        group: object | None = None,
+    ) -> Change:
+        before = {id_: self.records.get(id_) for id_ in after}
+        next_id = max(self._next_id, max(after, default=0) + 1)
+        made = tuple(patch for patch in patches if patch)
+        edit = Edit(
+            before, after, (self.current, current), (self._next_id, next_id), made, journal, group
+        )
+        for id_, record in after.items():
+            self._put(id_, record)
+        self.current, self._next_id = current, next_id
+        self.journal.extend(journal)
+        self.history.add(edit)
+        return Change(tuple(after), tuple(patch.bbox for patch in made))
+
+    def _put_prompts(self, record: Record, prompts: Prompts | None, steps: Steps) -> None:
+        # Without prompts, what is being predicted must not appear.
+        changed = record.with_prompts(prompts, steps)
+        self._put(record.view.id, changed, same_epoch=prompts is not None)
+
+    def _put(self, id_: int, record: Record | None, *, same_epoch: bool = False) -> None:
+        self._numbers.add(id_)
+        if record is None:
+            self.records.pop(id_, None)
+            return
+        if not same_epoch:
+            self._epochs += 1
+            record = replace(record, epoch=self._epochs)
+        self.records[id_] = record.refreshed(self.model)
+
+    def _check_current(self) -> None:
+        if self.current not in self.records:
+            self.current = None

@@ -1,0 +1,204 @@
+"""What a session keeps: its objects, and the journal of what was done to the labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from napari_pisam.predict.mask import Mask
+from napari_pisam.session.merge import paste_mask
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_pisam.predict.prompts import Box, MaskPrompt, Prompts
+    from napari_pisam.session.history import PromptStep
+    from napari_pisam.session.merge import Bbox, CommitRule, Patch
+
+Steps: TypeAlias = "tuple[PromptStep, Steps] | None"
+"""An object's prompt edits, the last one first: sharing, so that a snapshot costs nothing."""
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Which model made a mask: its name, its weights' SHA-256 (64 hex digits), where it ran."""
+
+    name: str
+    sha256: str = ""
+    device: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class SessionObject:
+    """One object as the outside sees it; never changed, replaced by another one.
+
+    Attributes
+    ----------
+    id : int
+        Its number in the labels, 1 or more.
+    prompts : Prompts or None
+        What was asked for, (row, col) px.
+    mask : Mask or None
+        The newest that is known; without logits.
+    committed : bool
+        Whether it has been written into the labels.
+    stale : bool
+        Whether the mask belongs to older prompts or to another model.
+    """
+
+    id: int
+    prompts: Prompts | None
+    mask: Mask | None
+    committed: bool
+    stale: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """An object with what only the session needs to know.
+
+    Attributes
+    ----------
+    view : SessionObject
+        What the outside sees.
+    mask_prompts : Prompts or None
+        What the mask was made from.
+    model : ModelRef or None
+        What predicted the mask; None where it is one of the prompts.
+    footprint : Patch or None
+        What its commit changed in the labels.
+    order : int
+        Commits are counted; which one its own was.
+    steps : Steps
+        Its prompt edits since the session last changed it.
+    epoch : int
+        A prediction that was asked for in another epoch is not for this object any more.
+    """
+
+    view: SessionObject
+    mask_prompts: Prompts | None = None
+    model: ModelRef | None = None
+    footprint: Patch | None = None
+    order: int = 0
+    steps: Steps = None
+    epoch: int = 0
+
+    @property
+    def is_current_mask(self) -> bool:
+        """Whether there is a mask and it was made from the prompts as they are."""
+        return self.view.mask is not None and same_prompts(self.mask_prompts, self.view.prompts)
+
+    def refreshed(self, model: ModelRef | None) -> Record:
+        """Give the record with `stale` as it is with the session's model of now."""
+        other = self.model is not None and model is not None and self.model != model
+        stale = self.view.mask is not None and (not self.is_current_mask or other)
+        if stale == self.view.stale:
+            return self
+        return replace(self, view=replace(self.view, stale=stale))
+
+    def with_prompts(self, prompts: Prompts | None, steps: Steps) -> Record:
+        """Give the record with other prompts; a mask of no prompts at all is none."""
+        mask = None if prompts is None else self.view.mask
+        return replace(self, view=replace(self.view, prompts=prompts, mask=mask), steps=steps)
+
+    def with_mask(self, mask: Mask, prompts: Prompts, model: ModelRef | None) -> Record:
+        """Give the record with a predicted mask."""
+        view = replace(self.view, mask=mask)
+        return replace(self, view=view, mask_prompts=prompts, model=model)
+
+
+def same_prompts(first: Prompts | None, second: Prompts | None) -> bool:
+    """Whether two objects' prompts ask for the same."""
+    return first is second or (first is not None and first == second)
+
+
+def is_only_mask(prompts: Prompts) -> bool:
+    """Whether a mask is all there is: then it is the answer, nothing need be predicted."""
+    return prompts.mask is not None and prompts.box is None and not len(prompts.points)
+
+
+def mask_from_label(mask: MaskPrompt, shape: tuple[int, int]) -> Mask:
+    """Take an existing label's pixels as a mask of an image of `shape`."""
+    return Mask(shape, mask.bbox, mask.crop, 1.0, mask.bbox)
+
+
+def claimed_pixels(record: Record | None, bbox: Bbox) -> NDArray[np.bool_]:
+    """Give the (h, w) pixels of a window that a committed object claims; none of others."""
+    claimed = np.zeros((bbox[2] - bbox[0], bbox[3] - bbox[1]), dtype=np.bool_)
+    if record is not None and record.view.committed and record.view.mask is not None:
+        paste_mask(claimed, bbox, record.view.mask)
+    return claimed
+
+
+# -- the journal: enough to make the same labels again -----------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Committed:
+    """An object was written: by which prompts, rule and model (None: nothing was predicted)."""
+
+    id: int
+    prompts: Prompts
+    rule: CommitRule
+    model: ModelRef | None
+
+
+@dataclass(frozen=True, eq=False)
+class BatchCommitted:
+    """Boxes were predicted in one call; the objects in `written` were written, in this order."""
+
+    ids: tuple[int, ...]
+    boxes: tuple[Box, ...]
+    written: tuple[int, ...]
+    rule: CommitRule
+    model: ModelRef | None
+
+
+@dataclass(frozen=True, eq=False)
+class Released:
+    """An object took its pixels back; `discarded`: it is gone."""
+
+    id: int
+    discarded: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Started:
+    """A label that was there became an object and left the labels."""
+
+    id: int
+    mask: MaskPrompt
+
+
+JournalEntry: TypeAlias = Committed | BatchCommitted | Released | Started
+
+
+@dataclass(frozen=True, eq=False)
+class SessionState:
+    """A session at one moment; what `to_state` gives and `from_state` takes.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        (H, W) of the image, px.
+    signature : str
+        Of the image, see `image_signature`.
+    rule : CommitRule
+        For the commits to come.
+    next_id, current
+        The next new object's number; the current object's, or None.
+    records : tuple of Record
+        By number, without their undo steps.
+    journal : tuple of JournalEntry
+        What was done to the labels, in order.
+    """
+
+    shape: tuple[int, int]
+    signature: str
+    rule: CommitRule
+    next_id: int
+    current: int | None
+    records: tuple[Record, ...]
+    journal: tuple[JournalEntry, ...]

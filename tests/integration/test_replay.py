@@ -1,0 +1,183 @@
+"""``napari-pisam replay``, with the micro model: the session's labels again, bit for bit."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+from fake_session import at_once
+from micro import micro_model
+from napari_pisam.cli import app
+from napari_pisam.commands.replay import SparseLabels
+from napari_pisam.predict import weights
+from napari_pisam.predict.image_source import ImageSource
+from napari_pisam.predict.predictor import Predictor
+from napari_pisam.predict.prompts import Prompts
+from napari_pisam.session.session import CommitRule, ModelRef, Session
+from napari_pisam.session.signature import image_signature
+from napari_pisam.session.storage import ImageView, SessionMeta, load_session, save_session
+
+HASH = "ab" * 32
+SHAPE = (90, 110)
+
+
+@pytest.fixture
+def micro(monkeypatch):
+    """Every model is the micro model; its hash can be changed."""
+    said = {"sha256": HASH}
+
+    def load(name, *, progress=None, cancel=None):
+        return weights.LoadedModel(micro_model(), said["sha256"], "MIT", "embedded")
+
+    monkeypatch.setattr(weights, "load_model", load)
+    return said
+
+
+@pytest.fixture
+def work(tmp_path):
+    rng = np.random.default_rng(0)
+    stack = rng.integers(0, 60_000, (2, *SHAPE), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "image.tif", stack, metadata={"axes": "TYX"})
+    return tmp_path
+
+
+def made_session(work):
+    """A session with corrections, overlaps, boxes in one go, objects picked up again and undo."""
+    source = ImageSource(tifffile.imread(work / "image.tif"), plane=1)
+    session = Session(at_once)
+    session.set_image(SHAPE, image_signature(source), lambda predictor: predictor.set_image(source))
+    session.set_labels(np.zeros(SHAPE, np.uint16))
+    session.set_predictor(Predictor(micro_model(), "cpu"), ModelRef("tiny", HASH, "cpu"))
+    first = Prompts((4, 6, 50, 60))
+    session.new_object(first)
+    session.set_prompts(1, first.with_clicks([(20, 20), (40, 50)], [True, False]))
+    session.commit()
+    session.segment_all([(10, 30, 80, 90), (0, 60, 40, 109), (50, 0, 89, 50)], batch=2)
+    session.rule = CommitRule.OVERWRITE
+    session.new_object(Prompts((30, 30, 70, 100)))
+    session.commit()
+    session.reopen(2)
+    session.set_prompts(2, session.get(2).prompts.with_clicks([(60, 60)], [True]))
+    session.rule = CommitRule.KEEP
+    session.commit()
+    session.new_object(Prompts((60, 60, 85, 105)))
+    session.commit()
+    session.undo()
+    session.discard(3)
+    return session
+
+
+META = SessionMeta(ImageView("image.tif", plane=(1,)))
+
+
+@pytest.fixture
+def saved(work, micro):
+    session = made_session(work)
+    save_session(work / "s.pisam", session, META)
+    return session
+
+
+@pytest.fixture
+def run(work, monkeypatch):
+    monkeypatch.chdir(work)
+
+    def invoke(*arguments):
+        return CliRunner().invoke(app, ["replay", *arguments])
+
+    return invoke
+
+
+ARGUMENTS = ("s.pisam", "--image", "image.tif", "-o", "labels.tif")
+
+
+def test_replay_gives_the_same_labels(run, saved, work):
+    assert len(np.unique(saved.labels)) > 3  # the random model finds something
+    result = run(*ARGUMENTS)
+    assert result.exit_code == 0, result.stderr
+    labels = tifffile.imread("labels.tif")
+    assert labels.dtype == np.uint16
+    assert np.array_equal(labels, saved.labels)
+    with tifffile.TiffFile("labels.tif") as file:
+        described = json.loads(file.pages.first.description)
+    assert described["models"] == [{"name": "tiny", "sha256": HASH}]
+    assert described["session"] == "s.pisam"
+
+
+def test_replay_of_a_restored_and_continued_session_gives_the_same_labels(run, saved, work):
+    second = made_session(work)
+    second.from_state(load_session(work / "s.pisam").state)
+    second.new_object(Prompts((0, 0, 20, 30)))
+    second.commit()
+    save_session(work / "s.pisam", second, META)
+    result = run(*ARGUMENTS)
+    assert result.exit_code == 0, result.stderr
+    assert np.array_equal(tifffile.imread("labels.tif"), second.labels)
+
+
+def refused(result, work):
+    assert result.exit_code == 2
+    assert not (work / "labels.tif").exists()
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_another_image_is_refused(run, saved, work):
+    tifffile.imwrite(work / "image.tif", np.zeros((2, *SHAPE), np.uint16))
+    said = refused(run(*ARGUMENTS), work)
+    assert said.startswith("Error: s.pisam was made with another image (image.tif)")
+
+
+def test_an_image_of_other_axes_is_refused(run, saved, work):
+    tifffile.imwrite(work / "image.tif", np.zeros(SHAPE, np.uint16))
+    assert "was made with another image" in refused(run(*ARGUMENTS), work)
+
+
+def test_other_weights_are_refused(run, saved, work, micro):
+    micro["sha256"] = "cd" * 32
+    said = refused(run(*ARGUMENTS), work)
+    assert "abababababab" in said
+    assert "cdcdcdcdcdcd" in said
+    assert "--model PATH" in said
+
+
+def test_a_damaged_session_is_refused(run, saved, work):
+    (work / "s.pisam").write_bytes((work / "s.pisam").read_bytes()[:-100])
+    assert "cannot be read as a session file" in refused(run(*ARGUMENTS), work)
+
+
+def test_a_session_that_is_not_there_is_refused(run, work):
+    assert "There is no session file" in refused(run(*ARGUMENTS), work)
+
+
+def test_an_output_that_is_an_input_is_refused(run, saved, work):
+    result = run("s.pisam", "--image", "image.tif", "-o", "image.tif")
+    assert result.exit_code == 2
+    assert "is also an input" in result.stderr
+
+
+def test_a_checkpoint_has_to_be_named(run, work, micro):
+    session = made_session(work)
+    session.set_predictor(Predictor(micro_model(), "cpu"), ModelRef("mine.safetensors", HASH))
+    session.new_object(Prompts((0, 0, 20, 30)))
+    session.commit()
+    save_session(work / "s.pisam", session, META)
+    assert "'mine.safetensors'. Give its path with --model" in refused(run(*ARGUMENTS), work)
+    assert run(*ARGUMENTS, "--model", "mine.safetensors").exit_code == 0
+    assert np.array_equal(tifffile.imread("labels.tif"), session.labels)
+
+
+def test_sparse_labels_are_like_an_array():
+    rng = np.random.default_rng(0)
+    sparse, dense = SparseLabels((1500, 1300)), np.zeros((1500, 1300), np.uint32)
+    for value in range(1, 30):
+        (r0, r1), (c0, c1) = np.sort(rng.integers(0, 1300, (2, 2)))
+        block = np.full((r1 - r0, c1 - c0), value, np.uint32)
+        sparse[r0:r1, c0:c1] = block
+        dense[r0:r1, c0:c1] = block
+        (r0, r1), (c0, c1) = np.sort(rng.integers(0, 1300, (2, 2)))
+        assert np.array_equal(sparse[r0:r1, c0:c1], dense[r0:r1, c0:c1])
