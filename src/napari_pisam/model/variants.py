@@ -34,6 +34,26 @@ class CompactEncoder:
 
 
 @dataclass(frozen=True)
+class Focus:
+    """How a network that was trained on crops around objects looks at one.
+
+    Parameters
+    ----------
+    factor
+        Side of the window that is read around a box, by the box's longer side.
+    frame
+        Largest frame that a window is shown in, px; a larger object is reduced to it. Beyond what
+        it was trained with, a network gets worse, not sharper.
+    click_window
+        Side of the window around clicks without a box, px of the image.
+    """
+
+    factor: float = 2.2
+    frame: int = 384
+    click_window: int = 512
+
+
+@dataclass(frozen=True)
 class Variant:
     """One model that can be built.
 
@@ -70,8 +90,8 @@ class Variant:
         Order in which clicks enter the interactor. The published weights were trained with
         (row, col) used as (x, y), so a published checkpoint may want ``"rc"``.
     focus
-        Side of the window that is read around a box, by the box's longer side, where the network
-        was trained on crops around objects; ``None``: the whole frame, as for SAM.
+        How to look at one object, where the network was trained on crops around objects;
+        ``None``: the whole frame, as for SAM.
     """
 
     name: str
@@ -84,7 +104,7 @@ class Variant:
     box_maps: bool = False
     appearance_prior: bool = False
     click_order: Literal["xy", "rc"] = "xy"
-    focus: float | None = None
+    focus: Focus | None = None
 
 
 _VITS = {
@@ -104,7 +124,7 @@ def _all_variants() -> dict[str, Variant]:
         click_maps=True,
         box_maps=True,
         appearance_prior=True,
-        focus=2.2,
+        focus=Focus(),
     )
     vits = [
         Variant(f"{kind}_vit_{size}", kind, vit, residual=kind == "pisam")

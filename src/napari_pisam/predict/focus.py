@@ -8,6 +8,7 @@ encodes its 1024-px frame once and reads every object from that.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from napari_pisam.predict.preprocessing import Window, choose_window, stable_win
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_pisam.model.variants import Variant
+    from napari_pisam.model.variants import Focus, Variant
     from napari_pisam.predict.prompts import Prompts
 
 # Few sizes, so that images of equal size can be computed together and memory is used again.
@@ -29,9 +30,9 @@ _LEAST_SIDE = 32
 _CLICK_MARGIN = 1 / 16
 
 
-def frame_for(length: int, frame: int) -> int:
-    """Give the side of the smallest frame, of at most `frame` px, that shows `length` px."""
-    return min((size for size in FRAMES if length <= size < frame), default=frame)
+def frame_for(length: int, largest: int) -> int:
+    """Give the side of the smallest frame, of at most `largest` px, that shows `length` px."""
+    return min((size for size in FRAMES if length <= size < largest), default=largest)
 
 
 def focused_window(
@@ -40,37 +41,41 @@ def focused_window(
     levels: Sequence[tuple[int, int]] | None = None,
     frame: int = 1024,
     *,
-    factor: float,
+    focus: Focus,
 ) -> Window:
-    """Choose a square around a box or a mask, `factor` times its longer side.
+    """Choose a square around a box or a mask, `focus.factor` times its longer side.
 
-    At native resolution and in a frame of about its own size where that is less than `frame` px;
-    otherwise, and for clicks alone, the window is that of `choose_window`.
+    It is read at native resolution where it has at most `frame` px, from a coarser level of the
+    pyramid otherwise, and shown in a frame of about its own size, of at most `focus.frame` px.
+    Clicks alone get `focus.click_window` px around them.
 
     Parameters
     ----------
     prompts, shape, levels, frame
         As for `choose_window`.
-    factor : float
-        Side of the window by the longer side of the box, above 1.
+    focus : Focus
+        Of the network's variant.
 
     Returns
     -------
     Window
         With the frame that it is to be shown in.
     """
-    margin = (factor - 1) / 2
+    largest = min(focus.frame, frame)
     region = prompts.region
     if region is None:
-        return choose_window(prompts, shape, levels, frame)
+        window = choose_window(prompts, shape, levels, min(focus.click_window, frame))
+        return replace(window, frame=frame_for(max(window.reduced_shape), largest))
     low, high = np.array(region[:2]) + 0.5, np.array(region[2:]) + 0.5
-    side = max(factor * float((high - low).max()), _LEAST_SIDE)
+    side = max(focus.factor * float((high - low).max()), _LEAST_SIDE)
     if len(prompts.points):
         centre = (low + high) / 2
         reach = (1 + 2 * _CLICK_MARGIN) * np.abs(prompts.points + 0.5 - centre).max()
         side = max(side, 2 * float(reach))
     if side > frame:
-        return choose_window(prompts, shape, levels, frame, margin=margin)
+        margin = (focus.factor - 1) / 2
+        window = choose_window(prompts, shape, levels, frame, margin=margin)
+        return replace(window, frame=largest)
     ends = []
     for axis in (0, 1):
         # Not a px more for the rounding of factor * side.
@@ -79,7 +84,7 @@ def focused_window(
         start = max(0, min(start, shape[axis] - length))
         ends.append((start, start + length))
     (row0, row1), (col0, col1) = ends
-    size = frame_for(max(row1 - row0, col1 - col0), frame)
+    size = frame_for(max(row1 - row0, col1 - col0), largest)
     return Window(0, row0, col0, row1, col1, frame=size)
 
 
@@ -92,5 +97,5 @@ def window_for(
     """Choose what a variant's network sees for some prompts; clicks inside do not move it."""
     if variant.focus is None:
         return stable_window(prompts, shape, levels, variant.frame)
-    choose = partial(focused_window, factor=variant.focus)
+    choose = partial(focused_window, focus=variant.focus)
     return stable_window(prompts, shape, levels, variant.frame, choose=choose)

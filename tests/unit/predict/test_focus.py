@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from micro import micro_model
 from napari_pisam.model.pisam import build_model
-from napari_pisam.model.variants import get_variant
+from napari_pisam.model.variants import Focus, get_variant
 from napari_pisam.predict.focus import focused_window, frame_for
 from napari_pisam.predict.predictor import Predictor
 from napari_pisam.predict.preprocessing import FrameTransform, choose_window, stable_window
 from napari_pisam.predict.prompts import Prompts
 
-FACTOR = 2.2
+FOCUS = Focus(factor=2.2, frame=1024, click_window=512)
 TINY = get_variant("tiny")
 
 
 def focused(prompts, shape, frame=1024, levels=None):
-    return focused_window(prompts, shape, levels, frame, factor=FACTOR)
+    return focused_window(prompts, shape, levels, frame, focus=FOCUS)
 
 
 def side(window):
@@ -64,13 +64,23 @@ def test_a_small_network_has_its_own_frame_only():
 def test_an_object_too_large_for_the_frame_is_read_with_the_same_share_of_surroundings():
     shape = (6000, 6000)
     window = focused(Prompts((2000, 2000, 2999, 2999)), shape, levels=[shape, (3000, 3000)])
-    assert (window.level, window.frame) == (1, None)
+    assert (window.level, window.frame) == (1, 1024)
     assert side(window)[0] * 2 == pytest.approx(2200, abs=8)
 
 
-def test_clicks_alone_get_the_whole_frame():
+def test_clicks_alone_get_a_window_of_their_own_size():
     prompts = Prompts(points=[(700, 700)], labels=[True])
-    assert focused(prompts, (5000, 5000)) == choose_window(prompts, (5000, 5000))
+    expected = choose_window(prompts, (5000, 5000), frame=512)
+    assert focused(prompts, (5000, 5000)) == replace(expected, frame=512)
+
+
+@pytest.mark.parametrize(("length", "frame"), [(80, 256), (150, 384), (400, 384), (3000, 384)])
+def test_a_large_object_is_reduced_to_the_largest_frame(length, frame):
+    focus = replace(FOCUS, frame=384)
+    box = (1000, 1000, 1000 + length, 1000 + length)
+    window = focused_window(Prompts(box), (9000, 9000), focus=focus)
+    assert window.frame == frame
+    assert max(FrameTransform.of(window).size) == frame
 
 
 def test_a_click_outside_makes_the_window_grow_and_one_inside_does_not():
@@ -79,7 +89,7 @@ def test_a_click_outside_makes_the_window_grow_and_one_inside_does_not():
 
     def stable(points):
         prompts = Prompts(box, points, [True] * len(points))
-        choose = lambda *arguments: focused_window(*arguments, factor=FACTOR)  # noqa: E731
+        choose = lambda *arguments: focused_window(*arguments, focus=FOCUS)  # noqa: E731
         return stable_window(prompts, shape, choose=choose)
 
     assert stable([(520, 520)]) == first
@@ -138,7 +148,7 @@ def test_a_vit_cannot_change_its_frame():
 
 @pytest.fixture
 def predictor():
-    model = build_model(replace(TINY, frame=512, focus=FACTOR))
+    model = build_model(replace(TINY, frame=512, focus=FOCUS))
     result = Predictor(model, device="cpu", precision="fp32")
     rng = np.random.default_rng(3)
     result.set_image(rng.integers(0, 255, (400, 500), dtype=np.uint8))
