@@ -10,18 +10,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from napari_pisam.layers.scripting import segment_layers
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.predictor import Predictor
     from napari_pisam.predict.prompts import Prompts
 
     __version__: str
 
-__all__ = ["Mask", "Predictor", "Prompts", "__version__"]
+__all__ = ["Mask", "Predictor", "Prompts", "__version__", "segment_layers"]
 
 _HOMES = {
     "Mask": "napari_pisam.predict.mask",
     "Predictor": "napari_pisam.predict.predictor",
     "Prompts": "napari_pisam.predict.prompts",
+    "segment_layers": "napari_pisam.layers.scripting",
 }
 
 

@@ -1,4 +1,4 @@
-"""napari layers from arrays and prompts. The one module here that imports napari, when used."""
+"""A finished result in a napari window: image, labels, boxes and clicks."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_pisam.layers.style import BOX_COLOR, COLORS, SYMBOLS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from napari_pisam.predict.prompts import Box
-
-# Colour and symbol both say it: not everybody sees red and green as different.
-COLORS = {"FG": "#009e73", "BG": "#d55e00"}
-SYMBOLS = {"FG": "disc", "BG": "cross"}
 
 
 def can_show() -> bool:
@@ -72,7 +70,7 @@ def add_result(
         [np.reshape(box, (2, 2)) for box in boxes] or None,
         ndim=2,
         shape_type="rectangle",
-        edge_color="#56b4e9",
+        edge_color=BOX_COLOR,
         face_color="transparent",
         edge_width=1,
         name="boxes",

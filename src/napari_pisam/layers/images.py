@@ -1,0 +1,123 @@
+"""Image layers as lazy 2D views: what the user sees is what the network sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from napari_pisam.layers.geometry import ImagePlane, is_rgb, plane_of
+from napari_pisam.predict.image_source import ImageSource
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class ImageView(NamedTuple):
+    """The displayed plane of an image.
+
+    Attributes
+    ----------
+    source : ImageSource
+        Its pixels, (H, W, C), read when asked for.
+    plane : ImagePlane
+        Which plane it is.
+    axes : (int, int)
+        The layer's axes that are displayed as rows and columns.
+    """
+
+    source: ImageSource
+    plane: ImagePlane
+    axes: tuple[int, int]
+
+
+class _Reordered:
+    """An array with its axes in another order; nothing is read before it is indexed."""
+
+    def __init__(self, array: Any, order: tuple[int, ...]) -> None:
+        self._array, self._order = array, order
+        self.shape = tuple(int(array.shape[axis]) for axis in order)
+        self.dtype = array.dtype
+        self.ndim = len(order)
+
+    def __getitem__(self, key: tuple[int | slice, ...]) -> Any:
+        """Read a part; one integer or slice for every axis."""
+        index: list[int | slice] = [0] * len(self._order)
+        for axis, part in zip(self._order, key, strict=True):
+            index[axis] = part
+        kept = [axis for axis in self._order if isinstance(index[axis], slice)]
+        block = np.asarray(self._array[tuple(index)])
+        return block.transpose([sorted(kept).index(axis) for axis in kept])
+
+
+def image_source_of(
+    image: Any,
+    dims: Any = None,
+    *,
+    channel_axis: int | None = None,
+    channels: Sequence[int] | None = None,
+) -> ImageView:
+    """Look at the displayed plane of an image; nothing is read yet.
+
+    Parameters
+    ----------
+    image : napari Image layer, array or list of arrays
+        Any number of axes, RGB, multiscale; numpy, dask, zarr or anything with shape, dtype and
+        indexing. Never changed.
+    dims : napari.components.Dims or ImagePlane, optional
+        ``viewer.dims``; see `plane_of`.
+    channel_axis : int, optional
+        An axis of channels that are seen together, up to three of them. Without it, a layer that
+        is not RGB is grey, as napari shows it.
+    channels : sequence of int, optional
+        Which channels; the first three by default.
+
+    Returns
+    -------
+    ImageView
+        Level 0's coordinates for a pyramid. A layer that is not RGB is seen with its contrast
+        limits; its gamma and colours are left out, they mean nothing to the network.
+
+    Raises
+    ------
+    ValueError
+        If there is no such plane (see `plane_of`), or the values are no image.
+    """
+    is_layer = hasattr(image, "data_to_world")
+    if isinstance(dims, ImagePlane):
+        plane = dims
+    else:
+        plane = plane_of(image, dims, channel_axis=channel_axis)
+    rgb = is_rgb(image)
+    if rgb and plane.channel_axis is not None:
+        raise ValueError("The image is RGB: its channels are its colours. Leave channel_axis out.")
+    leading = [axis for axis in plane.sliced if axis != plane.channel_axis]
+    order = [*leading, *plane.axes]
+    if plane.channel_axis is not None:
+        order.insert(len(leading), plane.channel_axis)
+    if rgb:
+        order.append(len(plane.shape))
+    levels = _levels(image.data if is_layer else image)
+    if order != sorted(order):
+        levels = [_Reordered(level, tuple(order)) for level in levels]
+    source = ImageSource(
+        levels,
+        plane=[plane.index[axis] or 0 for axis in leading],
+        channel_axis=None if plane.channel_axis is None else len(leading),
+        channels=channels,
+        rgb=rgb,
+        contrast_limits=None if rgb or not is_layer else _limits(image),
+    )
+    return ImageView(source, plane, plane.axes)
+
+
+def _levels(data: Any) -> list[Any]:
+    # napari's multiscale wrapper has a shape too, but its items are the levels.
+    if hasattr(data, "shapes") or isinstance(data, (list, tuple)):
+        return list(data) if hasattr(data[0], "shape") else [np.asarray(data)]
+    return [data]
+
+
+def _limits(layer: Any) -> tuple[float, float] | None:
+    low, high = (float(value) for value in layer.contrast_limits)
+    return (low, high) if np.isfinite((low, high)).all() and high > low else None

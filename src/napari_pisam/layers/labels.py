@@ -1,0 +1,299 @@
+"""Labels layers for results: new ones, and planes of them that are read and written by windows."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_pisam.layers.geometry import ImagePlane, plane_of, spatial_shape
+from napari_pisam.layers.prompt_layers import prompt_axes
+from napari_pisam.layers.transforms import placement_of, transform_of
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+    Bounds = tuple[int, int, int, int]
+
+_IN_MEMORY = 512 << 20
+# What OpenGL takes as one texture nearly everywhere; napari shows larger planes reduced.
+_TEXTURE = 16_384
+_COPY_BYTES = 64 << 20
+
+
+def new_labels_layer(
+    viewer: Any,
+    image: Any,
+    *,
+    channel_axis: int | None = None,
+    name: str | None = None,
+    dtype: DTypeLike = np.uint16,
+) -> Any:
+    """Add an empty Labels layer that lies where an image lies, pixel for pixel.
+
+    Nothing is filled with zeros: memory is taken as objects are written. Above 512 MB the values
+    are in an unnamed temporary file, which goes with the layer.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or ViewerModel
+    image : napari Image layer
+        Its transform, units and axis names are copied. For a pyramid: level 0.
+    channel_axis : int, optional
+        The image's axis of channels; where it is the first one, the labels have no such axis.
+    name : str, optional
+    dtype : dtype
+        16 bits by default: napari refreshes those much faster than 32.
+
+    Returns
+    -------
+    napari.layers.Labels
+
+    Raises
+    ------
+    ValueError
+        If the disk has no room for them.
+    """
+    axes = prompt_axes(image, channel_axis)
+    shape = tuple(spatial_shape(image)[axis] for axis in axes)
+    return viewer.add_labels(
+        _zeros(shape, np.dtype(dtype)),
+        name=name or f"{image.name} labels",
+        **transform_of(image, axes),
+    )
+
+
+class LabelsPlane:
+    """One plane of a Labels layer as a 2D array that is read and written by windows.
+
+    Parameters
+    ----------
+    layer : napari Labels layer
+        Its data may be replaced meanwhile, by one of the same shape.
+    axes : (int, int)
+        The layer's axes that are rows and columns.
+    index : tuple of (int or None)
+        The index along every other axis; None: write to all of them, read the first.
+    """
+
+    ndim = 2
+
+    def __init__(self, layer: Any, axes: tuple[int, int], index: tuple[int | None, ...]) -> None:
+        self.layer = layer
+        self.axes = axes
+        self._index = index
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) px."""
+        sizes = self.layer.data.shape
+        return int(sizes[self.axes[0]]), int(sizes[self.axes[1]])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The integer type of the labels."""
+        dtype: np.dtype[Any] = np.dtype(self.layer.data.dtype)
+        return dtype
+
+    def __getitem__(self, window: tuple[slice, slice]) -> NDArray[np.integer[Any]]:
+        """Read a window: two slices of rows and columns.
+
+        Returns
+        -------
+        (h, w) integer array
+            Read-only; it may show what is written later.
+        """
+        index = self._key(window, for_writing=False)
+        block: NDArray[np.integer[Any]] = np.asarray(self.layer.data[index])
+        block = (block.T if self._is_transposed else block).view()
+        block.flags.writeable = False
+        return block
+
+    def __setitem__(self, window: tuple[slice, slice], values: Any) -> None:
+        """Write a window; labels too large for the type turn the layer's data into a wider one."""
+        block = np.asarray(values)
+        if block.dtype.kind not in "biu":
+            raise ValueError(f"The labels have dtype {block.dtype}, expected integers.")
+        if block.size and int(block.max()) > np.iinfo(self.dtype).max:
+            promote_labels(self.layer, np.uint32 if int(block.max()) < 1 << 32 else np.uint64)
+        key = self._key(window, for_writing=True)
+        block = block.astype(self.dtype, copy=False)
+        if block.ndim == 2:
+            if self._is_transposed:
+                block = block.T
+            # One more axis for each of which all indices are written.
+            new = [axis for axis in range(len(key)) if isinstance(key[axis], slice)]
+            shape = iter(block.shape)
+            block = block.reshape([next(shape) if axis in self.axes else 1 for axis in new])
+            sizes = [len(range(*key[a].indices(int(self.layer.data.shape[a])))) for a in new]
+            block = np.broadcast_to(block, sizes)
+        self.layer.data[key] = block
+
+    @property
+    def _is_transposed(self) -> bool:
+        return self.axes[0] > self.axes[1]
+
+    def _key(self, window: tuple[slice, slice], *, for_writing: bool) -> tuple[Any, ...]:
+        key: list[Any] = [
+            (slice(None) if for_writing else 0) if part is None else part for part in self._index
+        ]
+        for axis, part in zip(self.axes, window, strict=True):
+            if not isinstance(part, slice):
+                raise ValueError(
+                    f"The window is {window}, expected two slices, of rows and of columns."
+                )
+            key[axis] = part
+        return tuple(key)
+
+
+def labels_plane(layer: Any, plane: ImagePlane, image: Any = None) -> LabelsPlane:
+    """Give the plane of a Labels layer that belongs to a plane of an image.
+
+    Parameters
+    ----------
+    layer : napari Labels layer
+    plane : ImagePlane
+        Of the image.
+    image : napari Image layer, optional
+        To check that both lie alike.
+
+    Raises
+    ------
+    ValueError
+        If the labels cannot be written, are a pyramid, or do not lie pixel on pixel.
+    """
+    advice = "Choose another Labels layer, or make a new one for this image."
+    data = layer.data
+    if getattr(layer, "multiscale", False):
+        raise ValueError(
+            f"The Labels layer {layer.name!r} is a pyramid, which cannot be edited. {advice}"
+        )
+    read_only = isinstance(data, np.ndarray) and not data.flags.writeable
+    if read_only or getattr(data, "read_only", False) or not hasattr(data, "__setitem__"):
+        raise ValueError(f"The Labels layer {layer.name!r} is read-only. {advice}")
+    if hasattr(data, "dask"):
+        raise ValueError(
+            f"The Labels layer {layer.name!r} is a dask array: what is written to it is computed "
+            f"again and again. {advice}"
+        )
+    shape = tuple(int(size) for size in data.shape)
+    # Layers meet from their last axis on.
+    extra = len(plane.shape) - len(shape)
+    dropped = range(max(extra, 0))
+    fits = extra >= 0 and all(a == plane.channel_axis or plane.shape[a] == 1 for a in dropped)
+    if not fits or shape != plane.shape[extra:] or min(plane.axes) < extra:
+        raise ValueError(
+            f"The Labels layer {layer.name!r} has shape {shape}, expected {plane.shape} as the "
+            f"image. {advice}"
+        )
+    if image is not None and not _lie_alike(layer, image, extra):
+        raise ValueError(
+            f"The Labels layer {layer.name!r} lies elsewhere than the image (another scale, "
+            f"translation or rotation). {advice}"
+        )
+    axes = plane.axes[0] - extra, plane.axes[1] - extra
+    return LabelsPlane(layer, axes, plane.index[extra:])
+
+
+def refresh_labels_window(
+    labels: LabelsPlane, window: Bounds | None = None, *, is_displayed: bool = False
+) -> None:
+    """Show what was written to a window.
+
+    Parameters
+    ----------
+    labels : LabelsPlane
+    window : 4 int, optional
+        (row0, col0, row1, col1), half open; the whole plane by default.
+    is_displayed : bool
+        True if the viewer displays this very plane now. Then only the window is sent to the
+        graphics card where that can be; otherwise the displayed plane.
+    """
+    layer = labels.layer
+    # 8 and 16 bits are what the card gets; others napari has to convert.
+    is_plain = isinstance(layer.data, np.ndarray) and layer.data.dtype in (np.uint8, np.uint16)
+    partial = getattr(layer.events, "labels_update", None)
+    if (
+        window is None
+        or not (is_displayed and is_plain and layer.visible)
+        or partial is None
+        or layer.contour
+        or max(labels.shape) > _TEXTURE
+    ):
+        layer.refresh(extent=False, thumbnail=False)
+        return
+    row0, col0, row1, col1 = window
+    if row1 > row0 and col1 > col0:
+        partial(data=np.array(labels[row0:row1, col0:col1]), offset=[row0, col0])
+
+
+def promote_labels(layer: Any, dtype: DTypeLike = np.uint32) -> None:
+    """Give a Labels layer a wider integer type; its values stay.
+
+    Raises
+    ------
+    ValueError
+        If the type does not hold the values of the present one, or there is no room.
+    """
+    new, data = np.dtype(dtype), layer.data
+    if new == data.dtype:
+        return
+    if not np.can_cast(data.dtype, new):
+        raise ValueError(
+            f"The labels are {data.dtype} and cannot become {new} without loss, expected a wider "
+            "type, for example uint32."
+        )
+    shape = tuple(int(size) for size in data.shape)
+    wider = _zeros(shape, new)
+    # The axis that is cut is the longest, for a plane to be copied in pieces too.
+    axis = int(np.argmax(shape))
+    step = max(1, _COPY_BYTES * shape[axis] // max(1, math.prod(shape) * new.itemsize))
+    for start in range(0, shape[axis], step):
+        part = (slice(None),) * axis + (slice(start, start + step),)
+        block = np.asarray(data[part])
+        # What is never written takes no memory.
+        if block.any():
+            wider[part] = block
+    layer.data = wider
+
+
+def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[np.integer[Any]]:
+    """Allocate zeros that cost nothing before they are written."""
+    if dtype.kind not in "iu":
+        raise ValueError(f"The dtype is {dtype}, expected an integer type, for example uint16.")
+    size = math.prod(shape) * dtype.itemsize
+    if size <= _IN_MEMORY:
+        return np.zeros(shape, dtype)
+    import shutil
+
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise ValueError(
+            f"The labels of shape {shape} may need {size / 1e9:.1f} GB, and the folder for "
+            f"temporary files has {free / 1e9:.1f} GB free. Make room, or set TMPDIR to another."
+        )
+    # A file without a name is gone with its last user, after a crash too. Windows of it are read
+    # and shown without a copy; napari reads all chunks of a chunked array at every refresh.
+    with tempfile.TemporaryFile(prefix="napari-pisam-") as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+
+
+def _lie_alike(labels: Any, image: Any, extra: int) -> bool:
+    own, theirs = placement_of(labels), placement_of(image)
+    axes = range(extra, theirs.ndim)
+    linear, offset = theirs.part(axes)
+    size = np.abs(linear).max()
+    shift = np.abs(own.offset - offset).max()
+    # A hundredth of a pixel is not seen.
+    return bool(np.abs(own.linear - linear).max() <= 1e-6 * size and shift <= 1e-2 * size)
+
+
+def plane_is_displayed(plane: ImagePlane, image: Any, dims: Any) -> bool:
+    """Whether the viewer displays a plane of an image now."""
+    try:
+        return plane_of(image, dims, channel_axis=plane.channel_axis) == plane
+    except ValueError:
+        return False

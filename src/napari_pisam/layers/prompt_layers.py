@@ -1,0 +1,340 @@
+"""Shapes and Points layers made for boxes and clicks: new ones, their look, and writing to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from weakref import WeakSet
+
+import numpy as np
+
+from napari_pisam.layers.geometry import ImagePlane, PlaneMap, as_plane, spatial_shape
+from napari_pisam.layers.prompts import labels_of, objects_of
+from napari_pisam.layers.style import BOX_COLOR, COLORS, SYMBOLS
+from napari_pisam.layers.transforms import transform_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_pisam.predict.prompts import Box, Prompts
+
+Label: TypeAlias = Literal["FG", "BG"]
+
+# Px of the image. Shapes keep their vertices as 32-bit floats, and a hand is not that steady.
+_SAME_BOX = 1e-2
+_SAME_CLICK = 1e-3
+
+_followed: WeakSet[Any] = WeakSet()
+
+
+def new_prompt_layers(
+    viewer: Any, image: Any, *, channel_axis: int | None = None, object_id: int = 1
+) -> tuple[Any, Any]:
+    """Add a Shapes layer for boxes and a Points layer for clicks that lie where an image lies.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or ViewerModel
+    image : napari Image layer
+        Its scale, translation, rotation, shear, affine, units and axis names are copied.
+    channel_axis : int, optional
+        The image's axis of channels; where it is the first one, the prompts are for all channels.
+    object_id : int
+        The object of the first box and the first clicks.
+
+    Returns
+    -------
+    shapes, points : napari layers
+        With features ``object`` (int), and ``label`` (categorical FG and BG) for the points.
+    """
+    axes = prompt_axes(image, channel_axis)
+    side = max(spatial_shape(image)[-2:])
+    shapes = viewer.add_shapes(
+        None,
+        ndim=len(axes),
+        name=f"{image.name} boxes",
+        edge_color=BOX_COLOR,
+        face_color="transparent",
+        # Seen in an image of any size.
+        edge_width=max(1.0, side / 500),
+        **transform_of(image, axes),
+    )
+    points = viewer.add_points(
+        None,
+        ndim=len(axes),
+        name=f"{image.name} clicks",
+        size=max(6.0, side / 60),
+        border_color="white",
+        **transform_of(image, axes),
+    )
+    prepare_shapes(shapes)
+    prepare_points(points)
+    set_current_object(shapes, points, object_id)
+    return shapes, points
+
+
+def prompt_axes(image: Any, channel_axis: int | None = None) -> tuple[int, ...]:
+    """Return the axes that prompts and labels have: all but channels that come first.
+
+    Layers meet from their last axis on, so that only the first one can be left out.
+    """
+    ndim = len(spatial_shape(image))
+    first = 1 if channel_axis is not None and channel_axis % ndim == 0 and ndim > 2 else 0
+    return tuple(range(first, ndim))
+
+
+def prepare_shapes(shapes: Any) -> None:
+    """Give a Shapes layer the feature ``object`` (int, 0: none) where it has none."""
+    features = shapes.features.copy()
+    features["object"] = _object_column(shapes, len(shapes.data))
+    _assign(shapes, features, {"object": _default(shapes, "object", 0)})
+
+
+def prepare_points(points: Any) -> None:
+    """Give a Points layer the features of clicks, and the colours and symbols that follow them.
+
+    Labels and objects that it has are kept; symbols follow for as long as the layer lives.
+    """
+    import pandas as pd  # type: ignore[import-untyped]
+
+    count = len(points.data)
+    names = ["BG" if label is False else "FG" for label in labels_of(points, count)]
+    current = _name(_default(points, "label", "FG"))
+    features = points.features.copy()
+    features["label"] = pd.Categorical(names, categories=list(COLORS))
+    features["object"] = _object_column(points, count)
+    _assign(points, features, {"label": current, "object": _default(points, "object", 0)})
+    points.face_color_cycle = COLORS
+    points.face_color = "label"
+    if points not in _followed:
+        _followed.add(points)
+        _follow_labels(points)
+    _show_symbols(points)
+
+
+def set_click_label(points: Any, label: Label) -> None:
+    """Choose FG or BG for the next click; clicks that are there, selected or not, stay.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    _check_label(label)
+    if "label" not in points.features or "object" not in points.features:
+        prepare_points(points)
+    _set_defaults(points, {"label": label})
+    _show_symbols(points)
+
+
+def toggle_click_label(points: Any) -> Label:
+    """Switch the next click between FG and BG, and return which it will be."""
+    label: Label = "FG" if _name(_default(points, "label", "FG")) == "BG" else "BG"
+    set_click_label(points, label)
+    return label
+
+
+def set_current_object(shapes: Any, points: Any, object_id: int) -> None:
+    """Choose the object of the next box and the next clicks; either layer may be None."""
+    for layer, prepare in ((shapes, prepare_shapes), (points, prepare_points)):
+        if layer is None:
+            continue
+        if "object" not in layer.features:
+            prepare(layer)
+        _set_defaults(layer, {"object": int(object_id)})
+
+
+def relabel_clicks(points: Any, rows: Sequence[int], label: Label) -> None:
+    """Make points that are there FG or BG.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    _check_label(label)
+    if "label" not in points.features or "object" not in points.features:
+        prepare_points(points)
+    features, kept = points.features.copy(), _defaults(points)
+    features.loc[list(rows), "label"] = label
+    # napari takes the defaults from the last row, and the colours from what is assigned.
+    _assign(points, features, kept)
+    points.refresh_colors()
+
+
+def write_prompts(
+    image: Any,
+    shapes: Any,
+    points: Any,
+    object_id: int,
+    prompts: Prompts | None,
+    dims: Any = None,
+) -> None:
+    """Make the prompt layers show an object's prompts on a plane; other rows are not touched.
+
+    What is there already stays as it is, a box that was drawn as a polygon included. The layers
+    send their events as for any change; who listens to them must know that it is no user's.
+
+    Parameters
+    ----------
+    image : napari Image layer or array
+        In whose px the prompts are.
+    shapes, points : napari layer or None
+    object_id : int
+    prompts : Prompts or None
+        None removes the object's rows on this plane. A mask prompt is not shown.
+    dims : napari.components.Dims or ImagePlane, optional
+        ``viewer.dims``; see `plane_of`.
+    """
+    plane = as_plane(image, dims)
+    if shapes is not None:
+        _write_box(image, plane, shapes, object_id, None if prompts is None else prompts.box)
+    if points is not None:
+        rc = np.zeros((0, 2)) if prompts is None else prompts.points
+        flags = np.zeros(0, dtype=np.bool_) if prompts is None else prompts.labels
+        _write_clicks(image, plane, points, object_id, rc, flags)
+
+
+def _write_box(image: Any, plane: ImagePlane, shapes: Any, object_id: int, box: Box | None) -> None:
+    if "object" not in shapes.features:
+        prepare_shapes(shapes)
+    mapping = PlaneMap(image, plane, shapes)
+    owners = objects_of(shapes, len(shapes.data))
+    rows = [
+        row
+        for row, vertices in enumerate(shapes.data)
+        if owners[row] == object_id and mapping.on_plane(vertices).all()
+    ]
+    kept = None
+    if box is not None and rows:
+        places = mapping.to_image(shapes.data[rows[-1]])
+        here = np.concatenate([places.min(axis=0), places.max(axis=0)])
+        edges = np.tile(np.array(plane.size) - 0.5, 2)
+        if np.abs(np.clip(here, -0.5, edges) - np.clip(box, -0.5, edges)).max() <= _SAME_BOX:
+            kept = rows.pop()
+    if rows:
+        shapes.remove(rows)
+    if box is None or kept is not None:
+        return
+    r0, c0, r1, c1 = box
+    corners = mapping.to_layer([(r0, c0), (r0, c1), (r1, c1), (r1, c0)])
+    sides = corners[1] - corners[0], corners[3] - corners[0]
+    lengths = np.linalg.norm(sides[0]) * np.linalg.norm(sides[1])
+    is_rectangle = abs(float(sides[0] @ sides[1])) <= 1e-6 * lengths
+    before = _defaults(shapes)
+    _set_defaults(shapes, {"object": int(object_id)})
+    shapes.add([corners], shape_type="rectangle" if is_rectangle else "polygon")
+    _set_defaults(shapes, before)
+
+
+def _write_clicks(
+    image: Any,
+    plane: ImagePlane,
+    points: Any,
+    object_id: int,
+    rc: NDArray[np.float64],
+    flags: NDArray[np.bool_],
+) -> None:
+    if "label" not in points.features or "object" not in points.features:
+        prepare_points(points)
+    mapping, data = PlaneMap(image, plane, points), np.asarray(points.data)
+    owners, labels = objects_of(points, len(data)), labels_of(points, len(data))
+    is_here = mapping.on_plane(data)
+    rows = [row for row in range(len(data)) if owners[row] == object_id and is_here[row]]
+    places = mapping.to_image(data[rows])
+    same = 0
+    while (
+        same < min(len(rows), len(rc))
+        and labels[rows[same]] == flags[same]
+        and np.abs(places[same] - rc[same]).max() <= _SAME_CLICK
+    ):
+        same += 1
+    if rows[same:]:
+        points.remove(rows[same:])
+    if same == len(rc):
+        return
+    before, names = _defaults(points), ["FG" if flag else "BG" for flag in flags[same:]]
+    _set_defaults(points, {"label": names[0], "object": int(object_id)})
+    points.data = np.concatenate([np.asarray(points.data), mapping.to_layer(rc[same:])])
+    if len(set(names)) > 1:
+        first = len(points.data) - len(names)
+        for name in COLORS:
+            new = [first + i for i, given in enumerate(names) if given == name]
+            relabel_clicks(points, new, name)  # type: ignore[arg-type]
+    _set_defaults(points, before)
+    _show_symbols(points)
+
+
+def _follow_labels(points: Any) -> None:
+    """Keep the symbols as the labels say: napari lets colours follow a feature, not symbols."""
+    is_busy = False
+
+    # A function, not a method: napari forgets methods whose object nobody else holds.
+    def follow(event: Any = None) -> None:
+        nonlocal is_busy
+        if is_busy or "label" not in points.features:
+            return
+        is_busy = True
+        try:
+            # After a click or a selection, napari's defaults are plain text; the next click
+            # would turn the whole column into text.
+            if points.feature_defaults["label"].dtype != points.features["label"].dtype:
+                _set_defaults(points, {})
+            _show_symbols(points)
+        finally:
+            is_busy = False
+
+    for event in (points.events.data, points.events.features, points.events.feature_defaults):
+        event.connect(follow)
+
+
+def _show_symbols(points: Any) -> None:
+    labels, shown = labels_of(points, len(points.data)), list(points.symbol)
+    if len(shown) != len(points.data):
+        return
+    wanted = [SYMBOLS["BG" if label is False else "FG"] for label in labels]
+    if [str(symbol) for symbol in shown] != wanted:
+        points.symbol = wanted
+    current = SYMBOLS[_name(_default(points, "label", "FG"))]
+    if str(points.current_symbol) != current:
+        # Otherwise the symbols of the selected points would change too.
+        with points.block_update_properties():
+            points.current_symbol = current
+
+
+def _check_label(label: str) -> None:
+    if label not in COLORS:
+        raise ValueError(f"The label is {label!r}, expected 'FG' or 'BG'.")
+
+
+def _name(value: Any) -> str:
+    return "BG" if str(value) == "BG" else "FG"
+
+
+def _object_column(layer: Any, count: int) -> NDArray[np.int64]:
+    return np.array([owner or 0 for owner in objects_of(layer, count)], dtype=np.int64)
+
+
+def _default(layer: Any, name: str, otherwise: Any) -> Any:
+    defaults = layer.feature_defaults
+    if name not in defaults:
+        return otherwise
+    value = defaults[name].iloc[0]
+    # Neither None nor NaN is equal to itself or to a number.
+    return value if value is not None and value == value else otherwise
+
+
+def _defaults(layer: Any) -> dict[str, Any]:
+    return {name: layer.feature_defaults[name].iloc[0] for name in layer.feature_defaults}
+
+
+def _set_defaults(layer: Any, changes: dict[str, Any]) -> None:
+    layer.feature_defaults = _defaults(layer) | changes
+
+
+def _assign(layer: Any, features: Any, defaults: dict[str, Any]) -> None:
+    """Assign features and keep the defaults, which napari would take from the last row."""
+    others = {name: value for name, value in _defaults(layer).items() if name in features}
+    layer.features = features
+    layer.feature_defaults = _defaults(layer) | others | defaults

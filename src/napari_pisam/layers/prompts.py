@@ -1,0 +1,267 @@
+"""Boxes and clicks of Shapes and Points layers as prompts of objects in an image."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_pisam.layers.geometry import ImagePlane, PlaneMap, as_plane
+from napari_pisam.predict.prompts import Prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_pisam.predict.prompts import Box
+
+    Reasons = list[tuple[int | None, str]]
+    """Whose prompt is not used, and why not."""
+
+# Nothing said means FG, as the predictor's first click must be.
+_FG = {"fg", "foreground", "positive", "1", "1.0", "true", "", "nan", "none", "<na>"}
+_BG = {"bg", "background", "negative", "0", "0.0", "false"}
+
+# Rounding on the way through two transforms must not put a click on the border outside.
+_BORDER = 1e-3
+
+
+@dataclass(frozen=True)
+class LayerPrompts:
+    """What the prompt layers ask for.
+
+    Attributes
+    ----------
+    prompts : dict of int to Prompts
+        By object, in ascending order; (row, col) px of the image.
+    ignored : tuple of str
+        Why something that was drawn is not used, a sentence each.
+    """
+
+    prompts: dict[int, Prompts]
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayerBox:
+    """The bounding box of shape number `row` in its layer; without an object if it names none."""
+
+    row: int
+    object_id: int | None
+    box: Box
+
+
+@dataclass(frozen=True)
+class LayerClick:
+    """Point number `row` of its layer; without an object if it names none."""
+
+    row: int
+    object_id: int | None
+    point: tuple[float, float]
+    is_foreground: bool
+
+
+def prompts_from_layers(
+    image: Any,
+    shapes: Any = None,
+    points: Any = None,
+    object_id: int | None = None,
+    dims: Any = None,
+) -> LayerPrompts:
+    """Collect the prompts that lie on the displayed plane of an image.
+
+    Parameters
+    ----------
+    image : napari Image layer or array
+        Whose px the prompts are given in.
+    shapes : napari Shapes layer, optional
+        Every shape gives the bounding box, in the image, of its vertices, clipped to the image.
+        Feature ``object`` (int): whose box it is; shapes without get numbers that are free.
+    points : napari Points layer, optional
+        Features ``label`` (FG or BG; FG where there is none) and ``object`` (int). A click
+        without an object belongs to the smallest box that it lies in, or else to the nearest.
+    object_id : int, optional
+        Of this object only.
+    dims : napari.components.Dims or ImagePlane, optional
+        ``viewer.dims``; see `plane_of`.
+
+    Returns
+    -------
+    LayerPrompts
+        Of two boxes of one object the later one counts.
+
+    Raises
+    ------
+    ValueError
+        If there is no such plane; see `plane_of`.
+    """
+    plane = as_plane(image, dims)
+    ignored: Reasons = []
+    boxes = [] if shapes is None else read_boxes(image, plane, shapes, ignored)
+    clicks = [] if points is None else read_clicks(image, plane, points, ignored)
+    of_object = _number_boxes(boxes, {click.object_id for click in clicks}, ignored)
+    members: dict[int, list[LayerClick]] = defaultdict(list)
+    for click in clicks:
+        owner = click.object_id
+        if owner is None:
+            owner = _owner(click.point, of_object, clicks)
+        members[owner].append(click)
+    wanted = sorted(of_object.keys() | members.keys()) if object_id is None else [object_id]
+    prompts = {}
+    for number in wanted:
+        own = members.get(number, [])
+        if number not in of_object and not any(click.is_foreground for click in own):
+            if own:
+                text = "has BG clicks alone: draw a box around it, or an FG click."
+                ignored.append((number, f"Object {number} {text}"))
+            continue
+        prompts[number] = Prompts(
+            of_object.get(number),
+            [click.point for click in own],
+            [click.is_foreground for click in own],
+        )
+    texts = (text for owner, text in ignored if object_id is None or owner in (None, object_id))
+    return LayerPrompts(prompts, tuple(texts))
+
+
+def read_boxes(image: Any, plane: ImagePlane, shapes: Any, ignored: Reasons) -> list[LayerBox]:
+    """Read the bounding boxes of the shapes on a plane; reasons for the others go to `ignored`."""
+    data = [np.asarray(vertices, dtype=np.float64) for vertices in shapes.data]
+    if not data:
+        return []
+    mapping = PlaneMap(image, plane, shapes)
+    starts = np.cumsum([0, *(len(vertices) for vertices in data[:-1])])
+    together = np.concatenate(data)
+    places = mapping.to_image(together)
+    chosen = np.logical_and.reduceat(mapping.on_plane(together), starts)
+    lows = np.minimum.reduceat(places, starts)
+    highs = np.maximum.reduceat(places, starts)
+    edges = np.array(plane.size) - 0.5
+    clipped = np.concatenate([np.clip(lows, -0.5, edges), np.clip(highs, -0.5, edges)], axis=1)
+    is_finite = np.asarray(np.isfinite(lows + highs).all(axis=1))
+    has_area = np.asarray((highs > lows).all(axis=1))
+    is_inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    owners = objects_of(shapes, len(data))
+    boxes = [
+        LayerBox(row, owners[row], tuple(clipped[row].tolist()))
+        for row in np.flatnonzero(chosen & is_finite & has_area & is_inside).tolist()
+    ]
+    for row in np.flatnonzero(chosen & ~(is_finite & has_area & is_inside)).tolist():
+        reason = "lies outside the image: draw it on the image."
+        if not is_finite[row]:
+            reason = "has vertices that are no numbers: draw it again."
+        elif not has_area[row]:
+            reason = "has no area: draw a box around the object."
+        ignored.append((owners[row], f"Shape {row} {reason}"))
+    return boxes
+
+
+def read_clicks(image: Any, plane: ImagePlane, points: Any, ignored: Reasons) -> list[LayerClick]:
+    """Read the points on a plane; reasons for those that are no clicks go to `ignored`."""
+    data = np.asarray(points.data, dtype=np.float64)
+    if not len(data):
+        return []
+    mapping = PlaneMap(image, plane, points)
+    places = mapping.to_image(data)
+    low, high = np.array([-0.5, -0.5]), np.array(plane.size) - 0.5
+    is_near = (places >= low - _BORDER) & (places <= high + _BORDER)
+    is_inside = np.asarray(is_near.all(axis=1)).tolist()
+    inside = np.clip(places, low, high).tolist()
+    labels, owners = labels_of(points, len(data)), objects_of(points, len(data))
+    clicks = []
+    for row in np.flatnonzero(mapping.on_plane(data)).tolist():
+        label = labels[row]
+        if not is_inside[row]:
+            reason = "lies outside the image: move it onto the image."
+        elif label is None:
+            given = points.features["label"].iloc[row]
+            reason = f"has the label {given!r}, expected FG or BG."
+        else:
+            clicks.append(LayerClick(row, owners[row], tuple(inside[row]), label))
+            continue
+        ignored.append((owners[row], f"Point {row} {reason}"))
+    return clicks
+
+
+def objects_of(layer: Any, count: int) -> list[int | None]:
+    """Whose each shape or point is; None where it does not say, or says no number above 0."""
+    column = _column(layer, "object", count)
+    return [None] * count if column is None else [_as_object(value) for value in column]
+
+
+def labels_of(layer: Any, count: int) -> list[bool | None]:
+    """Whether each point is FG; None for what is neither FG nor BG, FG where nothing is said."""
+    column = _column(layer, "label", count)
+    return [True] * count if column is None else [_as_label(value) for value in column]
+
+
+def _column(layer: Any, name: str, count: int) -> list[Any] | None:
+    # What older scripts wrote into `properties` is in the features too.
+    features = layer.features
+    if name not in features or len(features) != count:
+        return None
+    return list(features[name])
+
+
+def _as_object(value: Any) -> int | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return int(number) if math.isfinite(number) and number >= 1 and number == int(number) else None
+
+
+def _as_label(value: Any) -> bool | None:
+    text = str(value).strip().lower()
+    if text in _FG | _BG:
+        return text in _FG
+    return None
+
+
+def _number_boxes(
+    boxes: Iterable[LayerBox], named: set[int | None], ignored: Reasons
+) -> dict[int, Box]:
+    """Give every box an object; a shape without one gets its place in the layer where it can."""
+    boxes = list(boxes)
+    taken = {number for number in named if number is not None}
+    taken |= {box.object_id for box in boxes if box.object_id is not None}
+    result: dict[int, Box] = {}
+    for box in boxes:
+        number = box.object_id
+        if number is None:
+            number = box.row + 1
+            while number in taken:
+                number += 1
+            taken.add(number)
+        elif number in result:
+            reason = "has more than one box: the later one is used."
+            ignored.append((number, f"Object {number} {reason}"))
+        result[number] = box.box
+    return result
+
+
+def _owner(
+    point: tuple[float, float], boxes: Mapping[int, Box], clicks: Iterable[LayerClick]
+) -> int:
+    if boxes:
+        numbers = list(boxes)
+        corners = np.array([boxes[number] for number in numbers])
+        distance = _distance(np.array(point), corners)
+        area = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
+        return numbers[int(np.lexsort((area, distance))[0])]
+    named = [click for click in clicks if click.object_id is not None]
+    if not named:
+        return 1
+    places = np.array([click.point for click in named])
+    nearest = int(np.hypot(*(places - point).T).argmin())
+    return named[nearest].object_id or 1
+
+
+def _distance(point: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) distances of a point from boxes, 0 inside."""
+    beyond = np.maximum(np.maximum(boxes[:, :2] - point, point - boxes[:, 2:]), 0)
+    return np.asarray(np.hypot(beyond[:, 0], beyond[:, 1]))
