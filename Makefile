@@ -21,7 +21,7 @@ ifeq ($(wildcard $(BIN)/napari-pisam),)
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help setup system demo test lint format benchmark clean
+.PHONY: help setup system demo test lint format benchmark screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +69,13 @@ format: setup ## let ruff mend what it can
 
 benchmark: setup ## times and memory on this machine, beside segment_anything's own predictor
 	$(BIN)/napari-pisam benchmark $(ARGS)
+
+screenshots: setup system ## use the dock and take pictures of it, into docs/images/
+	@if [ -z "$$DISPLAY" ] && command -v xvfb-run >/dev/null; then \
+		QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python docs/screenshots.py; \
+	else \
+		$(BIN)/python docs/screenshots.py; \
+	fi
 
 clean: ## remove caches, builds and demo-output/; .venv stays
 	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

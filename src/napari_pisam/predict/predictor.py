@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_pisam.predict.embedding_cache import EmbeddingCache
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.preprocessing import Window
-    from napari_pisam.predict.prompts import Box
+    from napari_pisam.predict.prompts import Box, MaskPrompt
 
 # Decoded prompts take about 10 MB each at a frame of 1024 px.
 _KEPT_DECODED = 8
@@ -198,7 +198,8 @@ class Predictor:
             True for FG, False for BG.
         mask : optional
             Where to start from: an (H, W) bool array, an ``(array, (row, col))`` pair or a `Mask`.
-            Its outline serves as the box where there is none.
+            Its outline serves as the box where there is none. SAM and HQ-SAM take it as a hint;
+            `tiny` keeps it and changes it where the clicks say so.
 
         Raises
         ------
@@ -330,6 +331,10 @@ class Predictor:
         if prompts.region is None:
             decoded = self._decode_one(window, encoded, prompts)
             return self._finish(window, encoded, decoded, clicks, None)
+        if prompts.mask is not None and self._model.variant.focus is not None:
+            # Trained with boxes nearly always, it would take a mask for one.
+            decoded = self._decode_one(window, encoded, Prompts(prompts.region))
+            return self._finish(window, encoded, decoded, clicks, prompts.region, prompts.mask)
         decoded = self._decode_one(window, encoded, prompts.first_clicks(0))
         if clicks is not None and self._model.variant.kind != "pisam":
             # SAM has no interactor: its clicks go into the decoder, with the mask so far.
@@ -343,9 +348,10 @@ class Predictor:
         decoded: Decoded,
         clicks: Prompts | None,
         box: Box | None,
+        start: MaskPrompt | None = None,
     ) -> Mask:
         shape = self._image().shape
-        return self._stages.finish([window], encoded, decoded, clicks, shape, [box])[0]
+        return self._stages.finish([window], encoded, decoded, clicks, shape, [box], start)[0]
 
     def _move_to(self, device: torch.device) -> None:
         for key, decoded in self._decoded.items():

@@ -275,20 +275,20 @@ class FrameTransform:
         height, width = self.size
         return np.clip(corners, 0, [width, height]).reshape(4)
 
-    def mask_to_logits(self, mask: MaskPrompt, frame: int = 1024) -> NDArray[np.float32]:
+    def mask_to_logits(self, mask: MaskPrompt, frame: int = 1024, cell: int = 4) -> NDArray[Any]:
         """Turn a mask into the logits that SAM's prompt encoder expects.
 
         Returns
         -------
-        (1, frame/4, frame/4) float32 array
-            +10 where a cell of 4 px is covered by the mask, -10 where it is not, in between by
-            the share that is.
+        (1, frame/cell, frame/cell) float32 array
+            +10 where a cell is covered by the mask, -10 where it is not, in between by the share
+            that is.
         """
-        side = frame // 4
+        side = frame // cell
         weights = []
         for axis, length in enumerate(mask.crop.shape):
             # The cells' edges, in px of the crop.
-            edges = np.arange(side + 1) * 4 / self.scale[axis] + self.edge[axis]
+            edges = np.arange(side + 1) * cell / self.scale[axis] + self.edge[axis]
             weights.append(_coverage(edges - mask.origin[axis], length))
         share = np.zeros((side, side))
         rows = max(1, _BLOCK_VALUES // mask.crop.shape[1])

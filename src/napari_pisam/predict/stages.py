@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
     from napari_pisam.predict.device import DeviceRunner
     from napari_pisam.predict.preprocessing import Window
-    from napari_pisam.predict.prompts import Box, Prompts
+    from napari_pisam.predict.prompts import Box, MaskPrompt, Prompts
 
 # The high-resolution head looks at a box and this much around it: a share of its longer side, and
 # px of the frame.
 _MARGIN = 0.15
 _MARGIN_PX = 16
+
+# Logits of a mask to start from are 10 times this: what a click has to overcome.
+_KEPT = 0.3
 
 _Batch = TypeVar("_Batch", "Decoded", "EncodedImage")
 
@@ -120,6 +123,7 @@ class Stages:
         clicks: Prompts | None,
         shape: tuple[int, int],
         boxes: Sequence[Box | None],
+        start: MaskPrompt | None = None,
     ) -> list[Mask]:
         """Masks at full resolution of B decoded prompts, corrected by clicks where B is 1.
 
@@ -137,6 +141,8 @@ class Stages:
             (H, W) of the image, px.
         boxes : sequence of B boxes or None
             Where the objects are said to be.
+        start : MaskPrompt, optional
+            A mask to keep, where B is 1: what the clicks change is added to it.
         """
         transforms = [self.transform(window) for window in windows]
         height, width = transforms[0].size
@@ -154,9 +160,14 @@ class Stages:
                 points, labels = (self._runner.tensor(v[None]) for v in values)
                 feature = network.refine(image, state, points, labels)
             fine = network.upscale(image, state, feature, region)
+            if start is not None:
+                fine = fine - network.upscale(image, state, None, region)
             return fine[:, 0, :height, :width].float().cpu()
 
         logits = np.array(self._runner.run(run).numpy(), order="C")
+        if start is not None:
+            given = transforms[0].mask_to_logits(start, network.frame, cell=1)
+            logits += _KEPT * given[:, :height, :width]
         # Published weights are left to say what they say.
         if clicks is not None and network.variant.click_maps:
             obey_clicks(logits[0], *_clicks(transforms[0], clicks))

@@ -193,3 +193,18 @@ def test_clicks_after_a_box_do_not_encode_again(predictor, monkeypatch):
     predictor.predict(box=BOXES[0])
     monkeypatch.setattr(type(predictor.model), "encode", None)
     predictor.predict(box=BOXES[0], points=[(20, 20), (50, 60)], labels=[True, False])
+
+
+DISC = np.hypot(*np.mgrid[-200:200, -180:320]) < 50
+
+
+def test_a_mask_to_start_from_is_kept_where_nothing_is_clicked(predictor):
+    found = predictor.predict(mask=DISC).to_array()
+    assert (found & DISC).sum() / (found | DISC).sum() > 0.97
+
+
+def test_a_click_changes_the_mask_to_start_from_at_the_click(predictor):
+    found = predictor.predict(mask=DISC, points=[(200, 180), (200, 240)], labels=[False, True])
+    assert not found.to_array()[200, 180]
+    assert found.to_array()[200, 240]
+    assert (found.to_array() != DISC).sum() < 0.5 * DISC.sum()
