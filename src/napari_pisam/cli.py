@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import traceback
 import warnings
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from napari_pisam.commands.options import (
+    TRACEBACK_VARIABLE,
+    DeviceOption,
+    MaskKinds,
+    ModelOption,
+    Objects,
+    Overlap,
+    Precision,
+    PrecisionOption,
+    numbers,
+    one_line_errors,
+)
+
+__all__ = ["TRACEBACK_VARIABLE", "app", "main"]
 
 app = typer.Typer(
     name="napari-pisam",
@@ -25,98 +33,6 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="List, describe, download and verify models.", rich_markup_mode=None)
 app.add_typer(models_app, name="models")
-
-TRACEBACK_VARIABLE = "NAPARI_PISAM_TRACEBACK"
-
-
-class Precision(StrEnum):
-    """What the image encoder computes in."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-class Objects(StrEnum):
-    """Which objects of a mask are asked for."""
-
-    auto = "auto"
-    largest = "largest"
-    each = "each"
-    whole = "whole"
-
-
-class MaskKinds(StrEnum):
-    """What the numbers in masks mean."""
-
-    auto = "auto"
-    binary = "binary"
-    instances = "instances"
-    classes = "classes"
-
-
-class Overlap(StrEnum):
-    """Whose a pixel is where objects overlap."""
-
-    keep = "keep"
-    overwrite = "overwrite"
-
-
-@contextlib.contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turn errors into one line on stderr: status 2 for bad input, 1 for what failed on the way.
-
-    With ``NAPARI_PISAM_TRACEBACK=1`` in the environment the place of the error is printed too.
-    """
-    status = 1
-    caught: Exception
-    try:
-        yield
-        return
-    except typer.Exit:  # a RuntimeError, and no error
-        raise
-    except KeyboardInterrupt:
-        typer.echo("Stopped; nothing half-written is left.", err=True)
-        raise typer.Exit(130) from None
-    except BrokenPipeError:
-        raise
-    except (ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        status, caught = 2, error
-    except MemoryError as error:
-        caught = MemoryError(f"The memory is full ({error}). Close other programs, or use --plane.")
-    except (OSError, RuntimeError, ImportError) as error:
-        caught = error
-    if os.environ.get(TRACEBACK_VARIABLE):
-        typer.echo("".join(traceback.format_exception(caught)), err=True)
-    typer.echo(f"Error: {' '.join(str(caught).split())}", err=True)
-    raise typer.Exit(status)
-
-
-ModelOption = Annotated[
-    str, typer.Option("--model", metavar="NAME|PATH", help="A model's name or a checkpoint file.")
-]
-DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")
-]
-PrecisionOption = Annotated[
-    Precision, typer.Option("--precision", help="Of the image encoder; auto is the fastest good.")
-]
-
-
-def numbers(text: str, name: str, kind: type[int] | type[float]) -> tuple[float, ...]:
-    """Read numbers separated by commas.
-
-    Raises
-    ------
-    ValueError
-        If it is something else.
-    """
-    try:
-        return tuple(kind(part) for part in text.split(","))
-    except ValueError:
-        what = "whole numbers" if kind is int else "numbers"
-        raise ValueError(f"{name} is {text!r}, expected {what} separated by commas.") from None
 
 
 @app.callback(invoke_without_command=True)
@@ -224,7 +140,7 @@ def demo(
         bool, typer.Option("--headless", help="Do not open napari afterwards.")
     ] = False,
     model: ModelOption = "tiny",
-    image: Annotated[str, typer.Option("--image", help="coins, cell or retina.")] = "coins",
+    image: Annotated[str, typer.Option("--image", help="coins, cell or retina.")] = "retina",
     device: DeviceOption = "auto",
 ) -> None:
     """Segment a real picture, correct it, show it in napari."""
@@ -336,6 +252,46 @@ def evaluate(
                 precision=precision.value,
             )
         )
+
+
+@app.command()
+def train(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Settings of a run, a TOML file.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Instead: a folder of images to fine-tune on.")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option("--masks", help="Folder of their masks, named alike.")
+    ] = None,
+    base: Annotated[
+        str, typer.Option("--base", metavar="NAME|PATH", help="The model that is fine-tuned.")
+    ] = "tiny",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the run.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the output folder.")
+    ] = False,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.01, help="How long to train, in all.")
+    ] = None,
+    mask_kind: Annotated[
+        MaskKinds, typer.Option("--mask-kind", help="What the masks' numbers are.")
+    ] = MaskKinds.auto,
+    device: DeviceOption = "auto",
+) -> None:
+    """Fine-tune a model on images with masks; Ctrl-C saves and stops."""
+    with one_line_errors():
+        from napari_pisam.commands.train import TrainRequest
+        from napari_pisam.commands.train import train as run
+
+        request = TrainRequest(
+            config, images, masks, base, output, resume, minutes, mask_kind.value, device
+        )
+        if not run(request):
+            raise typer.Exit(130)
 
 
 @models_app.command("list")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CLICKS = 3
 # A person would not click for a single pixel at the edge.
-_GOOD = 0.98
+_GOOD = 0.95
 
 
 @dataclass

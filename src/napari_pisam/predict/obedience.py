@@ -9,8 +9,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A click is put through this far around it, px of the frame: about what a hand can aim at.
-_SIGMA = 3.0
+# A click that is not obeyed is put through this far around it, px of the frame: no further than
+# needed.
+_SIGMA = 1.5
 # Clicks closer than this to each other contradict each other at the pixel; the later one counts.
 _SWEEPS = 4
 

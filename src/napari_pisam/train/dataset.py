@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
+from napari_pisam.predict.focus import focused_window
+from napari_pisam.predict.prompts import Prompts
 from napari_pisam.train import synthetic
 from napari_pisam.train.augment import augment_appearance, augment_geometry, noise_table
 from napari_pisam.train.compose import Bank, composite
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from napari_pisam.model.variants import Focus
 
     Sample = dict[str, Any]
 
@@ -71,6 +75,15 @@ def _choose(areas: NDArray[np.int64], ids: NDArray[np.int64], rng: np.random.Gen
     pool = whole if len(whole) and (not len(single) or rng.random() < 0.35) else single
     weights = areas[pool].astype(np.float64) ** 0.25
     return int(rng.choice(pool, p=weights / weights.sum()))
+
+
+def _inside(item: StoredImage, window: tuple[int, int, int, int], rng: np.random.Generator) -> int:
+    """Draw the index of a single object that has its middle in a window."""
+    low, high = np.array(window[:2]), np.array(window[2:])
+    middle = (item.boxes[:, :2] + item.boxes[:, 2:]) / 2
+    near = ((middle >= low) & (middle < high)).all(axis=1) & (item.ids > 0)
+    pool = np.flatnonzero(near) if near.any() else np.flatnonzero(item.ids > 0)
+    return int(rng.choice(pool))
 
 
 class TrainingSamples(IterableDataset[Any]):
@@ -152,19 +165,47 @@ class TrainingSamples(IterableDataset[Any]):
             yield self.sample(index)
             index += workers * self.world
 
-    def sample(self, index: int) -> Sample:
-        """Draw sample `index`; the same arguments always give the same sample."""
+    def sample(self, index: int, choose: np.random.Generator | None = None) -> Sample:
+        """Draw sample `index`; the same arguments always give the same sample.
+
+        Parameters
+        ----------
+        index : int
+            Which picture, crop and augmentation.
+        choose : numpy.random.Generator, optional
+            Chooses another object in the same picture, where there is one.
+        """
         rng = np.random.default_rng([self.seed, index])
         # Rarely, an object vanishes at the frame's resolution, or the whole picture in black or
         # white: draw again from the same stream.
         while True:
             origin = int(rng.choice(3, p=self.shares))
+            before = rng.bit_generator.state
             image, mask, source = (self._real, self._generated, self._composite)[origin](rng)
             visible = image[::4, ::4].std() > _FLAT
             if visible and mask.size > mask.sum() >= SMALLEST_OBJECT:
+                if choose is not None and origin == 0:
+                    mask = self._other_object(before, image, mask, choose)
                 return as_sample(image, mask, self.size, source, rng)
 
-    def _real(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.bool_], str]:
+    def _other_object(
+        self,
+        state: Any,
+        image: NDArray[np.uint8],
+        mask: NDArray[np.bool_],
+        choose: np.random.Generator,
+    ) -> NDArray[np.bool_]:
+        """Draw a real picture again from a state of its generator, with another object of it."""
+        again = np.random.default_rng()
+        again.bit_generator.state = state
+        repeated, other, _ = self._real(again, choose)
+        # Turning by any angle may depend on the object.
+        same = repeated.shape == image.shape and bool((repeated == image).all())
+        return other if same and other.size > other.sum() >= SMALLEST_OBJECT else mask
+
+    def _real(
+        self, rng: np.random.Generator, choose: np.random.Generator | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], str]:
         source = self.sources[int(rng.choice(len(self.sources), p=self.source_shares))]
         pool = self.by_source[source]
         item = self.images[pool[int(rng.integers(0, len(pool)))]]
@@ -172,13 +213,17 @@ class TrainingSamples(IterableDataset[Any]):
         whole = bool(item.ids[which] < 0)
         shape = (item.labels.shape[0], item.labels.shape[1])
         window = training_window(item.boxes[which], shape, self.size, rng, whole=whole)
+        if choose is not None and not whole:
+            which = _inside(item, window, choose)
         rows, cols = slice(window[0], window[2]), slice(window[1], window[3])
         mask = item.mask(int(item.ids[which]), rows, cols)
         image, mask = cut(item.pixels, mask, window, self.size)
-        if mask.sum() < SMALLEST_OBJECT:
+        if choose is None and mask.sum() < SMALLEST_OBJECT:
             return image, mask, source
         image, mask = augment_geometry(image, mask, rng, whole=whole)
-        return augment_appearance(image, rng), mask, source
+        # Often nearly as they are: what a colour says is worth knowing.
+        strength = 0.25 if rng.random() < 0.5 else 0.7
+        return augment_appearance(image, rng, strength), mask, source
 
     def _generated(
         self, rng: np.random.Generator
@@ -204,7 +249,7 @@ class TrainingSamples(IterableDataset[Any]):
             background = np.asarray(patch.resize(frame, Image.Resampling.BILINEAR).convert("RGB"))
         pixels, labels = composite(self.bank, self.size, rng, background)
         image, mask = self._from_labels(pixels, labels, rng, whole_share=0.02)
-        return augment_appearance(image, rng, 0.7), mask, "composite"
+        return augment_appearance(image, rng, 0.4), mask, "composite"
 
     def _from_labels(
         self,
@@ -249,12 +294,21 @@ class ValidationSamples(Dataset[Any]):
         Samples per source; one per image as long as there are images.
     seed : int
         Chooses images and objects.
+    focus : Focus, optional
+        Of a network that looks at windows around objects: its windows are used then.
     """
 
     def __init__(
-        self, images: Sequence[StoredImage], *, size: int = 512, objects: int = 6, seed: int = 0
+        self,
+        images: Sequence[StoredImage],
+        *,
+        size: int = 512,
+        objects: int = 6,
+        seed: int = 0,
+        focus: Focus | None = None,
     ) -> None:
         self.size = size
+        self.focus = focus
         self.entries: list[tuple[StoredImage, int]] = []
         by_source: dict[str, list[StoredImage]] = {}
         for item in images:
@@ -280,6 +334,12 @@ class ValidationSamples(Dataset[Any]):
     def _cut(self, item: StoredImage, which: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         shape = (item.labels.shape[0], item.labels.shape[1])
         window = predictor_window(item.boxes[which], shape)
+        if self.focus is not None:
+            row0, col0, row1, col1 = (float(v) for v in item.boxes[which])
+            # A public box is of pixels' centres, the last one included.
+            prompts = Prompts(box=(row0 - 0.5, col0 - 0.5, row1 - 0.5, col1 - 0.5))
+            seen = focused_window(prompts, shape, None, focus=self.focus)
+            window = seen.native_bbox(shape)
         rows, cols = slice(window[0], window[2]), slice(window[1], window[3])
         return cut(item.pixels, item.mask(int(item.ids[which]), rows, cols), window, self.size)
 

@@ -10,6 +10,7 @@ import torch
 from napari_pisam.model.checkpoint import save_checkpoint
 from napari_pisam.model.pisam import build_model
 from napari_pisam.train.config import TrainConfig
+from napari_pisam.train.run_state import PRIVATE
 
 
 def export_weights(run: Path, folder: Path, *, licence: str = "MIT") -> Path:
@@ -34,8 +35,8 @@ def export_weights(run: Path, folder: Path, *, licence: str = "MIT") -> Path:
     # The frame of training is not the frame of use: the weights fit any.
     model = build_model(config.variant)
     model.load_state_dict(state["ema"])
-    summary = {"steps": state["step"], "minutes": round(state["elapsed"] / 60)}
-    summary |= config.model_dump(mode="json", exclude={"data", "output", "initial", "workers"})
+    done = {"steps": state["step"], "minutes": round(state["elapsed"] / 60)}
+    summary = config.model_dump(mode="json", exclude=PRIVATE) | done
     path = folder / f"{config.variant}.safetensors"
     digest = save_checkpoint(
         path, model, licence=licence, training_summary=summary, dtype=torch.float16

@@ -81,7 +81,8 @@ def click_loss(logits: Tensor, points: Tensor, labels: Tensor) -> Tensor:
     Returns
     -------
     () float
-        Mean over the clicks; zero where there is none.
+        Mean over the clicks of each object, then over the objects, so that it does not depend on
+        how a batch is divided; zero for an object without a click.
     """
     size = torch.tensor([logits.shape[3], logits.shape[2]], device=points.device)
     grid = (2 * points / size - 1).unsqueeze(2).to(logits.dtype)
@@ -90,4 +91,4 @@ def click_loss(logits: Tensor, points: Tensor, labels: Tensor) -> Tensor:
     bce = F.binary_cross_entropy_with_logits(
         sampled, labels.clamp(min=0).to(sampled.dtype), reduction="none"
     )
-    return (bce * real).sum() / real.sum().clamp(min=1)
+    return ((bce * real).sum(1) / real.sum(1).clamp(min=1)).mean()

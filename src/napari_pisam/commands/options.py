@@ -1,0 +1,106 @@
+"""What commands have in common: options, and errors as one line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import traceback
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TRACEBACK_VARIABLE = "NAPARI_PISAM_TRACEBACK"
+
+
+class Precision(StrEnum):
+    """What the image encoder computes in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class Objects(StrEnum):
+    """Which objects of a mask are asked for."""
+
+    auto = "auto"
+    largest = "largest"
+    each = "each"
+    whole = "whole"
+
+
+class MaskKinds(StrEnum):
+    """What the numbers in masks mean."""
+
+    auto = "auto"
+    binary = "binary"
+    instances = "instances"
+    classes = "classes"
+
+
+class Overlap(StrEnum):
+    """Whose a pixel is where objects overlap."""
+
+    keep = "keep"
+    overwrite = "overwrite"
+
+
+ModelOption = Annotated[
+    str, typer.Option("--model", metavar="NAME|PATH", help="A model's name or a checkpoint file.")
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")
+]
+PrecisionOption = Annotated[
+    Precision, typer.Option("--precision", help="Of the image encoder; auto is the fastest good.")
+]
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn errors into one line on stderr: status 2 for bad input, 1 for what failed on the way.
+
+    With ``NAPARI_PISAM_TRACEBACK=1`` in the environment the place of the error is printed too.
+    """
+    status = 1
+    caught: Exception
+    try:
+        yield
+        return
+    except typer.Exit:  # a RuntimeError, and no error
+        raise
+    except KeyboardInterrupt:
+        typer.echo("Stopped; nothing half-written is left.", err=True)
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        raise
+    except (ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        status, caught = 2, error
+    except MemoryError as error:
+        caught = MemoryError(f"The memory is full ({error}). Close other programs, or use --plane.")
+    except (OSError, RuntimeError, ImportError) as error:
+        caught = error
+    if os.environ.get(TRACEBACK_VARIABLE):
+        typer.echo("".join(traceback.format_exception(caught)), err=True)
+    typer.echo(f"Error: {' '.join(str(caught).split())}", err=True)
+    raise typer.Exit(status)
+
+
+def numbers(text: str, name: str, kind: type[int] | type[float]) -> tuple[float, ...]:
+    """Read numbers separated by commas.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        what = "whole numbers" if kind is int else "numbers"
+        raise ValueError(f"{name} is {text!r}, expected {what} separated by commas.") from None

@@ -1,0 +1,57 @@
+"""What a run trains and validates on, from its settings."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_pisam.train.compose import load_bank
+from napari_pisam.train.folder_split import split_images_or_regions
+from napari_pisam.train.folders import load_folders
+from napari_pisam.train.store import load_images
+
+if TYPE_CHECKING:
+    from napari_pisam.train.compose import Bank
+    from napari_pisam.train.config import TrainConfig
+    from napari_pisam.train.store import StoredImage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Material:
+    """Images to train and to validate on, and cut-outs for composites."""
+
+    training: list[StoredImage]
+    validation: list[StoredImage]
+    bank: Bank | None = None
+
+
+def load_material(config: TrainConfig) -> Material:
+    """Read the images and masks of a run.
+
+    Raises
+    ------
+    ValueError
+        If names do not match, or nothing can be read or split.
+    """
+    if config.images is not None and config.masks is not None:
+        found = load_folders(config.images, config.masks, kind=config.mask_kind)
+        if found.skipped:
+            logger.warning(
+                "%d unreadable file(s) are skipped:\n%s",
+                len(found.skipped),
+                "\n".join(found.skipped),
+            )
+        training, validation = split_images_or_regions(
+            found.pieces, config.validation_fraction, config.seed
+        )
+        return Material(training, validation)
+    if config.data is None:
+        raise ValueError("There is no data: give data, or images and masks.")
+    return Material(
+        load_images(config.data, held_out=config.held_out),
+        load_images(config.data, part="validation", held_out=config.held_out),
+        load_bank(config.data) if (config.data / "cutouts").is_dir() else None,
+    )

@@ -1,0 +1,117 @@
+"""What a run starts from: fresh weights, an earlier run's, or a model to fine-tune."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_pisam.model import variants
+from napari_pisam.model.checkpoint import initialise_pisam_from, load_into, read_checkpoint
+from napari_pisam.model.deform_conv import ModulatedDeformConv2d
+from napari_pisam.model.pisam import build_model
+from napari_pisam.model.variants import VitEncoder
+from napari_pisam.predict import weights
+from napari_pisam.train.encoding import freeze
+
+if TYPE_CHECKING:
+    from napari_pisam.model.pisam import PiSam
+    from napari_pisam.train.config import TrainConfig
+
+
+def pisam_variant(base: variants.Variant) -> variants.Variant:
+    """Give the Pi-SAM of a base's encoder: the base itself where it is one.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if base.kind == "pisam":
+        return base
+    for variant in variants.VARIANTS.values():
+        if variant.kind == "pisam" and variant.encoder == base.encoder:
+            return variant
+    raise ValueError(f"There is no Pi-SAM with the encoder of {base.name!r}. Choose another base.")
+
+
+def starting_model(config: TrainConfig) -> tuple[PiSam, str | None]:
+    """Build the network that a run starts with.
+
+    Parameters
+    ----------
+    config
+        Its ``base``, ``initial``, ``variant``, ``frame``, ``rigid`` and ``frozen`` count.
+
+    Returns
+    -------
+    PiSam
+        In eval mode; what stays frozen takes no gradient.
+    str or None
+        SHA-256 of the public weights that a decoder can be kept apart from.
+
+    Raises
+    ------
+    ValueError
+        If the settings do not fit together, or the weights do not fit the network.
+    """
+    detached = None
+    if config.base is not None:
+        loaded = weights.load_model(config.base)
+        model = _on_top_of(loaded.model, config)
+        if config.frozen == "base" and config.base in weights.REGISTRY:
+            detached = loaded.sha256
+    else:
+        model = build_model(
+            _at_frame(variants.get_variant(config.variant), config), seed=config.seed
+        )
+    load_initial(model, config)
+    for module in model.modules():
+        if isinstance(module, ModulatedDeformConv2d):
+            module.rigid = config.rigid
+            module.offset_conv.requires_grad_(not config.rigid)
+            module.modulator_conv.requires_grad_(not config.rigid)
+    freeze(model, config.frozen)
+    return model, detached
+
+
+def _at_frame(variant: variants.Variant, config: TrainConfig) -> variants.Variant:
+    if isinstance(variant.encoder, VitEncoder) and variant.frame != config.frame:
+        raise ValueError(
+            f"frame is {config.frame}, but {variant.name!r} has position codes for "
+            f"{variant.frame} px only. Set frame = {variant.frame}."
+        )
+    if not isinstance(variant.encoder, VitEncoder) and config.frame % 32:
+        raise ValueError(f"frame is {config.frame}, expected a multiple of 32 px.")
+    return replace(variant, frame=config.frame)
+
+
+def _on_top_of(base: PiSam, config: TrainConfig) -> PiSam:
+    model = build_model(_at_frame(pisam_variant(base.variant), config), seed=config.seed)
+    if base.variant.kind == "pisam":
+        model.load_state_dict(base.state_dict())
+        return model
+    return initialise_pisam_from(model, base.state_dict())
+
+
+def load_initial(model: PiSam, config: TrainConfig) -> None:
+    """Copy the weights that ``config.initial`` names into a model.
+
+    Raises
+    ------
+    ValueError
+        If they are missing or do not fit.
+    """
+    if config.initial is None:
+        return
+    if not config.initial.is_file():
+        raise ValueError(f"initial is {config.initial}, which is not a file. Check the path.")
+    if config.initial.suffix == ".safetensors":
+        load_into(model, read_checkpoint(config.initial))
+        return
+    try:
+        state = torch.load(config.initial, weights_only=True, map_location="cpu")
+        model.load_state_dict(state[config.initial_part])
+    except (RuntimeError, KeyError) as error:
+        raise ValueError(f"{config.initial} does not fit the network ({error}).") from error
