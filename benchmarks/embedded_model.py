@@ -24,8 +24,8 @@ def score(job: tuple[str, list[str], int, str, float]) -> dict[str, list[list[fl
     root, names, objects, model, deadline = job
     import torch
 
-    from napari_pisam.predict.predictor import Predictor
     from napari_pisam.predict.click_rule import evaluation_click
+    from napari_pisam.predict.predictor import Predictor
     from napari_pisam.train.dataset import ValidationSamples
     from napari_pisam.train.store import load_images
 

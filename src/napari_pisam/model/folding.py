@@ -28,15 +28,16 @@ class _FoldedRgbEmbedding(nn.Module):
 
     def __init__(self, embedding: nn.Sequential) -> None:
         super().__init__()
-        first, second = copy.deepcopy(embedding).requires_grad_(False)
+        layers: Any = copy.deepcopy(embedding).requires_grad_(False)
+        first, second = layers
         weight = torch.einsum("omij,mc->ocij", second.weight, first.weight[:, :, 0, 0])
-        self.conv = nn.Conv2d(first.in_channels, second.out_channels, 3, padding=1)
-        self.conv.requires_grad_(False)
+        conv: Any = nn.Conv2d(first.in_channels, second.out_channels, 3, padding=1)
+        conv.requires_grad_(False)
         bias = first.bias.view(1, -1, 1, 1).expand(-1, -1, 3, 3)
         constants = second(bias)
-        self.conv.weight.copy_(weight)
-        self.conv.bias.copy_(constants[0, :, 1, 1])
-        self.conv.to(memory_format=torch.channels_last)
+        conv.weight.copy_(weight)
+        conv.bias.copy_(constants[0, :, 1, 1])
+        self.conv = conv.to(memory_format=torch.channels_last)
         # (1, C, 3, 3): what the first, the inner and the last rows and columns get on top.
         self.register_buffer("edges", constants - constants[:, :, 1:2, 1:2], persistent=False)
 

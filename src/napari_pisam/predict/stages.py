@@ -36,7 +36,7 @@ _Batch = TypeVar("_Batch", "Decoded", "EncodedImage")
 
 def take(batch: _Batch, place: int) -> _Batch:
     """Element `place` of a batch of dataclasses of tensors, as a batch of one."""
-    parts = {
+    parts: dict[str, Any] = {
         field.name: value[place : place + 1]
         for field in fields(batch)
         if isinstance(value := getattr(batch, field.name), torch.Tensor)
