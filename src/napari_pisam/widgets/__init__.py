@@ -1,0 +1,1 @@
+"""Qt docks: layout and wiring, nothing else."""

@@ -1,0 +1,100 @@
+"""What is drawn on the prompt layers, by object. No Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from napari_pisam.layers.prompts import objects_of, read_boxes, read_clicks
+from napari_pisam.predict.prompts import Prompts
+
+if TYPE_CHECKING:
+    from napari_pisam.layers import ImagePlane
+    from napari_pisam.layers.prompts import LayerBox
+    from napari_pisam.predict.prompts import Box
+    from napari_pisam.session.session import Session
+
+
+@dataclass
+class Drawn:
+    """What the layers hold of one object; plain values, to be compared exactly."""
+
+    box: Box | None = None
+    clicks: list[tuple[float, float, bool]] = field(default_factory=list)
+
+    def prompts(self, mask: Any) -> Prompts | None:
+        """Give them as prompts, together with a mask to start from; None where there is nothing.
+
+        Raises
+        ------
+        ValueError
+            If they do not say where the object is: BG clicks alone.
+        """
+        if self.box is None and not self.clicks and mask is None:
+            return None
+        points = [(row, col) for row, col, _ in self.clicks]
+        return Prompts(self.box, points, [flag for _, _, flag in self.clicks], mask)
+
+
+class Found(NamedTuple):
+    """What is on a plane: by object; boxes of no object; why something is not used."""
+
+    objects: dict[int, Drawn]
+    waiting: list[LayerBox]
+    ignored: list[str]
+
+
+def read_drawn(image: Any, plane: ImagePlane, shapes: Any, points: Any) -> Found:
+    """Read the prompt layers, either of which may be None; clicks of no object are left out."""
+    reasons: list[tuple[int | None, str]] = []
+    boxes = [] if shapes is None else read_boxes(image, plane, shapes, reasons)
+    clicks = [] if points is None else read_clicks(image, plane, points, reasons)
+    objects: dict[int, Drawn] = {}
+    for box in boxes:
+        if box.object_id is not None:
+            objects.setdefault(box.object_id, Drawn()).box = box.box
+    for click in clicks:
+        if click.object_id is not None:
+            one = (*click.point, click.is_foreground)
+            objects.setdefault(click.object_id, Drawn()).clicks.append(one)
+    waiting = [box for box in boxes if box.object_id is None]
+    return Found(objects, waiting, [text for _, text in reasons])
+
+
+def separated(image: Any, plane: ImagePlane, shapes: Any, first_id: int) -> Any:
+    """Give features in which every box has an object of its own.
+
+    A box that was pasted still has the number of the one that was copied.
+
+    Returns
+    -------
+    DataFrame or None
+        None where they are good as they are.
+    """
+    boxes = read_boxes(image, plane, shapes, [])
+    owners = [box.object_id for box in boxes if box.object_id is not None]
+    if len(set(owners)) == len(owners):
+        return None
+    everywhere = objects_of(shapes, len(shapes.data))
+    fresh = max(first_id, 1 + max(owner or 0 for owner in everywhere))
+    features, seen = shapes.features.copy(), set()
+    for box in boxes:
+        if box.object_id in seen:
+            features.loc[box.row, "object"] = fresh
+            fresh += 1
+        elif box.object_id is not None:
+            seen.add(box.object_id)
+    return features
+
+
+def targets(session: Session) -> tuple[int, int]:
+    """Give the objects that the next box and the next click are for; 0: nobody's."""
+    current = session.current
+    if current is None or current.committed:
+        click = free = session.first_id
+    else:
+        click = current.id
+        has_box = current.prompts is not None and current.prompts.box is not None
+        free = session.first_id if has_box else current.id
+    # Without Live, boxes wait for *Segment all boxes* or *Predict*.
+    return (free if session.live else 0), click

@@ -1,0 +1,95 @@
+"""Which layers the dock works on: four choosers that follow the layer list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtWidgets import QComboBox, QFormLayout, QSizePolicy, QWidget
+
+from napari_pisam.widgets.parts import button
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ROLES = ("image", "boxes", "clicks", "labels")
+
+_TEXTS = {
+    "image": ("Image", "The image layer to segment; it is never changed"),
+    "boxes": ("Boxes", "The Shapes layer whose rectangles are boxes around objects"),
+    "clicks": ("Clicks", "The Points layer whose points are FG and BG clicks"),
+    "labels": ("Labels", "The Labels layer that committed objects are written to"),
+}
+_NOTHING = "(none)"
+
+
+class LayerCombo(QComboBox):
+    """A choice of one of the layers, or none; survives renaming and reordering."""
+
+    chosen = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._layers: list[Any] = []
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(10)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.activated.connect(lambda: self.chosen.emit(self.layer))
+
+    @property
+    def layer(self) -> Any:
+        """The chosen layer, or None."""
+        index = self.currentIndex() - 1
+        return self._layers[index] if 0 <= index < len(self._layers) else None
+
+    def show_layers(self, layers: Sequence[Any], current: Any) -> None:
+        """List layers and show which is chosen, without emitting `chosen`."""
+        blocker = QSignalBlocker(self)
+        self._layers = list(layers)
+        self.clear()
+        self.addItems([_NOTHING, *(layer.name for layer in self._layers)])
+        place = next((i for i, layer in enumerate(self._layers) if layer is current), -1)
+        self.setCurrentIndex(place + 1)
+        blocker.unblock()
+
+
+class LayerPanel(QWidget):
+    """The four choosers and a button for new prompt layers.
+
+    Attributes
+    ----------
+    chosen : Signal(str, object)
+        A role of `ROLES` and the layer chosen for it, or None.
+    new_requested : Signal()
+        *New prompt layers* was pressed.
+    """
+
+    chosen = Signal(str, object)
+    new_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        layout = QFormLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setVerticalSpacing(3)
+        self.combos: dict[str, LayerCombo] = {}
+        for role in ROLES:
+            text, tip = _TEXTS[role]
+            combo = LayerCombo()
+            combo.setToolTip(tip)
+            combo.chosen.connect(lambda layer, role=role: self.chosen.emit(role, layer))
+            self.combos[role] = combo
+            layout.addRow(text, combo)
+        self.new_button = button(
+            "New prompt layers",
+            "Make a Shapes layer for boxes, a Points layer for clicks and a Labels layer for the "
+            "result, aligned with the image",
+            self.new_requested.emit,
+        )
+        layout.addRow(self.new_button)
+
+    def show_layers(self, choices: Mapping[str, Sequence[Any]], current: Mapping[str, Any]) -> None:
+        """Show what can be chosen for each role and what is."""
+        for role, combo in self.combos.items():
+            combo.show_layers(choices[role], current[role])
+        self.new_button.setEnabled(current["image"] is not None)

@@ -1,0 +1,119 @@
+"""From what the model panel says to a predictor. Imports torch only when it loads."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_pisam.widgets.background import Cancelled, Report
+
+# The names of `napari_pisam.model.variants`, which is not imported before a model is loaded.
+MODEL_NAMES = (
+    "tiny",
+    "sam_vit_b",
+    "sam_vit_l",
+    "sam_vit_h",
+    "hqsam_vit_b",
+    "hqsam_vit_l",
+    "hqsam_vit_h",
+)
+"""Models that need no checkpoint file."""
+
+IN_PACKAGE = "tiny"
+_CACHE_BYTES = 1 << 30
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class LoadedPredictor:
+    """A predictor and what is known of its model.
+
+    Attributes
+    ----------
+    predictor : Predictor
+        Ready for `set_image`.
+    name : str
+        The variant's name, or the checkpoint's path.
+    sha256 : str
+        Of the weights.
+    device : str
+        Where the network is, e.g. ``"cuda:0"``.
+    nbytes : int
+        Of the network's weights in memory.
+    cache : EmbeddingCache or None
+        Its encoded images.
+    """
+
+    predictor: Any
+    name: str
+    sha256: str
+    device: str
+    nbytes: int
+    cache: Any = None
+
+    @property
+    def text(self) -> str:
+        """What is loaded where, and what memory it takes."""
+        used = 0 if self.cache is None else self.cache.nbytes
+        name = self.name.replace("\\", "/").rsplit("/", 1)[-1]
+        return (
+            f"<b>{html.escape(name)}</b> on {html.escape(self.device)} · weights "
+            f"{memory_text(self.nbytes)} · encoded images {memory_text(used)}"
+        )
+
+
+class DownloadNeededError(ValueError):
+    """The model is not on this machine, and nobody asked for a download."""
+
+
+def load_predictor(
+    name: str,
+    device: str,
+    report: Report,
+    cancelled: Cancelled,
+    *,
+    may_download: bool = True,
+) -> LoadedPredictor:
+    """Download (where it is needed), check, build and move a model; call it off the GUI thread.
+
+    Parameters
+    ----------
+    name : str
+        A variant's name or the path of a checkpoint file.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
+    report, cancelled : callable
+        Progress of a download in bytes, and whether to end it.
+    may_download : bool
+        Whether the user asked for that; hundreds of megabytes must not come unasked.
+
+    Raises
+    ------
+    DownloadNeededError
+        If it would have to be downloaded and may not.
+    ValueError, CheckpointError, DownloadError
+        With a sentence that says what to do.
+    """
+    from napari_pisam.predict.embedding_cache import EmbeddingCache
+    from napari_pisam.predict.predictor import Predictor
+    from napari_pisam.predict.weights import REGISTRY, cached_path, load_model
+
+    if not may_download and name in REGISTRY and not cached_path(name).is_file():
+        size = REGISTRY[name].size
+        much = "" if size is None else f" ({memory_text(size)})"
+        raise DownloadNeededError(
+            f"{name} is not on this machine yet. Press Load in the dock to download it{much}, or "
+            f"choose {IN_PACKAGE}. Your prompts are kept."
+        )
+    loaded = load_model(name, progress=report, cancel=cancelled)
+    cache = EmbeddingCache(_CACHE_BYTES)
+    predictor = Predictor(loaded.model, device=device, cache=cache)
+    nbytes = sum(p.numel() * p.element_size() for p in predictor.model.parameters())
+    return LoadedPredictor(predictor, name, loaded.sha256, str(predictor.device), nbytes, cache)
+
+
+def memory_text(nbytes: int) -> str:
+    """Write bytes for people: ``"48 MB"``, ``"2.6 GB"``."""
+    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.0f} MB"

@@ -1,0 +1,118 @@
+"""Between the model panel, a worker and the controller."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari_pisam.session.requests import failure_sentence
+from napari_pisam.session.session import ModelRef
+from napari_pisam.widgets.loading import LoadedPredictor, load_predictor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_pisam.widgets.background import Background, Cancelled, LongJob, Report
+    from napari_pisam.widgets.controller import SegmentController
+    from napari_pisam.widgets.model_panel import ModelPanel
+
+
+class ModelLoader:
+    """Loads a model when it is asked for, or when the first prompt needs one.
+
+    Parameters
+    ----------
+    background : Background
+        Where it is loaded.
+    panel : ModelPanel
+        Which one, and where it is shown how far it is.
+    controller : SegmentController
+        Gets it.
+    load : callable
+        See `load_predictor`.
+    """
+
+    def __init__(
+        self,
+        background: Background,
+        panel: ModelPanel,
+        controller: SegmentController,
+        load: Callable[..., LoadedPredictor] = load_predictor,
+    ) -> None:
+        self._background, self._panel, self._controller = background, panel, controller
+        self._load = load
+        self._job: LongJob | None = None
+        self._refused: tuple[str, str] | None = None
+        self.loaded: LoadedPredictor | None = None
+        panel.load_requested.connect(self.load)
+        panel.cancel_requested.connect(self.cancel)
+        controller.workspace.model_wanted.connect(self._load_wanted)
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether a model is on its way."""
+        return self._job is not None
+
+    def load(self, name: str, device: str) -> None:
+        """Load a model, with a download if need be."""
+        self._start(name, device, may_download=True)
+
+    def _load_wanted(self) -> None:
+        # What failed once would fail at every click.
+        if self._panel.choice != self._refused:
+            self._start(*self._panel.choice, may_download=False)
+
+    def _start(self, name: str, device: str, *, may_download: bool) -> None:
+        if self._job is not None:
+            return
+        self._panel.show_loading(name)
+        self._job = self._background.start(
+            f"Pi-SAM: loading {name}",
+            partial(_run, self._load, name, device, may_download),
+            self._done,
+            partial(self._failed, (name, device)),
+            self._panel.show_progress,
+        )
+
+    def cancel(self) -> None:
+        """Give up what is being loaded; what has been downloaded is kept."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def _done(self, loaded: LoadedPredictor) -> None:
+        was_cancelled = self._job is not None and self._job.is_cancelled
+        self._job = None
+        if was_cancelled:
+            self._panel.show_idle("Cancelled.")
+            return
+        self._refused, self.loaded = None, loaded
+        self.show()
+        model = ModelRef(loaded.name, loaded.sha256, loaded.device)
+        self._controller.set_model(loaded.predictor, model)
+
+    def _failed(self, choice: tuple[str, str], error: BaseException) -> None:
+        was_cancelled = self._job is not None and self._job.is_cancelled
+        self._job, self._refused = None, choice
+        if was_cancelled:
+            self._panel.show_idle("Cancelled. What has been downloaded is kept for the next time.")
+            return
+        known = type(error).__module__.startswith("napari_pisam") or isinstance(error, ValueError)
+        text = str(error) if known else failure_sentence(error, "Loading the model")
+        self._panel.show_idle(text)
+        self._controller.workspace.failed.emit(text)
+
+    def show(self) -> None:
+        """Show what is loaded, and the memory that it takes now."""
+        if self.loaded is not None and self._job is None:
+            self._panel.show_idle(self.loaded.text)
+
+
+def _run(
+    load: Callable[..., LoadedPredictor],
+    name: str,
+    device: str,
+    may_download: bool,
+    report: Report,
+    cancelled: Cancelled,
+) -> Any:
+    return load(name, device, report, cancelled, may_download=may_download)

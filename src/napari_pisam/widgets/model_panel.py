@@ -1,0 +1,129 @@
+"""Which model computes where: choose, load, cancel, and what is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QLabel,
+    QProgressBar,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_pisam.widgets.loading import DEVICES, MODEL_NAMES, memory_text
+from napari_pisam.widgets.parts import button, row
+
+_FILE = "Checkpoint file…"
+_FILTER = "Checkpoints (*.safetensors *.pth *.pt);;All files (*)"
+
+
+class ModelPanel(QWidget):
+    """The model's name or file, the device, and a button that loads or cancels.
+
+    Attributes
+    ----------
+    load_requested : Signal(str, str)
+        A variant's name or a file's path, and a device.
+    cancel_requested : Signal()
+        Loading is to be given up.
+    """
+
+    load_requested = Signal(str, str)
+    cancel_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.models = QComboBox()
+        self.models.addItems([*MODEL_NAMES, _FILE])
+        self.models.setToolTip(
+            "tiny is inside the package; the sam and hqsam models are downloaded once from their "
+            "authors' addresses; a fine-tuned model is a checkpoint file"
+        )
+        self.models.setMinimumContentsLength(8)
+        self.models.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.models.activated.connect(self._ask_for_file)
+        self.devices = QComboBox()
+        self.devices.addItems(DEVICES)
+        self.devices.setToolTip("Where to compute; auto takes a GPU where there is one")
+        self.button = button("Load", "", self._press)
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.bar = QProgressBar()
+        self.bar.setMaximumHeight(12)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(3)
+        layout.addWidget(row(self.models, self.devices, self.button))
+        layout.addWidget(self.bar)
+        layout.addWidget(self.status)
+        self._is_loading = False
+        self.show_idle("Not loaded yet. The first box or click loads it.")
+
+    @property
+    def choice(self) -> tuple[str, str]:
+        """(variant's name or file's path, device)."""
+        data = self.models.currentData()
+        return str(data or self.models.currentText()), self.devices.currentText()
+
+    def choose_file(self, path: str) -> None:
+        """Add a checkpoint file to the list, and choose it."""
+        place = self.models.findData(path)
+        if place < 0:
+            place = self.models.count() - 1
+            self.models.insertItem(place, Path(path).name, path)
+            self.models.setItemData(place, path, Qt.ItemDataRole.ToolTipRole)
+        self.models.setCurrentIndex(place)
+
+    def _ask_for_file(self) -> None:
+        if self.models.currentText() != _FILE:
+            return
+        path, _ = QFileDialog.getOpenFileName(self, "Open a checkpoint", "", _FILTER)
+        if path:
+            self.choose_file(path)
+        else:
+            self.models.setCurrentIndex(0)
+
+    def _press(self) -> None:
+        if self._is_loading:
+            self.cancel_requested.emit()
+        else:
+            self.load_requested.emit(*self.choice)
+
+    def show_idle(self, text: str) -> None:
+        """Show that nothing is being loaded, and a sentence."""
+        self._set_loading(False)
+        self.status.setText(text)
+
+    def show_loading(self, name: str) -> None:
+        """Show that a model is being loaded."""
+        self._set_loading(True)
+        self.status.setText(f"Loading {Path(name).name} …")
+
+    def show_progress(self, done: int, total: int | None) -> None:
+        """Show how much of a download has arrived, bytes."""
+        if not self._is_loading:
+            return
+        # Qt counts in 32 bits; a model has more bytes than that.
+        self.bar.setRange(0, 0 if total is None else max(1, total >> 10))
+        self.bar.setValue(done >> 10)
+        whole = "" if total is None else f" of {memory_text(total)}"
+        self.status.setText(f"Downloading: {memory_text(done)}{whole}")
+
+    def _set_loading(self, loading: bool) -> None:
+        self._is_loading = loading
+        self.bar.setRange(0, 0)
+        self.bar.setVisible(loading)
+        self.models.setEnabled(not loading)
+        self.devices.setEnabled(not loading)
+        self.button.setText("Cancel" if loading else "Load")
+        self.button.setToolTip(
+            "Stop loading; what has been downloaded is kept"
+            if loading
+            else "Load this model now (and download it if need be). Boxes, clicks and labels stay."
+        )

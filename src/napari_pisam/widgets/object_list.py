@@ -1,0 +1,155 @@
+"""The objects with their scores and areas, and what can be done with the current one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+
+from napari_pisam.widgets.keys import KEYS
+from napari_pisam.widgets.parts import button, row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_pisam.widgets.object_row import ObjectRow
+
+_COLUMNS = ("Object", "Score", "Area (px)", "Status")
+_TIPS = (
+    "The label that its pixels have or will get",
+    "The network's own estimate of the overlap with the true object, 0 to 1",
+    "Number of pixels of its mask",
+    "committed: in the labels; preview: not yet; outdated: of other prompts or another model",
+)
+
+
+class ObjectList(QWidget):
+    """The table of objects and the buttons for the current one.
+
+    Attributes
+    ----------
+    picked : Signal(int)
+        An object was chosen, to go on with it.
+    commit_requested, next_requested, discard_requested, undo_requested, redo_requested,
+    label_requested : Signal()
+        A button was pressed.
+    """
+
+    picked = Signal(int)
+    commit_requested = Signal()
+    next_requested = Signal()
+    discard_requested = Signal()
+    undo_requested = Signal()
+    redo_requested = Signal()
+    label_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.commit_button = button(
+            "Commit, next",
+            f"Write the preview into the labels and begin the next object [{KEYS['commit']}]",
+            self.commit_requested.emit,
+        )
+        self.commit_button.setStyleSheet("QPushButton { font-weight: bold; padding: 5px; }")
+        self.next_button = button(
+            "Next",
+            f"Begin another object; this one stays open in the list [{KEYS['next']}]",
+            self.next_requested.emit,
+        )
+        self.discard_button = button(
+            "Discard",
+            f"Throw the current object away; undo brings it back [{KEYS['discard']}]",
+            self.discard_requested.emit,
+        )
+        self.undo_button = button(
+            "↶ Undo", f"Take the last step back [{KEYS['undo']}]", self.undo_requested.emit
+        )
+        self.redo_button = button(
+            "↷ Redo", f"Do again what was undone [{KEYS['redo']}]", self.redo_requested.emit
+        )
+        self.label_button = button(
+            "From label",
+            "Correct the label that is selected in the Labels layer: it becomes the preview, "
+            "and clicks change it",
+            self.label_requested.emit,
+        )
+        self.table = self._make_table()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(3)
+        layout.addWidget(row(self.commit_button, self.next_button, self.discard_button))
+        layout.addWidget(row(self.undo_button, self.redo_button, self.label_button))
+        layout.addWidget(self.table)
+        self._rows: list[ObjectRow] = []
+
+    def _make_table(self) -> QTableWidget:
+        table = QTableWidget(0, len(_COLUMNS))
+        table.setHorizontalHeaderLabels(_COLUMNS)
+        for column, tip in enumerate(_TIPS):
+            item = table.horizontalHeaderItem(column)
+            if item is not None:
+                item.setToolTip(tip)
+        table.setToolTip("Click an object to pick it up again and correct it further")
+        table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QTableWidget.SelectionMode.SingleSelection)
+        table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        table.setMinimumHeight(110)
+        table.setShowGrid(False)
+        vertical, header = table.verticalHeader(), table.horizontalHeader()
+        if vertical is not None and header is not None:
+            vertical.hide()
+            vertical.setDefaultSectionSize(22)
+            header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+            header.setHighlightSections(False)
+        table.cellClicked.connect(lambda line, _column: self.picked.emit(self._rows[line].id))
+        return table
+
+    def show_objects(self, rows: Sequence[ObjectRow], current: int | None) -> None:
+        """Show the objects; only what differs from what is shown is drawn again.
+
+        Parameters
+        ----------
+        rows : sequence of ObjectRow
+            In the order of the list.
+        current : int or None
+            The id of the current object.
+        """
+        blocker = QSignalBlocker(self.table)
+        self.table.setRowCount(len(rows))
+        for line, new in enumerate(rows):
+            if line >= len(self._rows) or self._rows[line] != new:
+                self._show_row(line, new)
+        self._rows = list(rows)
+        place = next((i for i, shown in enumerate(rows) if shown.id == current), -1)
+        if place < 0:
+            self.table.clearSelection()
+        elif place not in {index.row() for index in self.table.selectedIndexes()}:
+            self.table.selectRow(place)
+            self.table.scrollToItem(self.table.item(place, 0))
+        blocker.unblock()
+
+    def _show_row(self, line: int, shown: ObjectRow) -> None:
+        for column, text in enumerate(shown.cells):
+            item = QTableWidgetItem(text)
+            if column in (1, 2):
+                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            self.table.setItem(line, column, item)
+        pixels = QPixmap(12, 12)
+        pixels.fill(QColor.fromRgbF(*shown.color))
+        first = self.table.item(line, 0)
+        if first is not None:
+            first.setIcon(QIcon(pixels))
+
+    def show_possible(
+        self, *, commit: bool, current: bool, undo: bool, redo: bool, label: bool
+    ) -> None:
+        """Enable what can be done now."""
+        self.commit_button.setEnabled(commit)
+        self.next_button.setEnabled(current)
+        self.discard_button.setEnabled(current)
+        self.undo_button.setEnabled(undo)
+        self.redo_button.setEnabled(redo)
+        self.label_button.setEnabled(label)

@@ -1,0 +1,60 @@
+"""Small Qt helpers that the panels share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QToolButton, QWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from superqt import QCollapsible
+
+
+def button(text: str, tip: str, clicked: Callable[[], object] | None = None) -> QPushButton:
+    """Make a push button that keeps the keyboard with the canvas."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    if clicked is not None:
+        made.clicked.connect(lambda: clicked())
+    return made
+
+
+def switch(text: str, tip: str) -> QToolButton:
+    """Make a button that stays pressed."""
+    made = QToolButton()
+    made.setText(text)
+    made.setToolTip(tip)
+    made.setCheckable(True)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return made
+
+
+def row(*widgets: QWidget) -> QWidget:
+    """Put widgets beside each other, all as wide as they can be."""
+    made = QWidget()
+    layout = QHBoxLayout(made)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(4)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return made
+
+
+def collapsible(title: str, content: QWidget, tip: str) -> QCollapsible:
+    """Put a panel under a heading that folds it away; folded at first."""
+    from superqt import QCollapsible
+
+    made = QCollapsible(title)
+    made.setToolTip(tip)
+    # An animation repaints the whole dock for half a second.
+    made.setDuration(0)
+    layout = made.layout()
+    if layout is not None:
+        layout.setContentsMargins(0, 0, 0, 0)
+    made.addWidget(content)
+    made.collapse(animate=False)
+    return made

@@ -1,0 +1,248 @@
+"""One session for every plane of every image that is worked on. No Qt, and no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from psygnal import Signal
+
+from napari_pisam.layers import (
+    image_source_of,
+    labels_plane,
+    plane_of,
+    promote_labels,
+    refresh_labels_window,
+)
+from napari_pisam.layers.labels import plane_is_displayed
+from napari_pisam.session.requests import failure_sentence
+from napari_pisam.session.session import CommitRule, Session
+from napari_pisam.session.signature import image_signature
+from napari_pisam.widgets.label_search import largest_label
+
+if TYPE_CHECKING:
+    from napari_pisam.layers import ImagePlane, LabelsPlane
+    from napari_pisam.predict.image_source import ImageSource
+    from napari_pisam.session.session import Execute, ModelRef
+
+
+class Planes:
+    """The session of the displayed plane, and those of the planes that were displayed before.
+
+    A session goes on living when another slice is shown, so that coming back to it finds its
+    objects and its history. Only the displayed one has the predictor.
+
+    Parameters
+    ----------
+    execute : Execute
+        Runs a job in the background and delivers on the main thread.
+
+    Attributes
+    ----------
+    switched : Signal()
+        Another session, or none, is the displayed one.
+    failed : Signal(str)
+        A sentence for the user.
+    session : Session or None
+        Of the displayed plane.
+    image, plane : napari Image layer and ImagePlane, or None
+        What is displayed.
+    labels : LabelsPlane or None
+        Where the session commits to.
+    problem : str
+        Why there is no session; empty where there is nothing to say.
+    """
+
+    switched = Signal()
+    failed = Signal(str)
+
+    def __init__(self, execute: Execute) -> None:
+        self._execute = execute
+        self._sessions: WeakKeyDictionary[Any, dict[ImagePlane, Session]] = WeakKeyDictionary()
+        self._source: ImageSource | None = None
+        self._predictor: Any = None
+        self._model: ModelRef | None = None
+        self._labels_layer: Any = None
+        self._live, self._rule = True, CommitRule.KEEP
+        self._is_outdated = False
+        self.session: Session | None = None
+        self.image: Any = None
+        self.plane: ImagePlane | None = None
+        self.labels: LabelsPlane | None = None
+        self.problem = ""
+
+    # -- which plane --------------------------------------------------------------------------
+
+    def show(self, image: Any, dims: Any) -> None:
+        """Follow the viewer: take the session of the plane that it displays."""
+        plane, view, problem = None, None, ""
+        if image is not None:
+            try:
+                plane = plane_of(image, dims)
+                if image is self.image and plane == self.plane:
+                    return
+                view = image_source_of(image, plane)
+            except ValueError as error:
+                problem = str(error)
+        if view is None and image is self.image and self.plane is None:
+            self.problem = problem
+            return
+        self._leave()
+        self.image, self.problem = image, problem
+        if view is None or plane is None:
+            self.switched.emit()
+            return
+        self.plane, self._source, self._is_outdated = plane, view.source, False
+        known = self._sessions.setdefault(image, {}).get(plane)
+        if known is not None:
+            self._enter(known)
+        elif type(image.data) is np.ndarray:
+            self._begin(image_signature(view.source))
+        else:
+            self.problem = "Reading the image …"
+            self.switched.emit()
+            self._sign(image, plane, view.source)
+
+    def _sign(self, image: Any, plane: ImagePlane, source: ImageSource) -> None:
+        """Read the samples that tell images apart off the main thread: the store may be slow."""
+
+        def done(signature: str) -> None:
+            if image is self.image and plane == self.plane and self.session is None:
+                self.problem = ""
+                self._begin(signature)
+
+        def failed(error: BaseException) -> None:
+            if image is self.image and plane == self.plane:
+                self.problem = failure_sentence(error, "Reading the image")
+                self.failed.emit(self.problem)
+
+        self._execute(lambda: image_signature(source), done, failed)
+
+    def _begin(self, signature: str) -> None:
+        if self.plane is not None:
+            session = Session(self._execute, rule=self._rule)
+            session.set_image(self.plane.size, signature, self._prepare)
+            self._sessions.setdefault(self.image, {})[self.plane] = session
+            self._enter(session)
+
+    def _prepare(self, predictor: Any) -> None:
+        if self._source is not None:
+            predictor.set_image(self._source)
+
+    def _enter(self, session: Session) -> None:
+        session.live, session.rule = self._live, self._rule
+        # Numbers are given once in an image, whatever its planes.
+        session.first_id = max(s.first_id for s in self._sessions[self.image].values())
+        self.session = session
+        self._attach_labels()
+        self.switched.emit()
+        if self._predictor is not None:
+            session.set_predictor(self._predictor, self._model)
+
+    def _leave(self) -> None:
+        if self.session is not None:
+            # Drops what is being predicted for a plane that nobody looks at.
+            self.session.set_predictor(None)
+        self.session = self.plane = self.labels = self._source = None
+
+    def close(self) -> None:
+        """Drop everything that waits."""
+        self._leave()
+        self.image = None
+
+    # -- what all sessions share --------------------------------------------------------------
+
+    def set_predictor(self, predictor: Any, model: ModelRef | None) -> None:
+        """Take another predictor, or none."""
+        self._predictor, self._model = predictor, model
+        if self.session is not None:
+            self.session.set_predictor(predictor, model)
+
+    def set_live(self, live: bool) -> None:
+        """Predict on every change of prompts, or on request."""
+        self._live = live
+        if self.session is not None:
+            self.session.live = live
+
+    def set_rule(self, rule: str) -> None:
+        """Choose whose a pixel is when an object is committed."""
+        self._rule = CommitRule(rule)
+        if self.session is not None:
+            self.session.rule = self._rule
+
+    def mark_outdated(self) -> None:
+        """Note that the image looks different: other contrast limits, other values."""
+        self._is_outdated = True
+
+    def freshen(self) -> None:
+        """Before something is asked for: let it be predicted on the image as it looks now."""
+        if not self._is_outdated or self.plane is None:
+            return
+        self._is_outdated = False
+        try:
+            self._source = image_source_of(self.image, self.plane).source
+        except ValueError as error:
+            self.failed.emit(str(error))
+            return
+        if self.session is not None and self._predictor is not None:
+            self.session.set_predictor(self._predictor, self._model)
+
+    # -- labels -------------------------------------------------------------------------------
+
+    def set_labels_layer(self, layer: Any) -> None:
+        """Commit to another Labels layer, or to none."""
+        self._labels_layer = layer
+        self._attach_labels()
+
+    def _attach_labels(self) -> None:
+        session, layer = self.session, self._labels_layer
+        self.labels = None
+        if session is None or self.plane is None:
+            return
+        try:
+            if layer is not None:
+                self.labels = labels_plane(layer, self.plane, self.image)
+            session.set_labels(self.labels, first_id=session.first_id)
+        except ValueError as error:
+            self.labels = None
+            session.set_labels(None, first_id=session.first_id)
+            self.failed.emit(str(error))
+            return
+        if self.labels is not None:
+            self._number_after(session, layer.data, self.labels)
+
+    def _number_after(self, session: Session, data: Any, labels: LabelsPlane) -> None:
+        """Give new objects numbers that the labels do not have."""
+
+        def done(largest: int) -> None:
+            session.first_id = largest + 1
+            self.switched.emit()
+
+        job = largest_label(data, labels)
+        if isinstance(job, int):
+            session.first_id = job + 1
+        else:
+            self._execute(job, done, lambda error: self.failed.emit(failure_sentence(error)))
+
+    def widen_labels(self, largest: int | None = None) -> bool:
+        """Make room for larger numbers in the labels; whether that was necessary.
+
+        Parameters
+        ----------
+        largest : int, optional
+            The current object's number by default.
+        """
+        session, layer = self.session, self._labels_layer
+        dtype = None if session is None else session.needed_dtype(largest)
+        if session is None or layer is None or dtype is None:
+            return False
+        promote_labels(layer, dtype)
+        session.set_labels(self.labels, first_id=session.first_id)
+        return True
+
+    def refresh_labels(self, window: tuple[int, int, int, int], dims: Any) -> None:
+        """Show what was written into a window of the labels."""
+        if self.labels is not None and self.plane is not None:
+            shown = plane_is_displayed(self.plane, self.image, dims)
+            refresh_labels_window(self.labels, window, is_displayed=shown)

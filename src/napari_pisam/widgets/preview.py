@@ -1,0 +1,112 @@
+"""The layer that shows the mask that is being corrected. No Qt."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from napari_pisam.layers import new_preview_layer, show_preview
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_pisam.layers import ImagePlane
+    from napari_pisam.predict.mask import Mask
+
+NAME = "Pi-SAM preview"
+
+
+def is_preview(layer: Any) -> bool:
+    """Whether a layer only shows a preview."""
+    return str(layer.name).startswith(NAME)
+
+
+@contextmanager
+def keeping_selection(viewer: Any) -> Iterator[None]:
+    """Let new layers not become the selected one: the user is drawing on another."""
+    before = set(viewer.layers.selection)
+    active = viewer.layers.selection.active
+    try:
+        yield
+    finally:
+        kept = [layer for layer in before if layer in viewer.layers]
+        if kept:
+            viewer.layers.selection = set(kept)
+            if active in kept:
+                viewer.layers.selection.active = active
+
+
+def put_below_prompts(viewer: Any, layer: Any) -> None:
+    """Leave boxes and clicks above a layer, to be seen and to be caught by the mouse."""
+    layers = viewer.layers
+    above = [i for i, one in enumerate(layers) if type(one).__name__ in {"Shapes", "Points"}]
+    if above and above[0] < layers.index(layer):
+        layers.move(layers.index(layer), above[0])
+
+
+class Preview:
+    """Makes the preview layer when there is something to show, again where it was deleted.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Where it is shown.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = viewer
+        self._layer: Any = None
+        self._image: Any = None
+        self._axes: tuple[int, int] | None = None
+        self._shown: tuple[Any, ImagePlane, Mask] | None = None
+        self.opacity, self.outline, self.is_visible = 0.6, False, True
+
+    def show(self, image: Any, plane: ImagePlane | None, mask: Mask | None) -> None:
+        """Show a mask of an image's plane, or nothing."""
+        if self._layer is not None and self._layer not in self._viewer.layers:
+            self._layer, self._shown = None, None
+        if mask is None or plane is None:
+            # Emptied and not removed: this may be called while napari removes layers itself.
+            if self._layer is not None and self._shown is not None:
+                show_preview(self._layer, *self._shown[:2], None)
+            self._shown = None
+            return
+        if self._layer is not None and (image is not self._image or plane.axes != self._axes):
+            self.remove()
+        if self._layer is None:
+            self._make(image, plane)
+            self._image, self._axes, self._shown = image, plane.axes, None
+        # Asked for at every turn; drawn when it is another one.
+        if self._shown is None or self._shown[1] != plane or self._shown[2] is not mask:
+            show_preview(self._layer, image, plane, mask)
+            self._shown = image, plane, mask
+
+    def _make(self, image: Any, plane: ImagePlane) -> None:
+        with keeping_selection(self._viewer):
+            self._layer = new_preview_layer(self._viewer, image, plane, name=NAME)
+            put_below_prompts(self._viewer, self._layer)
+        self.apply()
+
+    def apply(self) -> None:
+        """Make the layer look as `opacity`, `outline` and `is_visible` say."""
+        if self._layer is not None:
+            self._layer.opacity = self.opacity
+            self._layer.contour = 1 if self.outline else 0
+            self._layer.visible = self.is_visible
+
+    def set_look(self, opacity: float, outline: bool) -> None:
+        """Choose the opacity, 0 to 1, and whether only the outline is shown."""
+        self.opacity, self.outline = opacity, outline
+        self.apply()
+
+    def toggle(self) -> None:
+        """Show it or hide it."""
+        self.is_visible = not self.is_visible
+        self.apply()
+
+    def remove(self) -> None:
+        """Take the layer away."""
+        if self._layer is not None and self._layer in self._viewer.layers:
+            with keeping_selection(self._viewer):
+                self._viewer.layers.remove(self._layer)
+        self._layer = None

@@ -1,0 +1,105 @@
+"""FG or BG, live or on request, and whether something is being computed."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QProgressBar,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QElidingLabel
+
+from napari_pisam.widgets.keys import KEYS
+from napari_pisam.widgets.parts import button, row, switch
+
+_STYLE = """
+QToolButton {{ padding: 5px; font-weight: bold; border: 2px solid transparent; }}
+QToolButton:checked {{ background: {color}; color: {text}; border: 2px solid {color}; }}
+"""
+
+
+class PromptPanel(QWidget):
+    """What the next click says, and when to predict.
+
+    Attributes
+    ----------
+    foreground_chosen : Signal(bool)
+        The next click is FG, or BG.
+    live_chosen : Signal(bool)
+        Predict on every change, or on request.
+    predict_requested, box_requested, click_requested : Signal()
+        A button was pressed.
+    """
+
+    foreground_chosen = Signal(bool)
+    live_chosen = Signal(bool)
+    predict_requested = Signal()
+    box_requested = Signal()
+    click_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.box_button = button(
+            "▭ Draw a box",
+            f"Select the box layer and its rectangle tool [{KEYS['box']}]",
+            self.box_requested.emit,
+        )
+        self.foreground = switch(
+            "● FG", f"The next click says: this belongs to the object [{KEYS['toggle']} switches]"
+        )
+        self.background = switch(
+            "✕ BG", f"The next click says: this does not belong to it [{KEYS['toggle']} switches]"
+        )
+        # The colours of the clicks themselves; the signs say the same without colour.
+        for made, color in ((self.foreground, "#009e73"), (self.background, "#d55e00")):
+            made.setStyleSheet(_STYLE.format(color=color, text="white"))
+            made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        group = QButtonGroup(self)
+        group.addButton(self.foreground)
+        group.addButton(self.background)
+        self.foreground.setChecked(True)
+        self.foreground.clicked.connect(lambda: self._choose(True))
+        self.background.clicked.connect(lambda: self._choose(False))
+        self.live = QCheckBox("Live")
+        self.live.setToolTip("Predict after every box and click; otherwise only on Predict")
+        self.live.setChecked(True)
+        self.live.toggled.connect(self.live_chosen.emit)
+        self.predict_button = button(
+            "Predict", f"Predict the current object now [{KEYS['predict']}]"
+        )
+        self.predict_button.clicked.connect(lambda: self.predict_requested.emit())
+        self.busy = QProgressBar()
+        self.busy.setRange(0, 1)
+        self.busy.setTextVisible(False)
+        self.busy.setMaximumHeight(6)
+        self.busy.setToolTip("Moves while a mask is being computed; go on clicking meanwhile")
+        self.hint = QElidingLabel()
+        self.hint.setMinimumHeight(self.hint.fontMetrics().height() + 2)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(3)
+        layout.addWidget(row(self.box_button, self.foreground, self.background))
+        layout.addWidget(row(self.live, self.predict_button))
+        layout.addWidget(self.busy)
+        layout.addWidget(self.hint)
+
+    def _choose(self, foreground: bool) -> None:
+        self.foreground_chosen.emit(foreground)
+        self.click_requested.emit()
+
+    def show_foreground(self, foreground: bool) -> None:
+        """Show what the next click says."""
+        (self.foreground if foreground else self.background).setChecked(True)
+
+    def show_busy(self, busy: bool) -> None:
+        """Show whether something is being computed."""
+        self.busy.setRange(0, 0 if busy else 1)
+
+    def show_hint(self, text: str) -> None:
+        """Say what to do next."""
+        self.hint.setText(text)
+        self.hint.setToolTip(text)

@@ -1,0 +1,247 @@
+"""Prompt layers and the session's prompts, kept the same in both directions. No Qt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_pisam.layers import set_current_object, write_prompts
+from napari_pisam.widgets.drawn import Drawn, read_drawn, separated, targets
+from napari_pisam.widgets.waiting_boxes import WaitingBoxes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_pisam.predict.prompts import Prompts
+    from napari_pisam.session.session import Session
+    from napari_pisam.widgets.layer_choice import LayerChoice
+    from napari_pisam.widgets.planes import Planes
+
+_PAST = {"added", "removed", "changed"}
+
+
+class PromptSync:
+    """Brings what is drawn into the session, and what the session undoes back into the layers.
+
+    Parameters
+    ----------
+    planes : Planes
+        Whose session and plane.
+    choice : LayerChoice
+        Whose boxes and clicks.
+    later : callable
+        ``later(call)`` calls it when napari has finished what it is doing: in the midst of a
+        layer's own mouse callback its features are not complete yet.
+
+    Attributes
+    ----------
+    box_drawn : Signal()
+        The user drew a box and it became an object.
+    rejected : Signal(str)
+        Why something that was drawn is not used.
+    """
+
+    box_drawn = Signal()
+    rejected = Signal(str)
+
+    def __init__(
+        self, planes: Planes, choice: LayerChoice, later: Callable[[Callable[[], None]], None]
+    ) -> None:
+        self._planes, self._choice, self._later = planes, choice, later
+        self._layers: dict[str, Any] = {"boxes": None, "clicks": None}
+        self._session: Session | None = None
+        self._shown: dict[int, Drawn] = {}
+        self._pushed: dict[int, Prompts] = {}
+        self._is_waiting = self._is_syncing = False
+        self.waiting = WaitingBoxes()
+
+    # -- whose layers, whose session ----------------------------------------------------------
+
+    def attach(self) -> None:
+        """Take the layers and the session that are chosen now; objects keep their prompts."""
+        for role, layer in self._layers.items():
+            chosen = self._choice[role]
+            if chosen is not layer:
+                self._follow(layer, connect=False)
+                self._follow(chosen, connect=True)
+                self._layers[role] = chosen
+        session = self._planes.session
+        if session is not self._session:
+            self.waiting.reset()
+        self._shown, self._pushed = {}, {}
+        self._session = session
+        if session is None or not any(self._layers.values()):
+            return
+        # What is drawn already and belongs to nobody's object; the session's own come after it,
+        # for an empty new layer must not empty the objects.
+        self._shown = self._read()
+        self._apply({n: d for n, d in self._shown.items() if session.get(n) is None})
+        self.push()
+
+    def forget_image(self) -> None:
+        """Take the open objects' prompts out of the layers: another image comes."""
+        session = self._session
+        if session is not None and self._planes.plane is not None:
+            self._write(dict.fromkeys(one.id for one in session.objects))
+
+    def close(self) -> None:
+        """Stop listening to the layers."""
+        for layer in self._layers.values():
+            self._follow(layer, connect=False)
+        self._session = None
+
+    def _follow(self, layer: Any, *, connect: bool) -> None:
+        if layer is None:
+            return
+        for emitter in (layer.events.data, layer.events.features):
+            if connect:
+                emitter.connect(self._on_change)
+            else:
+                emitter.disconnect(self._on_change)
+
+    def _on_change(self, event: Any) -> None:
+        # `data` is sent before a change too, and Points send it as a string or an enum.
+        action = str(getattr(event, "action", "changed")).rsplit(".", 1)[-1].lower()
+        if self._is_syncing or self._is_waiting or action not in _PAST:
+            return
+        self._is_waiting = True
+        self._later(self.flush)
+
+    def flush(self) -> None:
+        """Bring in what was drawn and not looked at yet."""
+        if self._is_waiting:
+            self._is_waiting = False
+            self.pull()
+
+    # -- layers -> session --------------------------------------------------------------------
+
+    def pull(self) -> None:
+        """Bring in what was drawn, moved, relabelled or deleted."""
+        session = self._session
+        if session is None or self._is_syncing:
+            return
+        self._separate()
+        drawn = self._read()
+        numbers = drawn.keys() | self._shown.keys()
+        changed = {n: drawn.get(n, Drawn()) for n in numbers if drawn.get(n) != self._shown.get(n)}
+        self._shown = drawn
+        if changed:
+            self._planes.freshen()
+        self._apply(changed)
+        self.push()
+
+    def _read(self) -> dict[int, Drawn]:
+        image, plane = self._planes.image, self._planes.plane
+        shapes, points = self._layers["boxes"], self._layers["clicks"]
+        if plane is None:
+            return {}
+        found = read_drawn(image, plane, shapes, points)
+        self.waiting.read(found.waiting, shapes)
+        for text in found.ignored:
+            self.rejected.emit(text)
+        return found.objects
+
+    def _separate(self) -> None:
+        shapes, session, plane = self._layers["boxes"], self._session, self._planes.plane
+        if shapes is None or session is None or plane is None:
+            return
+        features = separated(self._planes.image, plane, shapes, session.first_id)
+        if features is not None:
+            self._is_syncing = True
+            try:
+                shapes.features = features
+            finally:
+                self._is_syncing = False
+
+    def _apply(self, changed: dict[int, Drawn]) -> None:
+        session = self._session
+        if session is None:
+            return
+        has_box = False
+        self._is_syncing = True
+        try:
+            for number in sorted(changed):
+                has_box |= self._apply_one(session, number, changed[number])
+        finally:
+            self._is_syncing = False
+        if has_box:
+            self.box_drawn.emit()
+
+    def _apply_one(self, session: Session, number: int, drawn: Drawn) -> bool:
+        """Bring in one object's prompts; whether that gave a new box."""
+        known = session.get(number)
+        before = None if known is None else known.prompts
+        try:
+            prompts = drawn.prompts(None if before is None else before.mask)
+            if known is None and prompts is not None:
+                session.new_object(prompts, id=number)
+            elif known is not None:
+                if session.current is not known and not known.committed:
+                    session.select(number)
+                session.set_prompts(number, prompts)
+        except ValueError as error:
+            # It stays in the layer: the next click may make it whole.
+            self.rejected.emit(str(error))
+            return False
+        if prompts is not None:
+            self._pushed[number] = prompts
+        else:
+            self._pushed.pop(number, None)
+        return drawn.box is not None and (before is None or before.box is None)
+
+    # -- session -> layers --------------------------------------------------------------------
+
+    def push(self) -> None:
+        """Show what the session has: after undo, commit, or when an object is picked up again."""
+        session = self._session
+        if session is None or self._is_syncing:
+            return
+        wanted = {one.id: one.prompts for one in session.objects if not one.committed}
+        self._write(
+            {
+                number: wanted.get(number)
+                for number in wanted.keys() | self._pushed.keys()
+                if wanted.get(number) is not self._pushed.get(number)
+            }
+        )
+        self._is_syncing = True
+        try:
+            taken = {one.prompts.box for one in session.objects if one.prompts is not None}
+            if self.waiting.show(self._layers["boxes"], taken):
+                self._shown = self._read()
+        finally:
+            self._is_syncing = False
+        self._pushed = {number: given for number, given in wanted.items() if given is not None}
+        self.set_targets()
+
+    def _write(self, wanted: dict[int, Prompts | None]) -> None:
+        if not wanted or not any(self._layers.values()):
+            return
+        image, plane = self._planes.image, self._planes.plane
+        self._is_syncing = True
+        try:
+            for number in sorted(wanted):
+                write_prompts(
+                    image,
+                    self._layers["boxes"],
+                    self._layers["clicks"],
+                    number,
+                    wanted[number],
+                    plane,
+                )
+            self._shown = self._read()
+        finally:
+            self._is_syncing = False
+
+    def set_targets(self) -> None:
+        """Say whose the next box and the next click will be."""
+        if self._session is None:
+            return
+        box, click = targets(self._session)
+        self._is_syncing = True
+        try:
+            set_current_object(self._layers["boxes"], None, box)
+            set_current_object(None, self._layers["clicks"], click)
+        finally:
+            self._is_syncing = False

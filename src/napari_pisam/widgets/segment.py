@@ -1,0 +1,250 @@
+"""The dock *Pi-SAM: Segment*: panels on one side, the controller on the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QFrame, QGroupBox, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from napari_pisam.widgets.background import Background
+from napari_pisam.widgets.busy_bar import BusyBar
+from napari_pisam.widgets.controller import SegmentController
+from napari_pisam.widgets.export_panel import ExportPanel
+from napari_pisam.widgets.file_actions import FileActions
+from napari_pisam.widgets.keys import bind_keys, keys_table, unbind_keys
+from napari_pisam.widgets.layer_panel import LayerPanel
+from napari_pisam.widgets.many_panel import ManyPanel
+from napari_pisam.widgets.model_loader import ModelLoader
+from napari_pisam.widgets.model_panel import ModelPanel
+from napari_pisam.widgets.object_list import ObjectList
+from napari_pisam.widgets.object_rows import ObjectRows, hint
+from napari_pisam.widgets.options_panel import OptionsPanel
+from napari_pisam.widgets.parts import collapsible
+from napari_pisam.widgets.prompt_panel import PromptPanel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import napari
+    from superqt import QCollapsible
+
+
+class SegmentWidget(QWidget):
+    """Boxes and clicks in, labels out.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer that it is docked in.
+
+    Attributes
+    ----------
+    controller : SegmentController
+        What the buttons and keys call; for scripts too.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._background = Background()
+        self.controller = SegmentController(viewer, self._background.execute, self._later)
+        self._rows = ObjectRows()
+        self._note = ""
+        self._bound: list[object] = []
+        self.sections: list[QCollapsible] = []
+        self._make_panels()
+        self.loader = ModelLoader(self._background, self.model_panel, self.controller)
+        self.files = FileActions(self._background, self.export_panel, self.controller, self)
+        self._busy_bar = BusyBar(self, "Pi-SAM: predicting")
+        # Many things change at once; they are shown once.
+        self._refresh_timer = QTimer(self)
+        self._refresh_timer.setSingleShot(True)
+        self._refresh_timer.timeout.connect(self.refresh)
+        self._connect_panels()
+        self._connect_controller()
+        self._actions = self._make_actions()
+        bind_keys(viewer, self._actions)
+        self.destroyed.connect(self._make_cleanup())
+        self.controller.start()
+        self.refresh()
+
+    # -- layout -------------------------------------------------------------------------------
+
+    def _make_panels(self) -> None:
+        self.layer_panel, self.model_panel = LayerPanel(), ModelPanel()
+        self.prompt_panel, self.object_list = PromptPanel(), ObjectList()
+        self.many_panel, self.export_panel = ManyPanel(), ExportPanel()
+        preview = self.controller.workspace.preview
+        self.options_panel = OptionsPanel(
+            self.controller.set_rule,
+            preview.set_look,
+            self.controller.set_switches_tools,
+            opacity=preview.opacity,
+        )
+        keys = QLabel(keys_table())
+        keys.setWordWrap(True)
+        content = QWidget()
+        layout = QVBoxLayout(content)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.setSpacing(6)
+        layout.addWidget(_group("Layers", self.layer_panel))
+        layout.addWidget(_group("Model", self.model_panel))
+        layout.addWidget(_group("Box and clicks", self.prompt_panel))
+        layout.addWidget(_group("Objects", self.object_list, self.many_panel), stretch=1)
+        for title, panel, tip in (
+            ("Options", self.options_panel.native, "How objects meet, how the preview looks"),
+            ("Files", self.export_panel, "Labels and sessions to files, and back"),
+            ("Keys", keys, "They work on the canvas, whichever layer is selected"),
+        ):
+            self.sections.append(collapsible(title, panel, tip))
+            layout.addWidget(self.sections[-1])
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(content)
+        self.content = content
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+        self.setMinimumWidth(300)
+
+    # -- wiring -------------------------------------------------------------------------------
+
+    def _connect_panels(self) -> None:
+        controller, work = self.controller, self.controller.workspace
+        self.layer_panel.chosen.connect(work.choice.choose)
+        self.layer_panel.new_requested.connect(controller.new_prompt_layers)
+        prompt, objects = self.prompt_panel, self.object_list
+        prompt.foreground_chosen.connect(controller.set_foreground)
+        prompt.live_chosen.connect(controller.set_live)
+        prompt.predict_requested.connect(controller.predict)
+        prompt.box_requested.connect(controller.draw_box)
+        prompt.click_requested.connect(lambda: work.take_tool("clicks"))
+        objects.picked.connect(controller.pick)
+        objects.commit_requested.connect(controller.commit)
+        objects.next_requested.connect(controller.next_object)
+        objects.discard_requested.connect(controller.discard)
+        objects.undo_requested.connect(controller.undo)
+        objects.redo_requested.connect(controller.redo)
+        objects.label_requested.connect(controller.pick_selected_label)
+        self.many_panel.start_requested.connect(controller.segment_all)
+        self.many_panel.cancel_requested.connect(controller.cancel)
+
+    def _connect_controller(self) -> None:
+        controller, work = self.controller, self.controller.workspace
+        work.changed.connect(self._refresh_soon)
+        work.objects_changed.connect(self._on_objects)
+        work.busy_changed.connect(self._on_busy)
+        work.hinted.connect(self._on_hint)
+        work.failed.connect(self._on_failed)
+        controller.foreground_changed.connect(self.prompt_panel.show_foreground)
+        controller.progressed.connect(self._on_progress)
+
+    def _make_actions(self) -> dict[str, Callable[[], object]]:
+        controller = self.controller
+        return {
+            "box": controller.draw_box,
+            "toggle": controller.toggle_foreground,
+            "commit": controller.commit,
+            "next": controller.next_object,
+            "discard": controller.discard,
+            "pick": controller.pick_at_cursor,
+            "predict": controller.predict,
+            "hide": controller.workspace.preview.toggle,
+            "undo": controller.undo,
+            "redo": controller.redo,
+        }
+
+    def _bind_layers(self) -> None:
+        """Bind the keys on the prompt layers too: a layer's own keys come before the viewer's."""
+        choice = self.controller.workspace.choice
+        wanted = [layer for layer in (choice["boxes"], choice["clicks"]) if layer is not None]
+        for layer in self._bound:
+            if layer not in wanted:
+                unbind_keys(layer)
+        for layer in wanted:
+            if layer not in self._bound:
+                bind_keys(layer, self._actions)
+        self._bound[:] = wanted
+
+    def _later(self, call: Callable[[], None]) -> None:
+        background = self._background
+        QTimer.singleShot(0, lambda: None if background.is_stopped else call())
+
+    def _make_cleanup(self) -> Callable[[], None]:
+        # Holds no reference to the widget, which is gone when this is called.
+        background, controller, files = self._background, self.controller, self.files
+        viewer, bound = self._viewer, self._bound
+
+        def clean_up() -> None:
+            if not background.is_stopped:
+                files.close()
+                background.stop()
+                controller.close()
+                for target in (viewer, *bound):
+                    unbind_keys(target)
+
+        return clean_up
+
+    # -- what the controller says -------------------------------------------------------------
+
+    def _refresh_soon(self) -> None:
+        if not self._background.is_stopped:
+            self._refresh_timer.start(0)
+
+    def _on_objects(self) -> None:
+        self._note = ""
+        self._refresh_soon()
+
+    def _on_hint(self, text: str) -> None:
+        self._note = text
+        self._refresh_soon()
+
+    def _on_failed(self, text: str) -> None:
+        from napari.utils.notifications import show_warning
+
+        self._on_hint(text)
+        show_warning(text)
+
+    def _on_busy(self, busy: bool) -> None:
+        self.prompt_panel.show_busy(busy)
+        self._busy_bar.show(busy)
+        if not busy:
+            self.many_panel.show_idle()
+            self.loader.show()
+
+    def _on_progress(self, done: int, total: int) -> None:
+        if done < total:
+            self.many_panel.show_progress(done, total)
+        else:
+            self.many_panel.show_idle()
+
+    def refresh(self) -> None:
+        """Show everything as it is now."""
+        work, session = self.controller.workspace, self.controller.session
+        self._bind_layers()
+        self.layer_panel.show_layers(work.choice.candidates, work.choice.current)
+        current = None if session is None else session.current
+        labels = work.choice["labels"]
+        rows = self._rows.rows(session, labels)
+        self.object_list.show_objects(rows, None if current is None else current.id)
+        self.object_list.show_possible(
+            commit=current is not None and current.prompts is not None,
+            current=current is not None,
+            undo=session is not None and session.can_undo,
+            redo=session is not None and session.can_redo,
+            label=session is not None and labels is not None,
+        )
+        text = hint(session, work.planes.problem, is_loading=self.loader.is_loading)
+        self.prompt_panel.show_hint(self._note or text)
+
+
+def _group(title: str, *panels: QWidget) -> QGroupBox:
+    group = QGroupBox(title)
+    layout = QVBoxLayout(group)
+    layout.setContentsMargins(6, 6, 6, 6)
+    for panel in panels:
+        layout.addWidget(panel)
+    return group

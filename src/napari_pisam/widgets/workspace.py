@@ -1,0 +1,239 @@
+"""A viewer's layers on one side, the session of the displayed plane on the other. No Qt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_pisam.layers import new_labels_layer, new_prompt_layers
+from napari_pisam.widgets.layer_choice import LayerChoice
+from napari_pisam.widgets.planes import Planes
+from napari_pisam.widgets.preview import (
+    Preview,
+    is_preview,
+    keeping_selection,
+    put_below_prompts,
+)
+from napari_pisam.widgets.prompt_sync import PromptSync
+from napari_pisam.widgets.waiting_boxes import OWN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_pisam.session.session import Execute, Session
+
+NO_IMAGE = "There is nothing to segment yet. Open an image and choose it in the dock."
+
+
+class Workspace:
+    """Keeps a viewer's layers and a session per plane together, whatever the user does to either.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Whose layers are worked on.
+    execute : Execute
+        Runs a job in the background and delivers on the main thread.
+    later : callable, optional
+        ``later(call)`` calls it once napari has finished handling its event; at once by default.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Anything that a dock shows may be different.
+    objects_changed : Signal()
+        The session's objects, or which one is current.
+    busy_changed : Signal(bool)
+        Whether something is being predicted.
+    failed, hinted : Signal(str)
+        A sentence that the user has to see, or that is good to know.
+    model_wanted : Signal()
+        There is something to predict and no model.
+    """
+
+    changed = Signal()
+    objects_changed = Signal()
+    busy_changed = Signal(bool)
+    failed = Signal(str)
+    hinted = Signal(str)
+    model_wanted = Signal()
+
+    def __init__(
+        self,
+        viewer: Any,
+        execute: Execute,
+        later: Callable[[Callable[[], None]], None] = lambda call: call(),
+    ) -> None:
+        self.viewer = viewer
+        self.choice = LayerChoice(viewer, is_preview)
+        self.planes = Planes(execute)
+        self.preview = Preview(viewer)
+        self.sync = PromptSync(self.planes, self.choice, later)
+        self.switches_tools = True
+        self._session: Session | None = None
+        self._later = later
+        self.choice.changed.connect(self._on_chosen)
+        self.choice.listed.connect(self._tell_changed)
+        self.planes.switched.connect(self._on_switched)
+        self.planes.failed.connect(self._tell_failed)
+        self.sync.rejected.connect(self._tell_hint)
+        self.sync.box_drawn.connect(self._on_box)
+        viewer.dims.events.connect(self._on_dims)
+
+    @property
+    def session(self) -> Session | None:
+        """The displayed plane's."""
+        return self.planes.session
+
+    def close(self) -> None:
+        """Let go of the viewer; what is drawn and written stays."""
+        self.viewer.dims.events.disconnect(self._on_dims)
+        self._follow_image(self.planes.image, connect=False)
+        self.sync.close()
+        self.choice.close()
+        self.planes.close()
+
+    # -- layers -------------------------------------------------------------------------------
+
+    def new_prompt_layers(self) -> None:
+        """Add layers for boxes and clicks, and one for labels where none fits.
+
+        Raises
+        ------
+        ValueError
+            If there is no image, or no room for the labels.
+        """
+        image = self.choice["image"]
+        if image is None:
+            raise ValueError(NO_IMAGE)
+        if self.planes.labels is None:
+            self.new_labels()
+        shapes, points = new_prompt_layers(self.viewer, image)
+        shapes.metadata[OWN] = points.metadata[OWN] = True
+        self.choice.choose("boxes", shapes)
+        self.choice.choose("clicks", points)
+        self.take_tool("boxes")
+
+    def new_labels(self) -> None:
+        """Add a Labels layer for the image, and commit to it.
+
+        Raises
+        ------
+        ValueError
+            If there is no image, or no room.
+        """
+        if self.choice["image"] is None:
+            raise ValueError(NO_IMAGE)
+        with keeping_selection(self.viewer):
+            layer = new_labels_layer(self.viewer, self.choice["image"])
+            put_below_prompts(self.viewer, layer)
+        self.choice.choose("labels", layer)
+
+    def take_tool(self, role: str) -> None:
+        """Select the layer for boxes or clicks, with its tool that draws one."""
+        layer = self.choice[role]
+        if layer is not None and layer in self.viewer.layers:
+            self.viewer.layers.selection.active = layer
+            layer.mode = "add_rectangle" if role == "boxes" else "add"
+
+    def _on_chosen(self, role: str) -> None:
+        if role == "image":
+            self.sync.flush()
+            self.sync.forget_image()
+            self._follow_image(self.planes.image, connect=False)
+            self.planes.show(self.choice["image"], self.viewer.dims)
+            self._follow_image(self.planes.image, connect=True)
+        elif role == "labels":
+            self.planes.set_labels_layer(self.choice["labels"])
+        else:
+            self.sync.attach()
+        self.changed.emit()
+
+    def _follow_image(self, image: Any, *, connect: bool) -> None:
+        for name in ("data", "contrast_limits"):
+            emitter = None if image is None else getattr(image.events, name)
+            if emitter is not None:
+                (emitter.connect if connect else emitter.disconnect)(self._on_look)
+
+    def _on_look(self, event: Any) -> None:
+        self.planes.mark_outdated()
+        self._on_dims(event)
+
+    def _on_dims(self, _event: Any) -> None:
+        if self.planes.image is None:
+            return
+        self.sync.flush()
+        self.planes.show(self.planes.image, self.viewer.dims)
+
+    def _on_switched(self) -> None:
+        session = self.planes.session
+        if session is not self._session:
+            self._listen(self._session, connect=False)
+            self._session = session
+            self._listen(session, connect=True)
+        self.sync.attach()
+        self._show_mask()
+        self.busy_changed.emit(session is not None and session.is_busy)
+        self.objects_changed.emit()
+        self.changed.emit()
+
+    def _listen(self, session: Session | None, *, connect: bool) -> None:
+        if session is None:
+            return
+        for signal, callback in (
+            (session.objects_changed, self._on_objects),
+            (session.current_changed, self._on_objects),
+            (session.mask_changed, self._on_mask),
+            (session.labels_changed, self._on_labels),
+            (session.busy_changed, self._tell_busy),
+            (session.failed, self._tell_failed),
+            (session.history_changed, self._tell_changed),
+        ):
+            if connect:
+                signal.connect(callback)
+            else:
+                signal.disconnect(callback)
+
+    # -- what the session says ----------------------------------------------------------------
+
+    def _on_objects(self) -> None:
+        self.sync.push()
+        self._show_mask()
+        self.objects_changed.emit()
+        current = None if self.session is None else self.session.current
+        has_prompts = current is not None and current.prompts is not None
+        session = self.session
+        if has_prompts and session is not None and session.live and session.model is None:
+            self.model_wanted.emit()
+
+    def _tell_busy(self, busy: bool) -> None:
+        self.busy_changed.emit(busy)
+
+    def _tell_failed(self, text: str) -> None:
+        self.failed.emit(text)
+
+    def _tell_hint(self, text: str) -> None:
+        self.hinted.emit(text)
+
+    def _tell_changed(self) -> None:
+        self.changed.emit()
+
+    def _on_mask(self, number: int) -> None:
+        current = None if self.session is None else self.session.current
+        if current is None or current.id == number:
+            self._show_mask()
+        self.objects_changed.emit()
+
+    def _on_labels(self, window: tuple[int, int, int, int]) -> None:
+        self.planes.refresh_labels(window, self.viewer.dims)
+
+    def _show_mask(self) -> None:
+        current = None if self.session is None else self.session.current
+        is_open = current is not None and not current.committed
+        mask = current.mask if current is not None and is_open else None
+        self.preview.show(self.planes.image, self.planes.plane, mask)
+
+    def _on_box(self) -> None:
+        if self.switches_tools and self.session is not None and self.session.live:
+            self._later(lambda: self.take_tool("clicks"))

@@ -1,0 +1,50 @@
+"""The dock's keys take none that napari or its layers need."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("napari", reason="napari is not installed: pip install 'napari-pisam[gui]'")
+
+from app_model.types import KeyBinding
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Points, Shapes
+from napari.utils.shortcuts import default_shortcuts
+
+from napari_pisam.widgets.keys import ALL_KEYS, bind_keys, keys_table, unbind_keys
+
+OURS = [(key.action, name) for key in ALL_KEYS for name in key.keys]
+
+
+@pytest.mark.parametrize(("action", "name"), OURS)
+def test_key_is_not_one_of_naparis(action, name):
+    binding = KeyBinding.from_str(name.replace("Control", "Ctrl").replace("-", "+"))
+    taken = {key for keys in default_shortcuts.values() for key in keys}
+    assert binding not in taken
+    for kind in (Points, Shapes, Image):
+        assert binding not in kind.class_keymap
+    # Labels have an undo of their own for what was painted; it stays theirs.
+    assert binding not in Labels.class_keymap or action in {"undo", "redo"}
+
+
+def test_no_key_is_listed_twice():
+    names = [name for _, name in OURS]
+    assert len(set(names)) == len(names)
+
+
+def test_keys_are_bound_and_unbound():
+    viewer, done = ViewerModel(), []
+    actions = {key.action: (lambda name=key.action: done.append(name)) for key in ALL_KEYS}
+    bind_keys(viewer, actions)
+    for call in list(viewer.keymap.values()):
+        call(viewer)
+    assert set(done) == set(actions)
+    unbind_keys(viewer)
+    assert not viewer.keymap
+
+
+def test_every_key_is_in_the_table_and_in_the_docs(root):
+    docs = (root / "docs" / "segment.md").read_text(encoding="utf-8")
+    for _, name in OURS:
+        assert f"<b>{name}</b>" in keys_table()
+        assert f"`{name}`" in docs

@@ -1,0 +1,411 @@
+"""The Segment dock in a real window: real mouse, real keys, real pixels."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari", reason="napari is not installed: pip install 'napari-pisam[gui]'")
+if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+    pytest.skip("there is no display: run the tests by `make test`", allow_module_level=True)
+
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QApplication, QWidget
+
+from fake_dock import ImagePredictor, draw_box, expected
+from napari_pisam.widgets.loading import MODEL_NAMES, LoadedPredictor
+from napari_pisam.widgets.segment import SegmentWidget
+
+SHAPE = (120, 160)
+BOX = (30.0, 40.0, 90.0, 110.0)
+
+
+@pytest.fixture(autouse=True)
+def autosaves(tmp_path, monkeypatch):
+    folder = tmp_path / "sessions"
+    monkeypatch.setenv("NAPARI_PISAM_AUTOSAVE", str(folder))
+    return folder
+
+
+class Window:
+    """A viewer with the dock, and hands."""
+
+    def __init__(self, viewer, qtbot, load=None):
+        self.viewer, self.qtbot = viewer, qtbot
+        viewer.window.resize(1400, 920)
+        self.dock = SegmentWidget(viewer)
+        self.dock_widget = viewer.window.add_dock_widget(self.dock, name="Pi-SAM: Segment")
+        self.predictor = ImagePredictor()
+        self.dock.loader._load = load or self.fake_load
+        self.settle()
+
+    def fake_load(self, name, device, report, cancelled, *, may_download):
+        return LoadedPredictor(self.predictor, name, "0" * 64, "cpu", 12_000_000)
+
+    def settle(self):
+        for _ in range(5):
+            QApplication.processEvents()
+
+    def until(self, condition, timeout=20_000):
+        self.qtbot.waitUntil(condition, timeout=timeout)
+        self.settle()
+
+    def __getattr__(self, role):
+        return self.dock.controller.workspace.choice[role]
+
+    @property
+    def session(self):
+        return self.dock.controller.session
+
+    @property
+    def mask(self):
+        current = self.session.current
+        return None if current is None or current.stale else current.mask
+
+    @property
+    def canvas(self):
+        return self.viewer.window._qt_viewer.canvas.native
+
+    def place(self, row, col):
+        """Where a pixel of the image is on the canvas."""
+        view = self.viewer.window._qt_viewer.canvas.view
+        scene = view.scene.transform.map([col + 0.0, row + 0.0, 0, 1])
+        x, y = scene[:2] / scene[3]
+        return QPoint(round(x), round(y))
+
+    def drag(self, start, stop):
+        button = Qt.MouseButton.LeftButton
+        first, last = self.place(*start), self.place(*stop)
+        self.qtbot.mouseMove(self.canvas, first)
+        self.qtbot.mousePress(self.canvas, button, pos=first)
+        for part in (0.3, 0.6, 1.0):
+            self.qtbot.mouseMove(self.canvas, first + (last - first) * part)
+            self.settle()
+        self.qtbot.mouseRelease(self.canvas, button, pos=last)
+        self.settle()
+
+    def click(self, row, col):
+        self.qtbot.mouseMove(self.canvas, self.place(row, col))
+        self.qtbot.mouseClick(self.canvas, Qt.MouseButton.LeftButton, pos=self.place(row, col))
+        self.settle()
+
+    def press(self, key):
+        self.qtbot.keyClick(self.canvas, key)
+        self.settle()
+
+
+@pytest.fixture
+def window(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(np.random.default_rng(0).random(SHAPE), name="cells")
+    return Window(viewer, qtbot)
+
+
+def test_box_clicks_commit_and_undo_by_hand(window):
+    window.drag(BOX[:2], BOX[2:])
+    window.until(lambda: window.mask is not None)
+    box = window.session.current.prompts.box
+    # A pixel of the screen is less than a pixel of the image.
+    np.testing.assert_allclose(box, BOX, atol=1.0)
+    assert window.viewer.layers.selection.active is window.clicks
+    window.click(100, 130)
+    window.press("q")
+    window.click(60, 70)
+    window.until(lambda: window.mask is not None and len(window.predictor.calls) >= 3)
+    prompts = window.session.current.prompts
+    np.testing.assert_allclose(prompts.points, [(100, 130), (60, 70)], atol=1.0)
+    assert prompts.labels.tolist() == [True, False]
+    wanted = expected(SHAPE, box, prompts.points, prompts.labels)
+    window.press("w")
+    window.until(lambda: window.session.objects[0].committed)
+    np.testing.assert_array_equal(window.labels.data, np.where(wanted, 1, 0))
+    assert len(window.clicks.data) == len(window.boxes.data) == 0
+    window.press("u")
+    assert not np.any(window.labels.data)
+    assert len(window.clicks.data) == 2
+
+
+def test_keys_work_whichever_layer_is_selected(window):
+    for layer in (window.boxes, window.clicks, window.labels, window.image):
+        window.viewer.layers.selection.active = layer
+        before = window.dock.controller.foreground
+        window.press("q")
+        assert window.dock.controller.foreground is not before
+
+
+def test_fg_and_bg_differ_in_colour_and_symbol(window):
+    window.dock.prompt_panel.background.click()
+    assert not window.dock.controller.foreground
+    window.viewer.layers.selection.active = window.clicks
+    window.click(20, 20)
+    window.dock.prompt_panel.foreground.click()
+    window.click(40, 40)
+    assert [str(symbol) for symbol in window.clicks.symbol] == ["cross", "disc"]
+    assert list(window.clicks.features["label"]) == ["BG", "FG"]
+
+
+def test_objects_are_listed_and_a_click_on_one_picks_it_up(window):
+    for box in (BOX, (5.0, 5.0, 20.0, 25.0)):
+        draw_box(window.boxes, box)
+        window.until(lambda: window.mask is not None)
+        window.dock.object_list.commit_button.click()
+        window.until(lambda: window.session.current is None)
+    table = window.dock.object_list.table
+    cells = [[table.item(line, column).text() for column in range(4)] for line in range(2)]
+    area = int(expected(SHAPE, BOX).sum())
+    assert cells[0] == ["1", "0.50", f"{area:,}", "committed"]
+    place = table.visualItemRect(table.item(0, 0)).center()
+    window.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    window.settle()
+    assert window.session.current.id == 1
+    assert not window.session.current.committed
+
+
+def test_layers_that_come_and_go_are_followed_by_the_choosers(window):
+    combos = window.dock.layer_panel.combos
+    other = window.viewer.add_image(np.zeros((10, 10)), name="second")
+    window.settle()
+    texts = [combos["image"].itemText(i) for i in range(combos["image"].count())]
+    assert texts == ["(none)", "second", "cells"]
+    assert combos["image"].layer is window.image
+    other.name = "renamed"
+    window.settle()
+    assert combos["image"].itemText(1) == "renamed"
+    window.viewer.layers.remove(other)
+    window.settle()
+    assert combos["image"].count() == 2
+
+
+def test_the_gui_is_not_blocked_by_a_slow_prediction(window):
+    window.predictor.gate.clear()
+    window.dock.loader.load("tiny", "cpu")
+    window.until(lambda: window.session.model is not None)
+    draw_box(window.boxes, BOX)
+    window.settle()
+    assert window.session.is_busy
+    assert window.dock.prompt_panel.busy.maximum() == 0
+    assert window.mask is None
+    window.press("q")
+    assert not window.dock.controller.foreground
+    window.predictor.gate.set()
+    window.until(lambda: window.mask is not None)
+    assert window.dock.prompt_panel.busy.maximum() == 1
+
+
+def test_a_model_that_cannot_be_loaded_is_told_in_one_notification(make_napari_viewer, qtbot):
+    from napari.utils.notifications import notification_manager
+
+    def load(*_args, **_options):
+        raise ValueError("There is no such checkpoint. Choose another file.")
+
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(np.zeros(SHAPE))
+    window = Window(viewer, qtbot, load)
+    before = len(notification_manager.records)
+    draw_box(window.boxes, BOX)
+    window.until(lambda: not window.dock.loader.is_loading)
+    draw_box(window.boxes, (5.0, 5.0, 20.0, 25.0))
+    window.settle()
+    told = [record.message for record in notification_manager.records[before:]]
+    assert told == ["There is no such checkpoint. Choose another file."]
+    assert len(window.session.objects) == 2
+    assert "no such checkpoint" in window.dock.model_panel.status.text()
+
+
+def test_loading_can_be_cancelled(make_napari_viewer, qtbot):
+    begun, ended = threading.Event(), threading.Event()
+
+    def load(name, device, report, cancelled, *, may_download):
+        begun.set()
+        report(10 << 20, 100 << 20)
+        while not cancelled():
+            ended.wait(0.01)
+        raise RuntimeError("stopped")
+
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(np.zeros(SHAPE))
+    window = Window(viewer, qtbot, load)
+    panel = window.dock.model_panel
+    panel.button.click()
+    window.until(begun.is_set)
+    window.until(lambda: "10 MB" in panel.status.text())
+    assert panel.button.text() == "Cancel"
+    panel.button.click()
+    window.until(lambda: not window.dock.loader.is_loading)
+    assert panel.button.text() == "Load"
+    assert "Cancelled" in panel.status.text()
+
+
+def test_closing_the_dock_stops_everything_and_takes_the_keys_away(window):
+    window.dock.loader.load("tiny", "cpu")
+    window.until(lambda: window.session.model is not None)
+    window.predictor.gate.clear()
+    draw_box(window.boxes, BOX)
+    window.settle()
+    boxes, background = window.boxes, window.dock._background
+    count = len(window.viewer.layers)
+    window.viewer.window.remove_dock_widget(window.dock_widget)
+    window.dock.deleteLater()
+    window.until(lambda: background.is_stopped)
+    window.predictor.gate.set()
+    window.qtbot.wait(300)
+    assert len(window.viewer.layers) == count
+    assert len(boxes.data) == 1
+    assert not any("Q" in str(key) for key in window.viewer.keymap)
+    assert boxes.keymap == {}
+
+
+def test_the_session_is_saved_unasked_and_restored(window, autosaves):
+    draw_box(window.boxes, BOX)
+    window.until(lambda: window.mask is not None)
+    window.dock.object_list.commit_button.click()
+    window.until(lambda: window.session.current is None)
+    window.dock.files.autosave()
+    window.until(lambda: len(list(autosaves.glob("*.pisam"))) == 1)
+    written = window.labels.data.copy()
+    # The same picture once more, as after a crash. The old layers stay: where all are removed
+    # and others follow, napari itself, without this plugin, may crash on software OpenGL.
+    again = window.viewer.add_image(np.random.default_rng(0).random(SHAPE), name="again")
+    choose = window.dock.controller.workspace.choice.choose
+    choose("labels", None)
+    choose("image", again)
+    assert window.session.objects == ()
+    window.dock.controller.new_prompt_layers()
+    assert not np.any(window.labels.data)
+    window.settle()
+    assert window.dock.export_panel.autosave_button.isEnabled()
+    window.dock.export_panel.autosave_button.click()
+    assert [one.id for one in window.session.objects] == [1]
+    np.testing.assert_array_equal(window.labels.data, written)
+
+
+def test_labels_are_exported_with_what_is_known_of_them(window, tmp_path):
+    import json
+
+    import tifffile
+
+    draw_box(window.boxes, BOX)
+    window.until(lambda: window.mask is not None)
+    window.dock.object_list.commit_button.click()
+    window.until(lambda: window.session.current is None)
+    path = tmp_path / "out.tif"
+    window.dock.files.export(str(path))
+    window.until(path.is_file)
+    with tifffile.TiffFile(path) as file:
+        np.testing.assert_array_equal(file.asarray(), window.labels.data)
+        description = json.loads(file.pages[0].description)
+        assert file.pages[0].compression.name == "ADOBE_DEFLATE"
+    assert description["model"] == {"name": "tiny", "sha256": "0" * 64}
+    assert description["objects"]["1"]["area"] == int(expected(SHAPE, BOX).sum())
+
+
+def test_a_disk_that_cannot_be_written_is_told(window, tmp_path):
+    from napari.utils.notifications import notification_manager
+
+    before = len(notification_manager.records)
+    window.dock.files.export(str(tmp_path / "missing" / "out.tif"))
+    window.until(lambda: len(notification_manager.records) > before)
+    assert "Writing the labels failed" in notification_manager.records[-1].message
+
+
+def test_everything_has_a_tooltip(window):
+    from qtpy.QtWidgets import QAbstractButton, QComboBox, QTableWidget
+
+    kinds = (QAbstractButton, QComboBox, QTableWidget)
+    panels = (
+        window.dock.layer_panel,
+        window.dock.model_panel,
+        window.dock.prompt_panel,
+        window.dock.object_list,
+        window.dock.many_panel,
+        window.dock.export_panel,
+        window.dock.options_panel.native,
+    )
+    without = [
+        widget
+        for panel in panels
+        for kind in kinds
+        for widget in panel.findChildren(kind)
+        if not widget.toolTip() and widget.objectName() != "qt_spinbox_lineedit"
+    ]
+    assert [getattr(w, "text", w.objectName)() for w in without if not _is_part(w)] == []
+
+
+def _is_part(widget: QWidget) -> bool:
+    """Qt's own corner button of a table."""
+    return type(widget).__name__ == "QAbstractButton"
+
+
+def test_the_dock_fits_a_laptop_screen(window):
+    assert window.dock.minimumSizeHint().width() <= 350
+    content = window.dock.content
+    assert content.sizeHint().height() <= 900
+    assert content.minimumSizeHint().width() <= 350
+
+
+CODE = """
+import warnings; warnings.simplefilter("ignore")
+import sys, napari, numpy as np
+viewer = napari.Viewer()
+viewer.add_image(np.zeros((32, 32)))
+from napari_pisam.widgets.segment import SegmentWidget
+viewer.window.add_dock_widget(SegmentWidget(viewer))
+from qtpy.QtWidgets import QApplication
+for _ in range(20):
+    QApplication.processEvents()
+assert len(viewer.layers) == 4, viewer.layers
+print(sorted({name.split(".")[0] for name in sys.modules} & {"torch", "torchvision", "timm"}))
+viewer.close()
+"""
+
+
+def test_opening_the_dock_does_not_import_torch():
+    result = subprocess.run(
+        [sys.executable, "-c", CODE], capture_output=True, text=True, check=False, timeout=600
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert result.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_the_models_that_are_offered_are_those_that_need_no_file():
+    from napari_pisam.model.variants import VARIANTS
+    from napari_pisam.predict.weights import REGISTRY
+
+    assert set(MODEL_NAMES) == {name for name in VARIANTS if name == "tiny" or name in REGISTRY}
+
+
+@pytest.mark.weights
+def test_a_disc_is_segmented_with_the_embedded_model_by_hand(make_napari_viewer, qtbot, tmp_path):
+    from napari_pisam.widgets.loading import load_predictor
+
+    rows, cols = np.mgrid[:256, :320]
+    disc = (rows - 120) ** 2 + (cols - 150) ** 2 <= 60**2
+    image = np.where(disc, 200, 60).astype(np.uint8)
+    image += np.random.default_rng(0).integers(0, 20, image.shape, dtype=np.uint8)
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(image, name="disc")
+    window = Window(viewer, qtbot, partial(load_predictor))
+    window.drag((55, 85), (185, 215))
+    window.until(lambda: window.mask is not None, timeout=300_000)
+    window.click(120, 150)
+    window.press("q")
+    window.click(62, 92)
+    calls = len(window.clicks.data)
+    assert calls == 2
+    window.until(lambda: window.mask is not None and not window.session.is_busy, timeout=120_000)
+    window.press("w")
+    window.until(lambda: window.session.objects[0].committed)
+    labels = np.asarray(window.labels.data) == 1
+    overlap = (labels & disc).sum() / (labels | disc).sum()
+    assert overlap > 0.7
+    picture = viewer.screenshot(str(tmp_path / "dock.png"), canvas_only=False, flash=False)
+    assert picture[..., :3].std() > 10
+    window.press("u")
+    assert not np.any(window.labels.data)
+    assert window.mask is not None
