@@ -241,9 +241,11 @@ def fit(config: TrainConfig, *, stop: Callable[[], bool] | None = None) -> FitRe
     FloatingPointError
         If the loss is not finite.
     """
-    # Gradients of a nearly solved mask are denormal, which a CPU computes many times slower.
-    torch.set_flush_denormal(True)
     with ExitStack() as stack:
+        # Gradients of a nearly solved mask are denormal, which a CPU computes many times slower.
+        # It holds for the whole thread, other people's arithmetic too: only while training.
+        stack.callback(torch.set_flush_denormal, False)
+        torch.set_flush_denormal(True)
         stack.enter_context(torch.random.fork_rng(devices=[]))
         signals = stack.enter_context(StopRequest())
         fabric = build_fabric(config)

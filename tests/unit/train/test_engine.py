@@ -295,3 +295,9 @@ def test_clicks_of_a_batch_are_padded_alike() -> None:
     points, labels = clicks.tensors()
     np.testing.assert_allclose(points[0, 0], [5.5, 3.5])
     assert labels.tolist() == [[1], [-1]]
+
+
+def test_a_run_leaves_the_arithmetic_of_its_thread_as_it_was(config: TrainConfig) -> None:
+    engine.fit(config)
+    assert float(torch.tensor([1e-310], dtype=torch.float64) * 1.0) > 0
+    assert np.float64(1e-310) * 0.5 > 0
