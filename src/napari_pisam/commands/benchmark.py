@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_pisam.commands.console import progress
-from napari_pisam.commands.files import check_output, replacing
+from napari_pisam.commands.files import check_output
+from napari_pisam.files import replacing
 
 STEPS = ("encode", "box", "click")
 

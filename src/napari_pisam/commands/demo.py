@@ -10,7 +10,8 @@ import numpy as np
 import typer
 
 from napari_pisam.commands.console import progress, say
-from napari_pisam.commands.files import check_output, replacing
+from napari_pisam.commands.files import check_output
+from napari_pisam.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_pisam.commands.console import progress, say
-from napari_pisam.commands.files import check_output, replacing
+from napari_pisam.commands.files import check_output
+from napari_pisam.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

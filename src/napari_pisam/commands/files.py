@@ -1,28 +1,12 @@
-"""Files that are there whole or not at all."""
+"""Where a command may write."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to, which gets the final name only if all goes well.
-
-    Whatever ends the block early, Ctrl-C included, removes what was written so far.
-    """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def check_output(path: Path, suffixes: tuple[str, ...], inputs: tuple[Path | None, ...]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_pisam.commands.files import replacing
+from napari_pisam.files import LABEL_TILE as _TILE
+from napari_pisam.files import replacing, write_label_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.predict.mask import Mask
-
-_TILE = 512
-_CLASSIC_BYTES = 2 << 30
 
 
 def label_dtype(largest: int) -> np.dtype[Any]:
@@ -92,21 +89,8 @@ def write_labels(
     description : mapping
         Written as JSON into the TIFF's ImageDescription.
     """
-    import tifffile
-
     dtype = label_dtype(max(masks, default=0))
+    software = f"napari-pisam {description.get('version', '')}".strip()
     with replacing(path) as part:
-        tifffile.imwrite(
-            part,
-            label_tiles(masks, shape, overlap),
-            shape=shape,
-            dtype=dtype,
-            tile=(_TILE, _TILE),
-            # Read by every TIFF library, unlike zstd.
-            compression="zlib",
-            photometric="minisblack",
-            bigtiff=shape[0] * shape[1] * dtype.itemsize > _CLASSIC_BYTES,
-            description=json.dumps(dict(description)),
-            software=f"napari-pisam {description.get('version', '')}".strip(),
-            metadata=None,
-        )
+        tiles = label_tiles(masks, shape, overlap)
+        write_label_tiles(part, tiles, shape, dtype, description, software)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from napari_pisam.commands.console import download_progress, say
-from napari_pisam.commands.files import replacing
+from napari_pisam.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from napari_pisam.files import files_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
 
 MaskKind = Literal["binary", "instances", "classes"]
 
-SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 _TIFF = frozenset({".tif", ".tiff"})
 _LOSSY = frozenset({".jpg", ".jpeg"})
 # Names that say what a folder holds, not where it is from.
@@ -62,29 +64,15 @@ def list_files(folder: Path) -> dict[str, Path]:
     ValueError
         If the folder is missing, empty, or holds two files of one name.
     """
-    if not folder.is_dir():
-        raise ValueError(f"There is no folder {folder}. Check the path.")
-    found: dict[str, Path] = {}
-    twice = []
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
-            continue
-        stem = relative.with_suffix("")
-        if stem.suffix.lower() == ".ome":
-            stem = stem.with_suffix("")
-        name = stem.as_posix()
-        if name in found:
-            twice.append(f"{found[name].name} and {path.name}")
-        found[name] = path
+    files = files_by_name(folder)
+    twice = [
+        f"{one.name} and {other.name}" for paths in files.values() for one, other in pairwise(paths)
+    ]
     if twice:
         raise ValueError(
             f"{folder} holds two files of one name: {'; '.join(twice)}. Keep one of each."
         )
-    if not found:
-        raise ValueError(f"{folder} holds no TIFF, PNG or JPEG. Check the path.")
-    return found
+    return {name: paths[0] for name, paths in files.items()}
 
 
 def source_name(folder: Path) -> str:

@@ -113,6 +113,11 @@ def prepare_points(points: Any) -> None:
     _show_symbols(points)
 
 
+def _ensure_prepared(points: Any) -> None:
+    if "label" not in points.features or "object" not in points.features:
+        prepare_points(points)
+
+
 def set_click_label(points: Any, label: Label) -> None:
     """Choose FG or BG for the next click; clicks that are there, selected or not, stay.
 
@@ -122,8 +127,7 @@ def set_click_label(points: Any, label: Label) -> None:
         If it is neither.
     """
     _check_label(label)
-    if "label" not in points.features or "object" not in points.features:
-        prepare_points(points)
+    _ensure_prepared(points)
     _set_defaults(points, {"label": label})
     _show_symbols(points)
 
@@ -154,8 +158,7 @@ def relabel_clicks(points: Any, rows: Sequence[int], label: Label) -> None:
         If it is neither.
     """
     _check_label(label)
-    if "label" not in points.features or "object" not in points.features:
-        prepare_points(points)
+    _ensure_prepared(points)
     features, kept = points.features.copy(), _defaults(points)
     features.loc[list(rows), "label"] = label
     # napari takes the defaults from the last row, and the colours from what is assigned.

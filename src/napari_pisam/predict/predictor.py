@@ -361,11 +361,8 @@ class Predictor:
         decoded = self._decoded.get((window, prompts))
         if decoded is None:
             decoded = self._stages.decode([window], encoded, [prompts])
-            self._remember_decoded(window, prompts, decoded)
+            self._decoded[window, prompts] = decoded
+            while len(self._decoded) > _KEPT_DECODED:
+                self._decoded.popitem(last=False)
         self._decoded.move_to_end((window, prompts))
         return decoded
-
-    def _remember_decoded(self, window: Window, prompts: Prompts, decoded: Decoded) -> None:
-        self._decoded[window, prompts] = decoded
-        while len(self._decoded) > _KEPT_DECODED:
-            self._decoded.popitem(last=False)

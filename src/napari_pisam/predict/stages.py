@@ -155,6 +155,8 @@ class Stages:
         def run() -> Tensor:
             image, state = encoded.to(self._runner.device), decoded.to(self._runner.device)
             feature = None
+            if start is not None and clicks is None:
+                return torch.zeros(1, height, width)  # nothing changes it
             if clicks is not None and network.variant.kind == "pisam":
                 values = _clicks(transforms[0], clicks)
                 points, labels = (self._runner.tensor(v[None]) for v in values)

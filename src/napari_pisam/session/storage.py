@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.lib import format as npy
 
+from napari_pisam.files import replacing
 from napari_pisam.session.file_format import ARRAYS, decode, encode
 from napari_pisam.session.json_reader import parse
 
@@ -136,19 +137,14 @@ def save_session(
                 f"The session is too large for a session file ({name} would have "
                 f"{len(data) >> 20} MiB). Commit and export the labels, and begin a new session."
             )
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                for name, data in contents.items():
-                    info = zipfile.ZipInfo(name, _DATE)
-                    info.compress_type = zipfile.ZIP_DEFLATED
-                    archive.writestr(info, data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path, is_shared=True) as part, part.open("wb") as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in contents.items():
+                info = zipfile.ZipInfo(name, _DATE)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(info, data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_session(path: Path) -> SessionFile:

@@ -333,8 +333,9 @@ class ValidationSamples(Dataset[Any]):
 
     def _cut(self, item: StoredImage, which: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         shape = (item.labels.shape[0], item.labels.shape[1])
-        window = predictor_window(item.boxes[which], shape)
-        if self.focus is not None:
+        if self.focus is None:
+            window = predictor_window(item.boxes[which], shape)
+        else:
             row0, col0, row1, col1 = (float(v) for v in item.boxes[which])
             # A public box is of pixels' centres, the last one included.
             prompts = Prompts(box=(row0 - 0.5, col0 - 0.5, row1 - 0.5, col1 - 0.5))

@@ -7,12 +7,14 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from napari_pisam.files import files_by_name
 from napari_pisam.predict.preprocessing import Window, to_frame
-from napari_pisam.train.image_files import SUFFIXES, LazyFile, open_plane
+from napari_pisam.train.image_files import LazyFile, open_plane
 from napari_pisam.train.store import Kind, NameMismatchError, StoredImage, index_objects
 
 if TYPE_CHECKING:
@@ -104,24 +106,13 @@ def match_folders(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
 
 
 def _by_name(folder: Path, problems: list[str]) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise ValueError(f"There is no folder {folder}. Check the path.")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
-            continue
-        stem = relative.with_suffix("")
-        if stem.suffix.lower() == ".ome":
-            stem = stem.with_suffix("")
-        name = stem.as_posix()
-        if name in found:
-            problems.append(f"{name}: both {found[name].name} and {path.name} in {folder}")
-        found[name] = path
-    if not found:
-        raise ValueError(f"{folder} holds no TIFF, PNG or JPEG. Check the path.")
-    return found
+    files = files_by_name(folder)
+    problems += [
+        f"{name}: both {one.name} and {other.name} in {folder}"
+        for name, paths in files.items()
+        for one, other in pairwise(paths)
+    ]
+    return {name: paths[-1] for name, paths in files.items()}
 
 
 # -- pixels -----------------------------------------------------------------------------------

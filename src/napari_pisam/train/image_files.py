@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 _TIFF = frozenset({".tif", ".tiff"})
 # Below this, reading all at once is faster than asking for windows, bytes.
 _SMALL = 256 << 20

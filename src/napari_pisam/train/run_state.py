@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from napari_pisam.files import replacing
 from napari_pisam.model.checkpoint import save_checkpoint
 from napari_pisam.train.encoding import TRAINED_ON_A_BASE
 
@@ -155,15 +156,10 @@ class Run:
 
 def save_whole(path: Path, state: dict[str, Any]) -> None:
     """Save beside the final name first, so that nobody ever finds half a file."""
-    beside = path.with_name(f"{path.name}.part")
-    try:
-        with beside.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as part, part.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class Table:
@@ -186,9 +182,8 @@ class Table:
         kept = [line for line in lines if not _is_after(line, step)] if step else []
         if not kept and columns:
             kept = [",".join(columns) + "\n"]
-        beside = path.with_name(f"{path.name}.part")
-        beside.write_text("".join(kept), encoding="utf-8")
-        os.replace(beside, path)
+        with replacing(path) as part:
+            part.write_text("".join(kept), encoding="utf-8")
 
     def add(self, row: Sequence[Any]) -> None:
         """Add a row."""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from napari_pisam.files import LABEL_TILE as _TILE
+from napari_pisam.files import replacing, write_label_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-_TILE = 512
-_CLASSIC_BYTES = 2 << 30
 
 
 def write_label_tiff(path: Path, labels: Any, description: Mapping[str, Any]) -> None:
@@ -38,29 +35,12 @@ def write_label_tiff(path: Path, labels: Any, description: Mapping[str, Any]) ->
     OSError
         If it cannot be written; what was there before stays.
     """
-    import tifffile
-
     dtype, shape = np.dtype(labels.dtype), tuple(int(size) for size in labels.shape)
     if dtype.itemsize > 4:
         dtype = np.dtype(np.uint32)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        tifffile.imwrite(
-            part,
-            _tiles(labels, shape, dtype),
-            shape=shape,
-            dtype=dtype,
-            tile=(_TILE, _TILE),
-            compression="zlib",
-            photometric="minisblack",
-            bigtiff=math.prod(shape) * dtype.itemsize > _CLASSIC_BYTES,
-            description=json.dumps(dict(description)),
-            software="napari-pisam",
-            metadata=None,
-        )
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path, is_shared=True) as part:
+        tiles = _tiles(labels, shape, dtype)
+        write_label_tiles(part, tiles, shape, dtype, description, "napari-pisam")
 
 
 def _tiles(
