@@ -8,11 +8,19 @@ likelihoods, one of colour and one of brightness and texture, enter the decoder 
 
 from __future__ import annotations
 
+import functools
+from typing import TYPE_CHECKING, ParamSpec
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_pisam.model.layer_norm import LayerNorm2d
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_P = ParamSpec("_P")
 
 LEVELS = 10
 """Levels of each of the three values of a histogram."""
@@ -63,6 +71,19 @@ def _quantised(values: Tensor) -> Tensor:
     return (levels[:, 0] * LEVELS + levels[:, 1]) * LEVELS + levels[:, 2]
 
 
+def _in_float32(function: Callable[_P, Tensor]) -> Callable[_P, Tensor]:
+    """Leave automatic casts out: a bin's number up to 1,000 is not a bfloat16."""
+
+    @functools.wraps(function)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> Tensor:
+        device = next(value.device.type for value in args if isinstance(value, Tensor))
+        with torch.autocast(device, enabled=False):
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+@_in_float32
 def appearance(image: Tensor, frame: int) -> Tensor:
     """Sort pixels by colour and by brightness and texture.
 
@@ -101,6 +122,7 @@ def appearance(image: Tensor, frame: int) -> Tensor:
     return bins.masked_fill(~valid.unsqueeze(1), -1.0)
 
 
+@_in_float32
 def likelihoods(bins: Tensor, inside: Tensor) -> Tensor:
     """How much more frequent what a pixel looks like is inside than outside.
 
@@ -116,6 +138,7 @@ def likelihoods(bins: Tensor, inside: Tensor) -> Tensor:
     (B, 2, h, w) float
         Share of "inside" in the sum of both frequencies, 0 to 1; 0 in the padding.
     """
+    inside = inside.float()
     batch, _, height, width = inside.shape
     known = (bins[:, :1] >= 0).float()
     weights = ((inside * known).flatten(1), ((1 - inside) * known).flatten(1))

@@ -43,6 +43,19 @@ def test_the_object_s_colour_is_likely_and_the_background_s_is_not():
     assert found[outer].max() < 0.4
 
 
+def test_bins_and_likelihoods_do_not_change_under_automatic_casts():
+    # Machines that compute bfloat16 encode in it; numbers of bins above 256 need more digits.
+    image = torch.from_numpy(
+        np.random.default_rng(0).uniform(0, 255, (1, 3, 64, 64)).astype(np.float32)
+    )
+    inside = box_map((8, 10), (22, 24), 32)
+    bins = appearance(image, 64)
+    found = likelihoods(bins, inside)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(appearance(image, 64), bins)
+        assert torch.equal(likelihoods(bins, inside.bfloat16()), found)
+
+
 def test_a_likelihood_is_the_share_of_smoothed_frequencies():
     rng = np.random.default_rng(0)
     bins = torch.from_numpy(rng.integers(0, LEVELS**3, (1, 2, 8, 8)).astype(np.float32))
