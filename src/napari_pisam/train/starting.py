@@ -108,7 +108,10 @@ def load_initial(model: PiSam, config: TrainConfig) -> None:
     if not config.initial.is_file():
         raise ValueError(f"initial is {config.initial}, which is not a file. Check the path.")
     if config.initial.suffix == ".safetensors":
+        wanted = model.variant
         load_into(model, read_checkpoint(config.initial))
+        # The weights may be of an earlier version of the variant; what is trained is this one.
+        model.variant = wanted
         return
     try:
         state = torch.load(config.initial, weights_only=True, map_location="cpu")
