@@ -327,7 +327,9 @@ def test_initial_weights_of_another_version_train_as_this_one(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "old.safetensors"
-    save_checkpoint(path, micro_model(**SWITCHES), licence="MIT")
-    monkeypatch.setitem(variants.VARIANTS, "micro", replace(MICRO, **SWITCHES, redecode=True))
+    old = {**SWITCHES, "click_order": "rc"}
+    monkeypatch.setitem(variants.VARIANTS, "micro", replace(MICRO, **old))
+    save_checkpoint(path, micro_model(**old), licence="MIT")
+    monkeypatch.setitem(variants.VARIANTS, "micro", replace(MICRO, **SWITCHES))
     model, _ = starting_model(config.model_copy(update={"initial": path}))
-    assert model.variant.redecode
+    assert model.variant.click_order == "xy"
