@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="of each, at most")
     parser.add_argument("--precision", choices=["32-true", "bf16-mixed"], default="32-true")
     parser.add_argument("--rigid", action="store_true", help="deformable convolutions stay rigid")
+    parser.add_argument("--compiled", action="store_true", help="compile the high-resolution head")
     parser.add_argument("--profile", action="store_true", help="where a cached step's time goes")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
@@ -79,7 +80,13 @@ def main() -> None:
             module.modulator_conv.requires_grad_(not options.rigid)
     freeze(model, "base")
     config = TrainConfig(
-        images=Path(), masks=Path(), output=Path(), frozen="base", frame=model.frame, max_clicks=1
+        images=Path(),
+        masks=Path(),
+        output=Path(),
+        frozen="base",
+        frame=model.frame,
+        max_clicks=1,
+        compiled=options.compiled,
     )
     batch = batch_of(model.frame, options.batch)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

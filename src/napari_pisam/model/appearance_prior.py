@@ -182,7 +182,9 @@ class AppearancePrior(nn.Module):
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, bins: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, bins: Tensor, inside: Tensor, within: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute what is added.
 
         Parameters
@@ -190,7 +192,9 @@ class AppearancePrior(nn.Module):
         bins : (N, 2, h, w) float
             From `appearance`.
         inside : (B, 1, S/4, S/4) float
-            The box or the mask, 0 to 1.
+            The box or the mask, 0 to 1: whose pixels are counted.
+        within : (B, 1, S/4, S/4) float, optional
+            Where the object may be, 0 to 1; ``inside`` unless given.
 
         Returns
         -------
@@ -204,9 +208,10 @@ class AppearancePrior(nn.Module):
             large = inside if scale == 1 else F.interpolate(inside, scale_factor=float(scale))
             found = likelihoods(bins, large)
             found = found if scale == 1 else F.avg_pool2d(found, scale)
-            maps = torch.cat([inside, found, found * inside], dim=1)
+            within = inside if within is None else within
+            maps = torch.cat([inside, found, found * within], dim=1)
         x = self.hidden(maps)
         colour = maps[:, 1:2]
-        logit = 6 * (colour - 0.5) * inside
+        logit = 6 * (colour - 0.5) * within
         coarse = self.to_coarse(x) + self.gain * logit
         return self.to_embedding(F.avg_pool2d(x, 4)), self.to_feature(x), coarse

@@ -16,6 +16,7 @@ SWITCHES: dict[str, tuple[Any, ...]] = {
     "coarse_source": ("hq", "sam", "sam+hq"),
     "residual": (False, True),
     "click_maps": (False, True),
+    "redecode": (False, True),
     "box_maps": (False, True),
     "appearance_prior": (False, True),
     "click_order": ("xy", "rc"),
@@ -99,8 +100,8 @@ class CheckpointHeader:
         if not isinstance(switches, dict):
             msg = "its header's 'switches' is not a table"
             raise ValueError(msg)
-        # Files from before this switch existed were written without what it stands for.
-        switches = {"appearance_prior": False, **switches}
+        # Files from before these switches existed were written without what they stand for.
+        switches = {"appearance_prior": False, "redecode": False, **switches}
         for key, value in switches.items():
             if value not in SWITCHES.get(key, ()):
                 msg = f"its header has the unknown switch {key} = {value!r}; update napari-pisam"

@@ -1,4 +1,4 @@
-"""The whole network: encode -> decode -> refine -> upscale. SAM and HQ-SAM are special cases."""
+"""The whole network: encode -> decode -> correct -> upscale. SAM and HQ-SAM are special cases."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ __all__ = ["Decoded", "EncodedImage", "PiSam", "build_model"]
 # SAM's pixel statistics, for RGB in 0..255.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
+
+# Around a click, the mask that is decoded again says what the click says, px of the frame.
+_SPOT_RADIUS = 6.0
 
 
 class PiSam(nn.Module):
@@ -214,12 +217,16 @@ class PiSam(nn.Module):
         ValueError
             If there is no prompt.
         """
-        if self.variant.box_maps and boxes is not None and masks is None:
-            masks = self._draw_boxes(boxes)
+        drawn = None
+        if self.variant.box_maps and boxes is not None:
+            drawn = self._draw_boxes(boxes)
+            masks = drawn if masks is None else masks
         sparse, dense = self._embed_prompts(boxes, points, labels, masks)
         prior = None
         if self.appearance_prior is not None and image.bins is not None and masks is not None:
-            prior = self.appearance_prior(image.bins, masks.clamp(-10, 10) / 20 + 0.5)
+            inside = masks.clamp(-10, 10) / 20 + 0.5
+            within = None if drawn is None else drawn / 20 + 0.5
+            prior = self.appearance_prior(image.bins, inside, within)
             dense = dense + prior[0]
         out = self.mask_decoder.decode(
             image.embedding,
@@ -253,6 +260,65 @@ class PiSam(nn.Module):
             feature, coarse = feature + prior[1], coarse + prior[2]
         feature = self.mask_decoder.mask_aspp(feature, coarse)
         return Decoded(coarse, feature, out.token, iou, coarse)
+
+    def correct(
+        self,
+        image: EncodedImage,
+        decoded: Decoded,
+        points: Tensor,
+        labels: Tensor,
+        *,
+        boxes: Tensor | None = None,
+    ) -> Decoded:
+        """Correct what was decoded by clicks; only for ``"pisam"`` kinds.
+
+        Parameters
+        ----------
+        image
+            From `encode`.
+        decoded
+            From `decode`, without the clicks.
+        points : (B, n, 2) float
+            (x, y), frame px. All clicks of the object at once.
+        labels : (B, n) int
+            1 FG, 0 BG, -1 padding.
+        boxes : (B, 4) float, optional
+            The boxes that were decoded.
+
+        Returns
+        -------
+        Decoded
+            For `upscale`.
+
+        Raises
+        ------
+        ValueError
+            If the variant has no interactor.
+        """
+        if self.variant.redecode:
+            # 20 p - 10: as certain as a drawn box only where the mask is.
+            masks = 20 * decoded.coarse.detach().sigmoid() - 10
+            decoded = self.decode(
+                image,
+                boxes=boxes,
+                points=points,
+                labels=labels,
+                masks=self._draw_clicks(masks, points, labels),
+            )
+        return replace(decoded, feature=self.refine(image, decoded, points, labels))
+
+    def _draw_clicks(self, masks: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+        """Mask logits (B, 1, S/4, S/4) that say what the nearest click says around it."""
+        centres = 4 * torch.arange(masks.shape[-1], device=masks.device, dtype=points.dtype) + 2
+        dx, dy = (centres - points[..., axis, None] for axis in (0, 1))
+        distance = dy.square()[..., :, None] + dx.square()[..., None, :]
+        distance = distance.masked_fill((labels < 0)[..., None, None], float("inf"))
+        nearest, which = distance.min(dim=1, keepdim=True)
+        flags = torch.gather(
+            labels[..., None, None].expand_as(distance), 1, which.expand(-1, 1, -1, -1)
+        )
+        drawn = 20 * (flags > 0).to(masks.dtype) - 10
+        return torch.where(nearest <= _SPOT_RADIUS**2, drawn, masks)
 
     def refine(
         self, image: EncodedImage, decoded: Decoded, points: Tensor, labels: Tensor

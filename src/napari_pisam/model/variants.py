@@ -86,6 +86,10 @@ class Variant:
         Also give the decoder how likely each pixel's colour and texture are inside the box rather
         than outside. Not in the published network; it tells a small network what the image at
         hand looks like.
+    redecode
+        Clicks also go through SAM's decoder again, which starts from the mask without them. Not in
+        the published network, whose interactor alone sees clicks; there SAM's decoder has met
+        millions of them, here it has to learn what they say about the whole object.
     click_order
         Order in which clicks enter the interactor. The published weights were trained with
         (row, col) used as (x, y), so a published checkpoint may want ``"rc"``.
@@ -103,6 +107,7 @@ class Variant:
     click_maps: bool = False
     box_maps: bool = False
     appearance_prior: bool = False
+    redecode: bool = False
     click_order: Literal["xy", "rc"] = "xy"
     focus: Focus | None = None
 
@@ -124,6 +129,7 @@ def _all_variants() -> dict[str, Variant]:
         click_maps=True,
         box_maps=True,
         appearance_prior=True,
+        redecode=True,
         focus=Focus(),
     )
     vits = [

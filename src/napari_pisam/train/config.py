@@ -94,6 +94,9 @@ class TrainConfig(BaseModel):
         validations; objects per source in a validation.
     validate_steps
         Steps between validations instead of minutes; 0 for minutes.
+    compiled
+        Compile the high-resolution head: steps take a third less time on a CPU, after half a minute
+        at the start. Needs a C++ compiler.
     accelerator, precision
         What Lightning Fabric runs on, and in.
     licence
@@ -139,6 +142,7 @@ class TrainConfig(BaseModel):
     validate_minutes: PositiveFloat = 12.0
     validate_steps: NonNegativeInt = 0
     validation_objects: PositiveInt = 3
+    compiled: bool = False
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     licence: str = Field(default="not stated", min_length=1)

@@ -141,11 +141,12 @@ def batch_loss(
     else:
         decoded = model.decode(image, boxes=batch["box"])
     fine = model.upscale(image, decoded)
-    small = F.interpolate(mask, scale_factor=0.25, mode="area")
-    small_valid = F.interpolate(valid, scale_factor=0.25, mode="nearest")
-    loss = mask_loss(fine, mask, valid) + 0.5 * mask_loss(decoded.coarse, small, small_valid)
+    loss = mask_loss(fine, mask, valid) + _coarse_loss(decoded, mask, valid)
     loss = loss + F.mse_loss(decoded.iou[:, 0], iou(fine.detach(), mask, valid))
-    return loss + _click_rounds(model, image, decoded, fine, clicks, batch, config, draws)
+    is_clicks_only = draw < config.clicks_only
+    return loss + _click_rounds(
+        model, image, decoded, fine, clicks, batch, config, draws, is_clicks_only
+    )
 
 
 def _click_rounds(
@@ -157,12 +158,14 @@ def _click_rounds(
     batch: Batch,
     config: TrainConfig,
     draws: Draws,
+    is_clicks_only: bool,
 ) -> Tensor:
     mask, valid = batch["mask"], batch["valid"]
     truth = mask[:, 0].cpu().numpy() > 0.5
     inside = valid[:, 0].cpu().numpy() > 0.5
-    # Few clicks most often: each further one is half as likely.
-    rounds = min(config.max_clicks, int(draws.step.geometric(0.5)))
+    # Few clicks most often: each further one is less likely.
+    rounds = min(config.max_clicks, int(draws.step.geometric(0.4)))
+    boxes = None if is_clicks_only else batch["box"]
     logits = fine
     for r in range(rounds):
         found = predicted(logits) & inside
@@ -170,9 +173,18 @@ def _click_rounds(
             clicks.add(i, training_click(found[i], truth[i], rng))
         points, labels = clicks.tensors(mask.device)
         with torch.set_grad_enabled(r == rounds - 1):
-            feature = model.refine(image, decoded, points, labels)
-            logits = model.upscale(image, decoded, feature)
-    return mask_loss(logits, mask, valid) + 0.1 * click_loss(logits, points, labels)
+            corrected = model.correct(image, decoded, points, labels, boxes=boxes)
+            logits = model.upscale(image, corrected)
+    loss = mask_loss(logits, mask, valid) + 0.1 * click_loss(logits, points, labels)
+    if model.variant.redecode:
+        loss = loss + _coarse_loss(corrected, mask, valid)
+    return loss
+
+
+def _coarse_loss(decoded: Decoded, mask: Tensor, valid: Tensor) -> Tensor:
+    small = F.interpolate(mask, scale_factor=0.25, mode="area")
+    small_valid = F.interpolate(valid, scale_factor=0.25, mode="nearest")
+    return 0.5 * mask_loss(decoded.coarse, small, small_valid)
 
 
 class Objective(nn.Module):
@@ -193,6 +205,10 @@ class Objective(nn.Module):
         self.model = model
         self.config = config
         self.frozen = frozen
+        if config.compiled:
+            # A layer norm over 8 channels of every pixel takes half of a step on a CPU otherwise.
+            decoder: Any = model.mask_decoder
+            decoder.upscale = torch.compile(decoder.upscale)
 
     def train(self, mode: bool = True) -> Objective:
         """Set the mode of all that trains; what is frozen stays in eval mode."""

@@ -50,7 +50,8 @@ def compared_variant(variant: variants.Variant, decoder: Decoder) -> variants.Va
 
     All get the box as corners and as a filled mask prompt, and nothing else: the appearance prior,
     the drawn clicks, and the coarse logits' start from the box are left out, which only a Pi-SAM
-    would profit from. A Pi-SAM corrects its enlarged coarse logits, as in all runs here.
+    would profit from; so is decoding its clicks again, which is not in the published network. A
+    Pi-SAM corrects its enlarged coarse logits, as in all runs here.
     """
     return replace(
         variant,
@@ -61,6 +62,7 @@ def compared_variant(variant: variants.Variant, decoder: Decoder) -> variants.Va
         box_maps=True,
         appearance_prior=False,
         click_maps=False,
+        redecode=False,
     )
 
 
@@ -152,7 +154,10 @@ def load_initial(model: PiSam, config: TrainConfig) -> None:
     if config.initial.suffix == ".safetensors":
         checkpoint = read_checkpoint(config.initial)
         if config.decoder is None:
+            wanted = model.variant
             load_into(model, checkpoint)
+            # The weights may be of an earlier version of the variant; what is trained is this one.
+            model.variant = wanted
         else:
             _load_shared(model, checkpoint.tensors, config)
         return

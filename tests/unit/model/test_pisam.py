@@ -16,7 +16,7 @@ from segment_anything.modeling import (
 )
 
 from micro import MICRO, micro_model
-from napari_pisam.model.pisam import PiSam, build_model
+from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam, build_model
 from napari_pisam.model.variants import VARIANTS, CompactEncoder, VitEncoder, get_variant
 
 FRAME = 64
@@ -212,6 +212,48 @@ def test_a_loss_after_clicks_trains_the_interactor_and_the_rgb_embedding() -> No
     ).mean().backward()
     for part in (model.mask_decoder.interact_2, model.rgb_embedding, model.image_encoder):
         assert any(p.grad is not None and p.grad.any() for p in part.parameters())
+
+
+@torch.inference_mode()
+def test_without_redecode_only_the_interactor_sees_clicks() -> None:
+    model = micro_model()
+    encoded = model.encode(torch.rand(1, 3, 64, 64) * 255)
+    decoded = model.decode(encoded, boxes=BOX)
+    corrected = model.correct(encoded, decoded, POINTS, LABELS, boxes=BOX)
+    torch.testing.assert_close(corrected.coarse, decoded.coarse)
+    torch.testing.assert_close(corrected.feature, model.refine(encoded, decoded, POINTS, LABELS))
+
+
+@torch.inference_mode()
+def test_clicks_are_decoded_again_from_the_mask_with_the_nearest_click_drawn_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = micro_model(redecode=True)
+    encoded = model.encode(torch.rand(1, 3, 64, 64) * 255)
+    decoded = model.decode(encoded, boxes=BOX)
+    points = torch.tensor([[[20.0, 20.0], [24.0, 21.0], [50.0, 9.0], [60.0, 60.0]]])
+    labels = torch.tensor([[1, 0, 1, -1]])
+    asked: dict[str, torch.Tensor] = {}
+    decode = PiSam.decode
+
+    def spy(self: PiSam, image: EncodedImage, **prompts: torch.Tensor) -> Decoded:
+        asked.update(prompts)
+        return decode(self, image, **prompts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PiSam, "decode", spy)
+    corrected = model.correct(encoded, decoded, points, labels, boxes=BOX)
+    assert asked["points"] is points
+    assert asked["labels"] is labels
+    assert asked["boxes"] is BOX
+    expected = 20 * decoded.coarse[0, 0].sigmoid() - 10
+    for row in range(16):
+        for col in range(16):
+            centre = torch.tensor([4.0 * col + 2, 4.0 * row + 2])
+            distances = (points[0, :3] - centre).norm(dim=1)
+            if distances.min() <= 6:
+                expected[row, col] = 10.0 if labels[0, distances.argmin()] else -10.0
+    torch.testing.assert_close(asked["masks"][0, 0], expected)
+    assert not torch.allclose(corrected.coarse, decoded.coarse)
 
 
 def test_no_prompt_is_an_error_that_says_what_to_give() -> None:

@@ -11,13 +11,14 @@ import torch
 
 from micro import MICRO, micro_model
 from napari_pisam.model import variants
-from napari_pisam.model.checkpoint import read_checkpoint
+from napari_pisam.model.checkpoint import read_checkpoint, save_checkpoint
 from napari_pisam.model.variants import CompactEncoder
 from napari_pisam.train import engine
 from napari_pisam.train.batches import to_batch
 from napari_pisam.train.config import TrainConfig
 from napari_pisam.train.dataset import TrainingSamples, ValidationSamples
 from napari_pisam.train.objective import Draws, Objective
+from napari_pisam.train.starting import starting_model
 from napari_pisam.train.store import load_images
 from training_sets import write_set
 
@@ -301,3 +302,32 @@ def test_a_run_leaves_the_arithmetic_of_its_thread_as_it_was(config: TrainConfig
     engine.fit(config)
     assert float(torch.tensor([1e-310], dtype=torch.float64) * 1.0) > 0
     assert np.float64(1e-310) * 0.5 > 0
+
+
+def test_mixed_precision_leaves_the_inputs_in_float32(config: TrainConfig) -> None:
+    class Echo(torch.nn.Linear):
+        def forward(self, box: torch.Tensor) -> torch.Tensor:
+            assert box.dtype == torch.float32
+            out = super().forward(box)
+            assert out.dtype == torch.bfloat16
+            return out
+
+    fabric = engine.build_fabric(config.model_copy(update={"precision": "bf16-mixed"}))
+    echo = fabric.setup(Echo(1, 1))
+    echo(torch.tensor([[257.5]]))
+
+
+def test_a_run_in_mixed_precision_trains(config: TrainConfig) -> None:
+    result = engine.fit(config.model_copy(update={"precision": "bf16-mixed"}))
+    assert result.step == 3
+    assert (config.output / "last.pt").exists()
+
+
+def test_initial_weights_of_another_version_train_as_this_one(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "old.safetensors"
+    save_checkpoint(path, micro_model(**SWITCHES), licence="MIT")
+    monkeypatch.setitem(variants.VARIANTS, "micro", replace(MICRO, **SWITCHES, redecode=True))
+    model, _ = starting_model(config.model_copy(update={"initial": path}))
+    assert model.variant.redecode

@@ -58,9 +58,8 @@ def test_clicks_are_decoded_with_the_box_and_the_mask_before_them(kind):
         first = plain.decode(image, boxes=BOX)
         expected = plain.decode(image, boxes=BOX, points=POINTS, labels=LABELS, masks=first.low_res)
         decoded = model.decode(image, boxes=BOX)
-        feature = model.refine(image, decoded, POINTS, LABELS)
-        fine = model.upscale(image, decoded, feature)
-    torch.testing.assert_close(model.upscale(image, decoded), plain.upscale(image, first))
+        corrected = model.correct(image, decoded, POINTS, LABELS, boxes=BOX)
+        fine = model.upscale(image, corrected)
     torch.testing.assert_close(fine, plain.upscale(image, expected))
     assert (fine - plain.upscale(image, first)).abs().max() > 1e-4
 
@@ -72,9 +71,9 @@ def test_clicks_alone_are_decoded_all_together(kind):
     with torch.inference_mode():
         image = model.encode(picture)
         decoded = model.decode(image, points=POINTS[:, :1], labels=LABELS[:, :1])
-        feature = model.refine(image, decoded, POINTS, LABELS)
-        expected = model.decode(image, points=POINTS, labels=LABELS).low_res
-    torch.testing.assert_close(feature, expected)
+        corrected = model.correct(image, decoded, POINTS, LABELS)
+        expected = model.decode(image, points=POINTS, labels=LABELS)
+    torch.testing.assert_close(corrected.low_res, expected.low_res)
 
 
 def test_a_pisam_is_not_decoded_again():
@@ -87,7 +86,7 @@ def test_the_three_differ_in_nothing_but_the_decoder():
     made = [compared_variant(tiny, decoder) for decoder in DECODERS]
     assert [one.kind for one in made] == list(DECODERS)
     assert len({(one.encoder, one.frame, one.focus, one.box_maps) for one in made}) == 1
-    assert not any(one.appearance_prior or one.click_maps for one in made)
+    assert not any(one.appearance_prior or one.click_maps or one.redecode for one in made)
 
 
 @pytest.mark.slow
