@@ -9,6 +9,9 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# pysodmetrics wants an older numpy than napari runs with here: its tests have a place of their own.
+EVAL := $(VENV)/eval
+EVAL_TESTS := $(addprefix tests/unit/evaluate/test_,saliency.py baselines.py)
 ARGS ?=
 PYTEST_ARGS ?=
 
@@ -21,10 +24,10 @@ ifeq ($(wildcard $(BIN)/napari-pisam),)
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help setup system demo test lint format benchmark screenshots clean
+.PHONY: help setup system demo test test-eval lint format benchmark screenshots clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## make .venv and install everything into it
 
@@ -53,8 +56,22 @@ lint: setup ## style, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+$(EVAL)/.installed: constraints-eval.txt $(STAMP)
+	@echo "Installing pysodmetrics and OpenCV into $(EVAL)"
+	@rm -rf $(EVAL) && $(BIN)/python -m venv $(EVAL) && \
+		$(EVAL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-eval.txt \
+		pysodmetrics opencv-python-headless pytest && touch $@
+
+# What cannot be installed cannot be tested; what is installed has to pass.
+test-eval: setup ## the tests that need pysodmetrics and OpenCV, in an environment without torch
+	@if $(MAKE) --no-print-directory $(EVAL)/.installed; then \
+		PYTHONPATH=src $(EVAL)/bin/python -m pytest -q $(EVAL_TESTS); \
+	else \
+		echo "WARNING: pysodmetrics and OpenCV could not be installed; their tests are skipped." >&2; \
+	fi
+
 # Without a screen, napari draws on a virtual one: Qt's "offscreen" platform has no OpenGL.
-test: lint system ## lint, then all tests
+test: lint system $(if $(PYTEST_ARGS),,test-eval) ## lint, then all tests
 	@pytest=($(BIN)/python -m pytest $(PYTEST_ARGS)); \
 	if [ -z "$$DISPLAY" ] && command -v xvfb-run >/dev/null; then \
 		export QT_QPA_PLATFORM=xcb; \

@@ -1,4 +1,4 @@
-"""The whole network: encode -> decode -> refine -> upscale. SAM and HQ-SAM are special cases."""
+"""The whole network: encode -> decode -> correct -> upscale. SAM and HQ-SAM are special cases."""
 
 from __future__ import annotations
 
@@ -257,6 +257,42 @@ class PiSam(nn.Module):
             feature, coarse = feature + prior[1], coarse + prior[2]
         feature = self.mask_decoder.mask_aspp(feature, coarse)
         return Decoded(coarse, feature, out.token, iou, coarse)
+
+    def correct(
+        self,
+        image: EncodedImage,
+        decoded: Decoded,
+        points: Tensor,
+        labels: Tensor,
+        *,
+        boxes: Tensor | None = None,
+    ) -> Decoded:
+        """Correct what was decoded by clicks; only for ``"pisam"`` kinds.
+
+        Parameters
+        ----------
+        image
+            From `encode`.
+        decoded
+            From `decode`, without the clicks.
+        points : (B, n, 2) float
+            (x, y), frame px. All clicks of the object at once.
+        labels : (B, n) int
+            1 FG, 0 BG, -1 padding.
+        boxes : (B, 4) float, optional
+            The boxes that were decoded; the interactor does without.
+
+        Returns
+        -------
+        Decoded
+            For `upscale`.
+
+        Raises
+        ------
+        ValueError
+            If the variant has no interactor.
+        """
+        return replace(decoded, feature=self.refine(image, decoded, points, labels))
 
     def refine(
         self, image: EncodedImage, decoded: Decoded, points: Tensor, labels: Tensor

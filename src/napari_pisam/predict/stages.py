@@ -154,16 +154,23 @@ class Stages:
 
         def run() -> Tensor:
             image, state = encoded.to(self._runner.device), decoded.to(self._runner.device)
-            feature = None
             if start is not None and clicks is None:
                 return torch.zeros(1, height, width)  # nothing changes it
+            corrected = state
             if clicks is not None and network.variant.kind == "pisam":
                 values = _clicks(transforms[0], clicks)
                 points, labels = (self._runner.tensor(v[None]) for v in values)
-                feature = network.refine(image, state, points, labels)
-            fine = network.upscale(image, state, feature, region)
+                given = None if boxes[0] is None else transforms[0].box_to_frame(boxes[0])
+                corrected = network.correct(
+                    image,
+                    state,
+                    points,
+                    labels,
+                    boxes=None if given is None else self._runner.tensor(given[None]),
+                )
+            fine = network.upscale(image, corrected, region=region)
             if start is not None:
-                fine = fine - network.upscale(image, state, None, region)
+                fine = fine - network.upscale(image, state, region=region)
             return fine[:, 0, :height, :width].float().cpu()
 
         logits = np.array(self._runner.run(run).numpy(), order="C")

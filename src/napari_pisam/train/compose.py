@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from napari_pisam.train.augment import smooth_noise
+from napari_pisam.train.synthetic import KINDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,9 @@ _SMALLEST = 30
 
 @dataclass(frozen=True)
 class Bank:
-    """Cut-outs and textures, kept as compressed bytes and decoded when used.
+    """What images are made up from: cut-outs and textures, and families of generated images.
+
+    Cut-outs and textures are kept as compressed bytes and decoded when used.
 
     Decoding a cut-out takes about a millisecond; all of them decoded would take a gigabyte.
 
@@ -34,11 +37,14 @@ class Bank:
         Per set: the objects are one flat fill, which must be replaced.
     textures : tuple of tuple of bytes
         RGB files, one tuple per set.
+    kinds : tuple of str
+        Families of generated images that may be drawn.
     """
 
-    cutouts: tuple[tuple[bytes, ...], ...]
-    recolour: tuple[bool, ...]
-    textures: tuple[tuple[bytes, ...], ...]
+    cutouts: tuple[tuple[bytes, ...], ...] = ()
+    recolour: tuple[bool, ...] = ()
+    textures: tuple[tuple[bytes, ...], ...] = ()
+    kinds: tuple[str, ...] = KINDS
 
 
 def load_bank(root: Path) -> Bank:

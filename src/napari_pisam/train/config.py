@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+Decoder = Literal["sam", "hqsam", "pisam"]
 Frozen = Literal["nothing", "encoder", "base"]
 MaskKind = Literal["auto", "binary", "instances", "classes"]
 
@@ -40,6 +41,10 @@ class TrainConfig(BaseModel):
         Folder for checkpoints and the log; created if missing. Nothing is written elsewhere.
     variant
         The variant to train.
+    decoder
+        To compare decoders on one footing: this one on the variant's image encoder, without what
+        the variant adds to the published networks (`starting.compared_variant`). Of ``initial``
+        only what all three share is used then.
     frame
         Side of the training frame, px. A compact encoder runs at any multiple of 32.
     base
@@ -80,6 +85,8 @@ class TrainConfig(BaseModel):
         Keep the deformable convolutions' offsets and modulators at 0 and 1, for the early stages.
     held_out
         Sets that no training sample may come from.
+    held_out_kinds
+        Families of generated images (`synthetic.KINDS`) that no training sample may come from.
     mixture
         Shares of real images, generated images and composites.
     workers, seed, save_minutes, validate_minutes, validation_objects
@@ -105,6 +112,7 @@ class TrainConfig(BaseModel):
     validation_fraction: float = Field(default=0.2, gt=0, lt=1)
     output: Path
     variant: str = "tiny"
+    decoder: Decoder | None = None
     frame: PositiveInt = 512
     base: str | None = None
     initial: Path | None = None
@@ -126,6 +134,7 @@ class TrainConfig(BaseModel):
     mask_prompt: float = Field(default=0.05, ge=0, le=1)
     rigid: bool = False
     held_out: list[str] = []
+    held_out_kinds: list[str] = []
     mixture: tuple[float, float, float] = (0.55, 0.25, 0.20)
     workers: NonNegativeInt = 1
     seed: NonNegativeInt = 0
@@ -143,6 +152,12 @@ class TrainConfig(BaseModel):
         folders = self.images is not None and self.masks is not None
         if (self.images is None) != (self.masks is None) or folders == (self.data is not None):
             raise ValueError("give either data, or both images and masks")
+        return self
+
+    @model_validator(mode="after")
+    def _starts_once(self) -> Self:
+        if self.decoder is not None and self.base is not None:
+            raise ValueError("decoder is for comparisons from one start: leave out base")
         return self
 
     @classmethod

@@ -103,9 +103,9 @@ class TrainingSamples(IterableDataset[Any]):
     weights : tuple of float
         Shares of real images, generated images and composites; a kind without material gets none.
     bank : Bank, optional
-        Cut-outs and textures for the composites.
-    synthetic_kinds : sequence of str
-        Families of generated images.
+        Cut-outs and textures for the composites, families of generated images.
+    synthetic_kinds : sequence of str, optional
+        Families of generated images instead; all of them without a bank.
     rank, world : int
         This process among the training processes; each takes every `world`-th index.
 
@@ -125,7 +125,7 @@ class TrainingSamples(IterableDataset[Any]):
         start: int = 0,
         weights: tuple[float, float, float] = (0.55, 0.25, 0.20),
         bank: Bank | None = None,
-        synthetic_kinds: Sequence[str] = synthetic.KINDS,
+        synthetic_kinds: Sequence[str] | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -133,12 +133,13 @@ class TrainingSamples(IterableDataset[Any]):
         self.images = list(images)
         self.size, self.seed, self.start = size, seed, start
         self.bank = bank
-        self.synthetic_kinds = tuple(synthetic_kinds)
+        known = synthetic.KINDS if bank is None else bank.kinds
+        self.synthetic_kinds = tuple(known if synthetic_kinds is None else synthetic_kinds)
         self.rank, self.world = rank, world
         shares = np.array(weights, dtype=np.float64)
         shares[0] *= bool(self.images)
         shares[1] *= bool(self.synthetic_kinds)
-        shares[2] *= bank is not None
+        shares[2] *= bank is not None and bool(bank.cutouts)
         if shares.shape != (3,) or (shares < 0).any() or shares.sum() == 0:
             raise ValueError(
                 f"weights are {weights} for {len(self.images)} images and bank={bank is not None};"

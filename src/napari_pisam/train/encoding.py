@@ -141,9 +141,10 @@ class FrozenEncoder:
             Normalised, zero in the padding.
         """
         entries = [self._entry(model, picture) for picture in x]
-        embedding = torch.cat([entry.embedding for entry in entries])
-        early = torch.cat([entry.hq_features for entry in entries if entry.hq_features is not None])
-        return embedding.to(x.device, x.dtype), early.to(x.device, x.dtype)
+        # Types first: where autocast is on, a CPU does not join float16.
+        found = [entry.to(x.device, x.dtype) for entry in entries]
+        early = [entry.hq_features for entry in found if entry.hq_features is not None]
+        return torch.cat([entry.embedding for entry in found]), torch.cat(early)
 
     def _entry(self, model: PiSam, picture: Tensor) -> EncodedImage:
         pixels = picture.detach().cpu().contiguous().numpy().tobytes()

@@ -205,8 +205,9 @@ def evaluate(
                 if click is not None:
                     clicked[click[0], click[1]] = True
                     clicks.add(0, click)
-                    feature = model.refine(image, decoded, *clicks.tensors(model.device))
-                    logits = model.upscale(image, decoded, feature)
+                    given = clicks.tensors(model.device)
+                    corrected = model.correct(image, decoded, *given, boxes=batch["box"])
+                    logits = model.upscale(image, corrected)
             if n in counts:
                 scores.append(float(iou(logits, mask, valid)))
         table[index] = torch.tensor(scores)

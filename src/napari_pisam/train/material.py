@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from napari_pisam.train.compose import load_bank
+from napari_pisam.train.compose import Bank, load_bank
 from napari_pisam.train.folder_split import split_images_or_regions
 from napari_pisam.train.folders import load_folders
 from napari_pisam.train.store import load_images
+from napari_pisam.train.synthetic import KINDS
 
 if TYPE_CHECKING:
-    from napari_pisam.train.compose import Bank
+    from collections.abc import Sequence
+
     from napari_pisam.train.config import TrainConfig
     from napari_pisam.train.store import StoredImage
 
@@ -21,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Material:
-    """Images to train and to validate on, and cut-outs for composites."""
+    """Images to train and to validate on, and what further ones are made up from."""
 
     training: list[StoredImage]
     validation: list[StoredImage]
@@ -50,8 +52,23 @@ def load_material(config: TrainConfig) -> Material:
         return Material(training, validation)
     if config.data is None:
         raise ValueError("There is no data: give data, or images and masks.")
+    bank = load_bank(config.data) if (config.data / "cutouts").is_dir() else Bank()
     return Material(
         load_images(config.data, held_out=config.held_out),
         load_images(config.data, part="validation", held_out=config.held_out),
-        load_bank(config.data) if (config.data / "cutouts").is_dir() else None,
+        replace(bank, kinds=remaining_kinds(config.held_out_kinds)),
     )
+
+
+def remaining_kinds(held_out: Sequence[str]) -> tuple[str, ...]:
+    """Families of generated images that may be trained on.
+
+    Raises
+    ------
+    ValueError
+        If a family does not exist.
+    """
+    unknown = [name for name in held_out if name not in KINDS]
+    if unknown:
+        raise ValueError(f"held_out_kinds has {unknown}; expected some of {', '.join(KINDS)}.")
+    return tuple(name for name in KINDS if name not in held_out)

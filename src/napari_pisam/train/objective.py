@@ -145,7 +145,8 @@ def batch_loss(
     small_valid = F.interpolate(valid, scale_factor=0.25, mode="nearest")
     loss = mask_loss(fine, mask, valid) + 0.5 * mask_loss(decoded.coarse, small, small_valid)
     loss = loss + F.mse_loss(decoded.iou[:, 0], iou(fine.detach(), mask, valid))
-    return loss + _click_rounds(model, image, decoded, fine, clicks, batch, config, draws)
+    boxes = None if draw < config.clicks_only else batch["box"]
+    return loss + _click_rounds(model, image, decoded, fine, clicks, batch, config, draws, boxes)
 
 
 def _click_rounds(
@@ -157,6 +158,7 @@ def _click_rounds(
     batch: Batch,
     config: TrainConfig,
     draws: Draws,
+    boxes: Tensor | None,
 ) -> Tensor:
     mask, valid = batch["mask"], batch["valid"]
     truth = mask[:, 0].cpu().numpy() > 0.5
@@ -170,8 +172,8 @@ def _click_rounds(
             clicks.add(i, training_click(found[i], truth[i], rng))
         points, labels = clicks.tensors(mask.device)
         with torch.set_grad_enabled(r == rounds - 1):
-            feature = model.refine(image, decoded, points, labels)
-            logits = model.upscale(image, decoded, feature)
+            corrected = model.correct(image, decoded, points, labels, boxes=boxes)
+            logits = model.upscale(image, corrected)
     return mask_loss(logits, mask, valid) + 0.1 * click_loss(logits, points, labels)
 
 

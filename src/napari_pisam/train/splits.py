@@ -18,6 +18,18 @@ FAMILIES: Mapping[str, str] = {
 }
 """Sets that hold the same pictures as another set: they are split together, by stem."""
 
+NETWORKS: Mapping[str, frozenset[int]] = {
+    "axon_sem_myelin": frozenset({1}),
+    "pfc_neurons": frozenset({1}),
+    "road_damage": frozenset({2}),
+    "concrete_damage": frozenset({1, 2}),
+    "nasa_ebc": frozenset({2}),
+}
+"""Classes of thin lines (1 where a mask is binary): myelin, neurites, cracks, rebar, cracks."""
+
+COARSE_OUTLINES = frozenset({"coffee_leaf", "coffee_leaf_lesions"})
+"""Sets whose outlines were drawn too coarsely to measure boundaries on."""
+
 GROUPS: Mapping[str, str] = {
     "aerial_solar": r"(\d+)$",
     "flood_water": r"(\d+)$",

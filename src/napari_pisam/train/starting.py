@@ -14,10 +14,15 @@ from napari_pisam.model.pisam import build_model
 from napari_pisam.model.variants import VitEncoder
 from napari_pisam.predict import weights
 from napari_pisam.train.encoding import freeze
+from napari_pisam.train.redecoding import build_redecoding
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from napari_pisam.model.pisam import PiSam
-    from napari_pisam.train.config import TrainConfig
+    from napari_pisam.train.config import Decoder, TrainConfig
 
 
 def pisam_variant(base: variants.Variant) -> variants.Variant:
@@ -34,6 +39,36 @@ def pisam_variant(base: variants.Variant) -> variants.Variant:
         if variant.kind == "pisam" and variant.encoder == base.encoder:
             return variant
     raise ValueError(f"There is no Pi-SAM with the encoder of {base.name!r}. Choose another base.")
+
+
+SHARED_PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.transformer.")
+"""Beginnings of the names of the weights that compared decoders may start from."""
+
+
+def compared_variant(variant: variants.Variant, decoder: Decoder) -> variants.Variant:
+    """Give a variant with another decoder, to compare decoders on one footing.
+
+    All get the box as corners and as a filled mask prompt, and nothing else: the appearance prior,
+    the drawn clicks, and the coarse logits' start from the box are left out, which only a Pi-SAM
+    would profit from; so is decoding its clicks again, which is not in the published network. A
+    Pi-SAM corrects its enlarged coarse logits, as in all runs here.
+    """
+    return replace(
+        variant,
+        name=f"{variant.name}_{decoder}",
+        kind=decoder,
+        residual=decoder == "pisam",
+        coarse_source="hq",
+        box_maps=True,
+        appearance_prior=False,
+        click_maps=False,
+    )
+
+
+def variant_of_run(config: TrainConfig) -> variants.Variant:
+    """Give the variant that a run without a base trains, at its own frame."""
+    variant = variants.get_variant(config.variant)
+    return variant if config.decoder is None else compared_variant(variant, config.decoder)
 
 
 def starting_model(config: TrainConfig) -> tuple[PiSam, str | None]:
@@ -63,9 +98,7 @@ def starting_model(config: TrainConfig) -> tuple[PiSam, str | None]:
         if config.frozen == "base" and config.base in weights.REGISTRY:
             detached = loaded.sha256
     else:
-        model = build_model(
-            _at_frame(variants.get_variant(config.variant), config), seed=config.seed
-        )
+        model = _fresh(config)
     load_initial(model, config)
     for module in model.modules():
         if isinstance(module, ModulatedDeformConv2d):
@@ -74,6 +107,16 @@ def starting_model(config: TrainConfig) -> tuple[PiSam, str | None]:
             module.modulator_conv.requires_grad_(not config.rigid)
     freeze(model, config.frozen)
     return model, detached
+
+
+def _fresh(config: TrainConfig) -> PiSam:
+    variant = _at_frame(variant_of_run(config), config)
+    if variant.kind != "pisam":
+        return build_redecoding(variant, seed=config.seed)
+    model = build_model(variant, seed=config.seed)
+    if config.decoder is not None:
+        model.prior_gain.requires_grad_(False).zero_()
+    return model
 
 
 def _at_frame(variant: variants.Variant, config: TrainConfig) -> variants.Variant:
@@ -108,13 +151,35 @@ def load_initial(model: PiSam, config: TrainConfig) -> None:
     if not config.initial.is_file():
         raise ValueError(f"initial is {config.initial}, which is not a file. Check the path.")
     if config.initial.suffix == ".safetensors":
-        wanted = model.variant
-        load_into(model, read_checkpoint(config.initial))
-        # The weights may be of an earlier version of the variant; what is trained is this one.
-        model.variant = wanted
+        checkpoint = read_checkpoint(config.initial)
+        if config.decoder is None:
+            wanted = model.variant
+            load_into(model, checkpoint)
+            # The weights may be of an earlier version of the variant; what is trained is this one.
+            model.variant = wanted
+        else:
+            _load_shared(model, checkpoint.tensors, config)
         return
     try:
         state = torch.load(config.initial, weights_only=True, map_location="cpu")
-        model.load_state_dict(state[config.initial_part])
+        if config.decoder is None:
+            model.load_state_dict(state[config.initial_part])
+        else:
+            _load_shared(model, state[config.initial_part], config)
     except (RuntimeError, KeyError) as error:
         raise ValueError(f"{config.initial} does not fit the network ({error}).") from error
+
+
+def _load_shared(model: PiSam, tensors: Mapping[str, Tensor], config: TrainConfig) -> None:
+    """Copy what all decoders have alike."""
+    wanted = {k: v for k, v in model.state_dict().items() if k.startswith(SHARED_PARTS)}
+    lacking = [k for k, v in wanted.items() if k not in tensors or tensors[k].shape != v.shape]
+    if lacking:
+        raise ValueError(
+            f"{config.initial} lacks {len(lacking)} weight(s) of the image encoder, the prompt "
+            f"encoder or the transformer, or has them in another shape: {lacking[0]}. Give weights "
+            f"of the variant {config.variant!r}."
+        )
+    with torch.no_grad():
+        for key, value in wanted.items():
+            value.copy_(tensors[key])

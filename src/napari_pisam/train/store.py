@@ -255,6 +255,51 @@ def index_objects(
     )
 
 
+_UNREADABLE = (OSError, ValueError, SyntaxError, tifffile.TiffFileError)
+
+
+def _known_kinds(root: Path) -> dict[str, Kind]:
+    readme = root / "README.md"
+    known = table_kinds(readme.read_text(encoding="utf-8")) if readme.is_file() else {}
+    return known | dict(KIND_OVERRIDES)
+
+
+def _decode(source: str, image: Path, mask: Path, known: Mapping[str, Kind]) -> StoredImage:
+    pixels, values = _to_uint8(_read(image), image), _read(mask)
+    kind = known.get(source) or _infer_kind(values)
+    return index_objects(source, image.stem, kind, pixels, values)
+
+
+def load_image(root: Path, source: str, name: str) -> StoredImage:
+    """Decode one image of a set, as `load_images` does.
+
+    Parameters
+    ----------
+    root : Path
+        Folder that holds `sets/NAME/images` and `sets/NAME/masks`.
+    source, name : str
+        Set and stem.
+
+    Raises
+    ------
+    ValueError
+        If it is not there, or cannot be read.
+    """
+    folder = root / "sets" / source
+    found = []
+    for part in ("images", "masks"):
+        # Not glob: a stem may hold any character.
+        inside = sorted((folder / part).iterdir()) if (folder / part).is_dir() else []
+        paths = [p for p in inside if p.stem == name and p.suffix.lower() in _SUFFIXES]
+        if len(paths) != 1:
+            raise ValueError(f"{folder / part} holds {len(paths)} files {name}.*; expected one.")
+        found += paths
+    try:
+        return _decode(source, found[0], found[1], _known_kinds(root))
+    except _UNREADABLE as error:
+        raise ValueError(f"{found[0]} or its mask cannot be read ({error}).") from error
+
+
 def load_images(
     root: Path,
     *,
@@ -303,9 +348,7 @@ def load_images(
     unknown = [name for name in (*(names or ()), *held_out) if name not in available]
     if unknown or not available:
         raise ValueError(f"{folder} has no sets {unknown}; it holds {available}")
-    readme = root / "README.md"
-    known = table_kinds(readme.read_text(encoding="utf-8")) if readme.is_file() else {}
-    known |= {**KIND_OVERRIDES, **(kinds or {})}
+    known = _known_kinds(root) | dict(kinds or {})
     closed = VALIDATION_ONLY | set(held_out)
 
     jobs: list[tuple[str, Path, Path]] = []
@@ -325,14 +368,10 @@ def load_images(
                 jobs.append((name, image, mask))
 
     def decode(job: tuple[str, Path, Path]) -> StoredImage | str:
-        source, image_path, mask_path = job
         try:
-            pixels = _to_uint8(_read(image_path), image_path)
-            mask = _read(mask_path)
-            kind = known.get(source) or _infer_kind(mask)
-            return index_objects(source, image_path.stem, kind, pixels, mask)
-        except (OSError, ValueError, SyntaxError, tifffile.TiffFileError) as error:
-            return f"{image_path}: {error}"
+            return _decode(*job, known)
+        except _UNREADABLE as error:
+            return f"{job[1]}: {error}"
 
     with ThreadPoolExecutor(threads) as pool:
         results = list(pool.map(decode, jobs))

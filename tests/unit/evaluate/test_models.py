@@ -97,3 +97,8 @@ def test_a_model_is_measured():
     # The patch embedding alone: 16 patches of 16 x 16 x 3 values to 32 channels.
     assert cost.flops > 2 * 16 * (16 * 16 * 3) * 32
     assert set(cost.as_json()) == {"fps", "flops", "parameters", "learnable"}
+
+
+def test_what_a_model_costs_is_measured_in_any_precision():
+    found = [efficiency.measure(micro_model(), "cpu", name, repeats=1) for name in ("fp32", "bf16")]
+    assert found[0].flops == found[1].flops > 0

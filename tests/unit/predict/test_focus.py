@@ -126,8 +126,9 @@ def test_a_compact_network_at_another_frame_is_the_network_built_for_it():
             encoded = network.encode(image)
             decoded = network.decode(encoded, boxes=box)
             clicks = torch.tensor([[[30.0, 30.0]]]), torch.tensor([[1]])
-            feature = network.refine(encoded, decoded, *clicks)
-            answers.append(network.upscale(encoded, decoded, feature))
+            boxes = torch.tensor([[20.0, 24.0, 60.0, 70.0]])
+            corrected = network.correct(encoded, decoded, *clicks, boxes=boxes)
+            answers.append(network.upscale(encoded, corrected))
     assert answers[0].shape == (1, 1, 96, 96)
     torch.testing.assert_close(answers[0], answers[1])
     assert model.frame == 64

@@ -59,10 +59,10 @@ class Painter(torch.nn.Module):
         iou = torch.tensor([[0.1, 0.7, 0.3]]) if multimask else torch.full((batch, 1), 0.5)
         return Decoded(low[:, :1], torch.zeros(batch, 1, 1, 1), token, iou, low)
 
-    def refine(self, image, decoded, points, labels):
-        self.count("refine")
+    def correct(self, image, decoded, points, labels, *, boxes=None):
+        self.count("correct")
         self.clicks = points, labels
-        return decoded.feature
+        return decoded
 
     def upscale(self, image, decoded, feature=None, region=None):
         self.count("upscale")
@@ -176,7 +176,7 @@ def test_clicks_after_a_box_neither_encode_nor_decode():
     before = predictor.model.calls.copy()
     predictor.predict(box=(10, 10, 30, 40), points=[(12, 12)], labels=[True])
     predictor.refine([(45, 50)], [False])
-    assert predictor.model.calls - before == {"refine": 2, "upscale": 2}
+    assert predictor.model.calls - before == {"correct": 2, "upscale": 2}
 
 
 def test_a_click_outside_the_window_encodes_one_that_holds_all():
@@ -301,7 +301,7 @@ def test_sam_gets_clicks_with_the_box_and_the_mask_so_far():
     assert second["points"].shape == (1, 1, 2)
     assert second["boxes"] is not None
     assert second["masks"].shape == (1, 1, FRAME // 4, FRAME // 4)
-    assert predictor.model.calls["refine"] == 0
+    assert predictor.model.calls["correct"] == 0
 
 
 def test_sam_chooses_the_best_of_three_masks_of_a_single_click():
@@ -473,7 +473,7 @@ def test_masks_do_not_hold_gradients():
 # -- device, memory, threads --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", ["encode", "decode", "refine", "upscale"])
+@pytest.mark.parametrize("step", ["encode", "decode", "correct", "upscale"])
 def test_out_of_memory_goes_on_with_the_cpu_and_a_warning(step):
     predictor, prompts = painter(SMALL), {"points": [(12, 12)], "labels": [True]}
     predictor.model.fail[step] = 1

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,9 +16,6 @@ from napari_pisam.train.encoding import (
     set_training_mode,
 )
 from napari_pisam.train.objective import Objective
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def pictures(count: int = 2) -> dict[str, Any]:
@@ -59,6 +57,17 @@ def test_a_frozen_encoder_says_the_same_to_half_precision() -> None:
     assert frozen.hq_features is not None
     assert free.hq_features is not None
     torch.testing.assert_close(frozen.hq_features, free.hq_features, rtol=1e-2, atol=1e-2)
+
+
+def test_a_frozen_encoder_is_used_in_mixed_precision_too() -> None:
+    model = micro_model(kind="pisam")
+    freeze(model, "base")
+    config = TrainConfig(images=Path(), masks=Path(), output=Path(), frozen="base", frame=64)
+    objective = Objective(model, config, FrozenEncoder(model, None, 0)).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = objective(pictures(), 0)
+    loss.backward()
+    assert torch.isfinite(loss)
 
 
 def test_every_picture_is_computed_once_and_read_from_the_disk_unchanged(tmp_path: Path) -> None:

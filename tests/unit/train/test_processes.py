@@ -59,7 +59,10 @@ def run(folder: Path, name: str, processes: int, data: Path) -> Path:
         timeout=1200,
         env={
             **os.environ,
-            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+            # What this process imports is what the other ones have to.
+            "PYTHONPATH": os.pathsep.join(
+                [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+            ),
             "OMP_NUM_THREADS": "1",
         },
     )
