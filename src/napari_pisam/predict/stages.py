@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
+from napari_pisam.predict.locality import keep_changes_at_clicks
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.obedience import obey_clicks
 from napari_pisam.predict.preprocessing import FrameTransform
@@ -152,6 +153,9 @@ class Stages:
         ]
         region = _region(places, network.frame)
 
+        # Published weights are left to say what they say.
+        is_local = clicks is not None and network.variant.click_maps
+
         def run() -> Tensor:
             image, state = encoded.to(self._runner.device), decoded.to(self._runner.device)
             if start is not None and clicks is None:
@@ -160,26 +164,26 @@ class Stages:
             if clicks is not None and network.variant.kind == "pisam":
                 values = _clicks(transforms[0], clicks)
                 points, labels = (self._runner.tensor(v[None]) for v in values)
-                given = None if boxes[0] is None else transforms[0].box_to_frame(boxes[0])
-                corrected = network.correct(
-                    image,
-                    state,
-                    points,
-                    labels,
-                    boxes=None if given is None else self._runner.tensor(given[None]),
-                )
+                corrected = network.correct(image, state, points, labels)
             fine = network.upscale(image, corrected, region=region)
-            if start is not None:
-                fine = fine - network.upscale(image, state, region=region)
+            if start is not None or (is_local and places[0] is not None):
+                fine = torch.cat([fine, network.upscale(image, state, region=region)])
             return fine[:, 0, :height, :width].float().cpu()
 
         logits = np.array(self._runner.run(run).numpy(), order="C")
         if start is not None:
-            given = transforms[0].mask_to_logits(start, network.frame, cell=1)
-            logits += _KEPT * given[:, :height, :width]
-        # Published weights are left to say what they say.
+            given = _KEPT * transforms[0].mask_to_logits(start, network.frame, cell=1)
+            given = given[:, :height, :width]
+            # What the clicks change is added to the mask to keep.
+            logits = given + (logits[:1] - logits[1:] if len(logits) > 1 else 0)
+            logits = np.concatenate([logits, given]).astype(np.float32)
         if clicks is not None and network.variant.click_maps:
-            obey_clicks(logits[0], *_clicks(transforms[0], clicks))
+            values = _clicks(transforms[0], clicks)
+            if len(logits) > 1:
+                keep_changes_at_clicks(logits[1], logits[0], *values)
+            obey_clicks(logits[0], *values)
+        if clicks is not None or start is not None:
+            logits = logits[:1]
         return [
             Mask.from_frame_logits(one, transform, window.native_bbox(shape), shape, float(score))
             for one, transform, window, score in zip(
