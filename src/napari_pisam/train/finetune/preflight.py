@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shutil
 import tempfile
@@ -129,7 +130,8 @@ def preflight(
             probe = _probe(Path(name) / "run", settings, images, used, cancel)
         except ValueError as error:
             return replace(result, problems=(str(error),))
-    return _judge(result, probe, settings, folder)
+    disk = int(probe["disk_bytes"]) + crop_bytes(images, used)
+    return _judge(replace(result, disk_bytes=disk), probe, settings, folder)
 
 
 def _objects(
@@ -243,7 +245,7 @@ def _judge(
         steps = max(1, round((settings.epochs or 1) * result.training_objects / batch))
         total = steps * seconds
         total += (total / settings.validate_seconds + 1) * validation
-    disk = int(probe["disk_bytes"]) + int(probe["crop_bytes"] * _share(result))
+    disk = result.disk_bytes
     memory = probe.get("memory_bytes")
     free = probe.get("memory_free_bytes", result.memory_free_bytes)
     problems, warnings = list(result.problems), list(result.warnings)
@@ -277,14 +279,8 @@ def _judge(
         seconds_per_step=seconds,
         steps=steps,
         total_seconds=total,
-        disk_bytes=disk,
         batch=batch,
     )
-
-
-def _share(result: Preflight) -> float:
-    """By how much there are more objects than the probe had."""
-    return max(1.0, (result.training_objects + result.validation_objects) / (2 * _PROBE_OBJECTS))
 
 
 def _free_disk(folder: Path) -> int | None:
@@ -298,20 +294,19 @@ def _free_disk(folder: Path) -> int | None:
 def free_memory() -> int | None:
     """Bytes of memory that programs can still get, or None if that cannot be told."""
     with contextlib.suppress(ImportError):
-        import psutil
-
+        psutil = importlib.import_module("psutil")
         return int(psutil.virtual_memory().available)
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
 
 
-def crop_bytes(
-    settings: FineTuneSettings, images: Sequence[SourceImage], rows: Sequence[ObjectRow]
-) -> int:
-    """Give an upper bound of what the pictures of a run take on the disk."""
-    crops = plan_crops(images, used_rows(settings, rows))
-    return sum(crop.pixels * ((3 if len(crop.image.image.shape) == 3 else 1) + 4) for crop in crops)
+def crop_bytes(images: Sequence[SourceImage], rows: Sequence[ObjectRow]) -> int:
+    """Give an upper bound of what the pictures of a run's objects take on the disk."""
+    return sum(
+        crop.pixels * ((3 if len(crop.image.image.shape) == 3 else 1) + 4)
+        for crop in plan_crops(images, rows)
+    )
 
 
 def _time(seconds: float) -> str:

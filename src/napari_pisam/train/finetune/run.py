@@ -220,11 +220,12 @@ class FineTuneRun:
 
     def poll(self) -> RunState:
         """Give the state of now; quick enough for a timer of the interface."""
-        state = self._reader.read()
         child = self._child
         if child is None:
-            return state
+            return self._reader.read()
         code = child.exit_code()
+        # One that the system suspended gives no sign of life, and lives.
+        state = self._reader.read(must_live=code is not None)
         if code is None:
             if self._asked == "stopping":
                 if time.monotonic() - self._asked_at < PATIENCE:
@@ -232,22 +233,16 @@ class FineTuneRun:
                 # Every file is whole at any moment: it need not be waited for.
                 child.kill()
                 return self._mark(state, "stopped", f"Stopped after step {state.step}.", "")
-            if state.status in ("interrupted", "ready"):  # no sign of life yet
-                return replace(state, status="starting", message="Starting", can_resume=False)
             if self._asked == "pausing" and state.status != "paused":
                 return replace(state, status="pausing", can_resume=False)
             return state
-        # Its last word may have come between the reading and its end.
-        state = self._reader.read()
-        if state.status in ("finished", "stopped", "failed", "paused"):
-            return state if state.status != "paused" else replace(state, status="interrupted")
+        if state.status in ("finished", "stopped", "failed"):
+            return state
         if self._asked == "stopping":
             return self._mark(state, "stopped", f"Stopped after step {state.step}.", "")
-        if code == 0 and state.status == "interrupted":
-            return state
-        reason = how_it_ended(code, self.folder)
-        if child.was_killed:
+        if child.was_killed or (code == 0 and not state.is_active):
             return self._mark(state, "interrupted", f"Ended after step {state.step}.", "")
+        reason = how_it_ended(code, self.folder)
         return self._mark(state, "failed", "It did not come to its end.", reason)
 
     def _mark(self, state: RunState, status: Status, message: str, error: str) -> RunState:

@@ -166,8 +166,14 @@ class StateReader:
         self._state = RunState()
         self._loss = _LossLog(folder / LOG)
 
-    def read(self) -> RunState:
-        """Give the state by the files; a child that is gone without a word is ``"interrupted"``."""
+    def read(self, *, must_live: bool = True) -> RunState:
+        """Give the state by the files.
+
+        Parameters
+        ----------
+        must_live : bool
+            A child that gives no sign of life is gone: the run is ``"interrupted"``.
+        """
         path = self.folder / STATE
         try:
             status = path.stat()
@@ -179,7 +185,7 @@ class StateReader:
             if content is not None:
                 self._state, self._stamp = _parse(self.folder, content), stamp
         state = replace(self._state, loss=self._loss.read())
-        if state.is_active and not is_alive(self.folder):
+        if must_live and state.is_active and not is_alive(self.folder):
             return replace(
                 state,
                 status="interrupted",
