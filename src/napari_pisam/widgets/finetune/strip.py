@@ -1,0 +1,96 @@
+"""Validation objects before and after, side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QPixmap
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_SIDE = 92  # px
+_EMPTY = (
+    "Objects that are not trained on appear here: above as the base sees them, below as the "
+    "result does."
+)
+
+
+class _Pair(QWidget):
+    """One object: two pictures with their IoU."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._pictures = (QLabel(), QLabel())
+        self._texts = (QLabel(), QLabel())
+        self._shown: list[tuple[Path, int] | None] = [None, None]
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(1)
+        for picture, text in zip(self._pictures, self._texts, strict=True):
+            picture.setFixedSize(_SIDE, _SIDE)
+            picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            text.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            layout.addWidget(picture)
+            layout.addWidget(text)
+
+    def show_preview(self, preview: Any) -> None:
+        """Show an object; a picture is read again only where it is another one."""
+        steps = (0, preview.step)
+        for place, path in enumerate((preview.before, preview.after)):
+            key = (path, steps[place])
+            if self._shown[place] != key:
+                self._shown[place] = key
+                pixels = QPixmap(str(path))
+                if not pixels.isNull():
+                    pixels = pixels.scaled(
+                        _SIDE,
+                        _SIDE,
+                        Qt.AspectRatioMode.KeepAspectRatio,
+                        Qt.TransformationMode.SmoothTransformation,
+                    )
+                self._pictures[place].setPixmap(pixels)
+        before, after = preview.iou_before, preview.iou_after
+        self._texts[0].setText(f"{before:.2f}")
+        gain = after - before
+        weight = "bold" if gain > 0.005 else "normal"
+        self._texts[1].setText(f"<span style='font-weight:{weight}'>{after:.2f}</span>")
+        self.setToolTip(
+            f"Object {preview.label} of {preview.image}. White: what it should be. Above: the "
+            f"base, IoU {before:.3f}; below: after {preview.step} steps, IoU {after:.3f}."
+        )
+
+
+class Strip(QScrollArea):
+    """A row of validation objects that may be scrolled sideways."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._content = QWidget()
+        self._row = QHBoxLayout(self._content)
+        self._row.setContentsMargins(0, 0, 0, 0)
+        self._row.setSpacing(4)
+        self._empty = QLabel(_EMPTY)
+        self._empty.setWordWrap(True)
+        self._row.addWidget(self._empty)
+        self._row.addStretch(1)
+        self._pairs: list[_Pair] = []
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setWidgetResizable(True)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(self._content)
+        self.setFixedHeight(2 * (_SIDE + 20) + 14)
+
+    def show_previews(self, previews: Sequence[Any]) -> None:
+        """Show objects, in their order."""
+        while len(self._pairs) < len(previews):
+            self._pairs.append(_Pair())
+            self._row.insertWidget(self._row.count() - 1, self._pairs[-1])
+        for place, pair in enumerate(self._pairs):
+            pair.setVisible(place < len(previews))
+            if place < len(previews):
+                pair.show_preview(previews[place])
+        self._empty.setVisible(not previews)
