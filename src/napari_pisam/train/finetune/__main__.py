@@ -21,7 +21,10 @@ def main() -> int:
     lower_priority()
     if given.probe:
         return probe_folder(given.folder)
-    return train_folder(given.folder, is_child=given.child)
+    code, state = train_folder(given.folder, is_child=given.child)
+    if code:
+        sys.stderr.write(f"{state.get('error', '')}\n")
+    return code
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_pisam.files import replacing
 from napari_pisam.train.finetune.crops import plan_crops, used_rows, write_crops
 from napari_pisam.train.finetune.layout import (
+    ALIVE,
     BEST,
     FORMAT,
     OUTPUT,
@@ -166,6 +167,7 @@ class FineTuneRun:
             raise ValueError(f"The run in {self.folder} came to its end. Start a new one.")
         if self._child is not None:
             self._child.close()
+            self._forget_life()
         self._asked = None
         with contextlib.suppress(OSError):  # what went wrong before is no news
             write_json(
@@ -202,6 +204,12 @@ class FineTuneRun:
         """End the process at once; at most one interval between two saves is lost."""
         if self._child is not None:
             self._child.kill()
+            self._forget_life()
+
+    def _forget_life(self) -> None:
+        """Remove the sign of life of a process that is known to be gone."""
+        with contextlib.suppress(OSError):
+            (self.folder / ALIVE).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Leave the run: its process saves and ends by itself, and can be resumed."""
@@ -231,7 +239,7 @@ class FineTuneRun:
                 if time.monotonic() - self._asked_at < PATIENCE:
                     return replace(state, status="stopping", eta=None, can_resume=False)
                 # Every file is whole at any moment: it need not be waited for.
-                child.kill()
+                self.kill()
                 return self._mark(state, "stopped", f"Stopped after step {state.step}.", "")
             if self._asked == "pausing" and state.status != "paused":
                 return replace(state, status="pausing", can_resume=False)

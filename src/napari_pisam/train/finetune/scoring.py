@@ -153,7 +153,7 @@ def boundary_iou(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> floa
     width = max(1, round(_BAND * math.hypot(*truth.shape)))
     first, second = _band(predicted, width), _band(truth, width)
     union = np.count_nonzero(first | second)
-    return np.count_nonzero(first & second) / union if union else 1.0
+    return float(np.count_nonzero(first & second) / union) if union else 1.0
 
 
 def _band(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:

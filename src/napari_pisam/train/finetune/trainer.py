@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from napari_pisam.predict.device import select_device
 from napari_pisam.train.batches import training_batches
 from napari_pisam.train.dataset import TrainingSamples
 from napari_pisam.train.encoding import FrozenEncoder, affordable_views
@@ -30,6 +31,7 @@ from napari_pisam.train.finetune.tuning import (
     TuningEma,
     TuningRun,
     narrow,
+    origin,
     resolve,
     write_weights,
 )
@@ -83,12 +85,14 @@ class Trainer:
 
     def __init__(self, folder: Path, settings: FineTuneSettings, control: Control) -> None:
         self.folder, self.settings, self.control = folder, settings, control
+        select_device(settings.device)  # refuses what this machine does not have
         objects = read_objects(folder)
         self.training = [o for o in objects if o.part == "training"]
         self.validation = [o for o in objects if o.part == "validation"]
         config = resolve(settings, folder, len(self.training))
         self.model, self.base_sha256 = starting_model(config)
         narrow(self.model, settings)
+        self.origin = origin(settings.base)
         self.frozen: FrozenEncoder | None = None
         scored = min(MOST_DRAWN, len(self.training)) + len(self.validation)
         if config.frozen != "nothing":
@@ -253,10 +257,11 @@ class Trainer:
         packed = _pack(scores)
         if is_base:
             memory["base"] = packed
+            self._draw(scores, is_base=True)
         elif overall(scores) > overall(_unpack(memory.get("best") or memory["base"])):
             memory["best"], run.best_step = packed, run.step
             self._write(BEST, scores)
-        self._draw(scores, is_base=is_base)
+            self._draw(scores, is_base=False)
         row = [point.get(name) for name in _COLUMNS[:-1]]
         self.table.add([*row, f"{overall(scores):.5f}"])
         self.board.add(run.step, point)
@@ -265,7 +270,7 @@ class Trainer:
         log.info("step %d: %s", run.step, point)
 
     def _draw(self, scores: dict[int, ObjectScore], *, is_base: bool) -> None:
-        """Write the pictures, and what is said of them."""
+        """Write the pictures of the base or of the best weights, and what is said of them."""
         memory = self.run.memory
         shown = self.scorers["validation"].shown
         files = write_previews(self.folder, shown, is_base=is_base)
@@ -293,6 +298,7 @@ class Trainer:
         """Write weights, with what they were trained on and how good they are."""
         memory, run = self.run.memory, self.run
         summary: dict[str, Any] = {
+            **self.origin,
             "steps": run.step,
             "minutes": round(run.elapsed / 60, 2),
             "training_objects": len(self.training),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_pisam.model.checkpoint import read_checkpoint, save_checkpoint
+from napari_pisam.model.checkpoint_files import file_sha256
 from napari_pisam.model.variants import VARIANTS, VitEncoder
+from napari_pisam.predict.weights import list_models
 from napari_pisam.train.encoding import TRAINED_ON_A_BASE
 from napari_pisam.train.finetune.layout import CHECKPOINT
 from napari_pisam.train.finetune.settings import FineTuneSettings, train_config
@@ -43,6 +46,14 @@ def base_variant(base: str) -> Variant:
     if name is None or name not in VARIANTS:
         raise ValueError(f"{base} does not say which network it is of. Choose another base.")
     return pisam_variant(VARIANTS[name])
+
+
+def origin(base: str) -> dict[str, str]:
+    """Say what a base is, without telling of this machine: its name, and its file's SHA-256."""
+    if base in VARIANTS:
+        known = [row.sha256 for row in list_models() if row.name == base and row.sha256]
+        return {"base": base} | ({"base_sha256": known[0]} if known else {})
+    return {"base": Path(base).name, "base_sha256": file_sha256(base)}
 
 
 def resolve(settings: FineTuneSettings, folder: Path, objects: int) -> TrainConfig:
@@ -147,9 +158,17 @@ class TuningRun(Run):
             self.step, self.position = state["step"], state["position"]
             self.elapsed, self.best_step = state["elapsed"], state["best_step"]
             self.batch, self.memory = state["batch"], state["memory"]
-        except (RuntimeError, KeyError, EOFError, ValueError, OSError) as error:
+        except (
+            RuntimeError,
+            KeyError,
+            EOFError,
+            ValueError,
+            OSError,
+            pickle.UnpicklingError,
+        ) as error:
+            first = str(error).partition("\n")[0]
             raise ValueError(
-                f"{path} does not fit this run ({error}). The base may have changed since; start "
+                f"{path} does not fit this run ({first}). The base may have changed since; start "
                 "a new run."
             ) from error
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -39,7 +38,6 @@ from napari_pisam.train.finetune.trainer import Trainer
 from napari_pisam.train.stopping import StopRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -47,9 +45,7 @@ log = logging.getLogger(__name__)
 _NICE = 5
 
 
-def train_folder(
-    folder: Path, *, is_child: bool, seen: Callable[[dict[str, Any]], None] | None = None
-) -> int:
+def train_folder(folder: Path, *, is_child: bool) -> tuple[int, dict[str, Any]]:
     """Train, or go on training, the run of a folder.
 
     Parameters
@@ -57,17 +53,16 @@ def train_folder(
     folder : Path
     is_child : bool
         Standard input brings orders, and its end one to save and end; otherwise signals do.
-    seen : callable, optional
-        Given the final state.
 
     Returns
     -------
     int
         Exit code; 0 for every end that was asked for or is due.
+    dict
+        The state at the end, as it is on the disk.
     """
     if is_alive(folder):
-        print(f"The run in {folder} is going on already.", file=sys.stderr)  # noqa: T201
-        return REFUSED
+        return REFUSED, {"error": f"The run in {folder} is going on already."}
     control = Control(folder, _known(folder))
     control.live()
     code = 0
@@ -87,9 +82,7 @@ def train_folder(
             trainer.work()
         except Exception as error:  # noqa: BLE001 - whatever it is, the user must be told
             code = _fail(control, folder, error)
-    if seen is not None:
-        seen(control.content)
-    return code
+    return code, control.content
 
 
 def _known(folder: Path) -> dict[str, Any]:
@@ -131,7 +124,7 @@ def _fail(control: Control, folder: Path, error: Exception) -> int:
         text = f"Something unforeseen went wrong: {type(error).__name__}: {error}"
     with contextlib.suppress(OSError):
         control.say("failed", "It did not come to its end.", error=text, eta=None)
-    print(text, file=sys.stderr)  # noqa: T201
+    control.content["error"] = text
     return code
 
 
