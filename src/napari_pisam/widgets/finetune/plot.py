@@ -109,7 +109,7 @@ class Plot(QWidget):
             )
 
         self._paint_texts(painter, text, area)
-        if y1 > y0:
+        if y1 > y0 and any(line.x.size for line in self._lines):
             self._paint_axes(painter, text, area, (x0, x1), (y0, y1))
             painter.setClipRect(area.adjusted(-1, -3, 3, 3))
             if self._level is not None:

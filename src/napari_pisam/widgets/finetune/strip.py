@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_SIDE = 92  # px
+_SIDE, _LARGE = 92, 320  # px
 _EMPTY = (
     "Objects that are not trained on appear here: above as the base sees them, below as the "
     "result does."
@@ -58,9 +59,12 @@ class _Pair(QWidget):
         gain = after - before
         weight = "bold" if gain > 0.005 else "normal"
         self._texts[1].setText(f"<span style='font-weight:{weight}'>{after:.2f}</span>")
+        steps_text = f"after {preview.step} steps" if preview.step else "as the base"
         self.setToolTip(
-            f"Object {preview.label} of {preview.image}. White: what it should be. Above: the "
-            f"base, IoU {before:.3f}; below: after {preview.step} steps, IoU {after:.3f}."
+            f"<p>Object {preview.label} of {html.escape(preview.image)}. White: what it should "
+            f"be.<br>Left: the base, IoU {before:.3f}; right: {steps_text}, IoU {after:.3f}.</p>"
+            f"<img src='{html.escape(str(preview.before))}' width='{_LARGE}'> "
+            f"<img src='{html.escape(str(preview.after))}' width='{_LARGE}'>"
         )
 
 

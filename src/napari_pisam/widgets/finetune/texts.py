@@ -14,7 +14,7 @@ _WORDS = {
     "pausing": "Pausing",
     "paused": "Paused",
     "stopping": "Stopping",
-    "stopped": "Stopped; the best weights so far are kept",
+    "stopped": "Stopped",
     "finished": "Finished",
     "interrupted": "Interrupted; Resume goes on from its last checkpoint",
     "failed": "Failed",
@@ -33,9 +33,12 @@ def time_text(seconds: float) -> str:
 
 def state_text(state: Any) -> str:
     """Say in one line what a run is doing."""
-    word = _WORDS.get(state.status, state.status)
-    message = str(state.message)
-    return f"{word}: {message}" if message and state.status in (*ACTIVE, "finished") else word
+    word, message = _WORDS.get(state.status, state.status), str(state.message)
+    if not message or state.status not in (*ACTIVE, "finished", "stopped"):
+        return word
+    # What is a sentence of its own needs no heading.
+    is_known = state.status != "running" or message.lower().startswith(word.lower())
+    return message if is_known else f"{word}: {message[0].lower()}{message[1:]}"
 
 
 def speed_text(state: Any) -> str:
