@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import napari_pisam
 from napari_pisam.train.finetune.layout import OUTPUT, disk_full
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ class Child:
 def _environment() -> dict[str, str]:
     """Let the child find the package where this program found it."""
     environment = dict(os.environ)
-    root = str(Path(napari_pisam.__file__).parent.parent)
+    root = str(Path(__file__).parents[3])
     known = environment.get("PYTHONPATH", "").split(os.pathsep)
     environment["PYTHONPATH"] = os.pathsep.join([root, *(path for path in known if path)])
     # Its output is a file; what it says last must not wait in a buffer.
