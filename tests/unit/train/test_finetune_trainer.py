@@ -315,7 +315,7 @@ def test_what_a_scorer_measures_is_what_the_engine_measures(tmp_path):
     model = micro_model(residual=True)
     scorer = Scorer(read_objects(run.folder), model, 64, None, shown=2)
     scores = scorer.score(model)
-    expected = evaluate(model, scorer._samples, scoring.COUNTS)
+    expected = evaluate(model, scorer.groups[64], scoring.COUNTS)
     assert [s.iou for s in scores.values()] == [
         tuple(np.float32(v) for v in values.values()) for values in expected.values()
     ]

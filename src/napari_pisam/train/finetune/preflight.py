@@ -169,7 +169,6 @@ def _objects(
             warnings=tuple(warnings),
             training_objects=counts[0],
             validation_objects=counts[1],
-            batch=settings.batch,
         ),
         used,
     )
@@ -234,6 +233,7 @@ def _judge(
     result: Preflight, probe: dict[str, Any], settings: FineTuneSettings, folder: Path
 ) -> Preflight:
     seconds, batch = float(probe["seconds_per_step"]), int(probe["batch"])
+    wanted = int(probe["batch_wanted"])
     validation = float(probe["seconds_per_validation"]) * (
         result.validation_objects + min(result.validation_objects, result.training_objects)
     )
@@ -265,9 +265,9 @@ def _judge(
             f"Only about {steps} steps fit into {settings.minutes:g} minute(s): one takes "
             f"{seconds:.2g} s. Give more time, or choose a smaller base."
         )
-    if batch < settings.batch:
+    if batch < wanted:
         warnings.append(
-            f"The memory suffices for {batch} object(s) a step, not for {settings.batch}; "
+            f"The memory suffices for {batch} object(s) a step, not for {wanted}; "
             "it will go on with that."
         )
     return replace(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
+from napari_pisam.predict.focus import focused_window
+from napari_pisam.predict.prompts import Prompts
 from napari_pisam.train.dataset import ValidationSamples
 from napari_pisam.train.engine import evaluate
 from napari_pisam.train.objective import iou
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from napari_pisam.model.pisam import PiSam
+    from napari_pisam.model.variants import Focus
     from napari_pisam.train.encoding import FrozenEncoder
     from napari_pisam.train.finetune.material import TuneObject
+    from napari_pisam.train.store import StoredImage
 
 COUNTS = (0, 3)
 """Numbers of simulated clicks that are scored: the box alone, and after three corrections."""
@@ -77,8 +81,9 @@ class Scorer:
     objects : sequence of TuneObject
     model
         Any of the networks: how it looks at an object counts.
-    frame : int
-        Side of the pictures, px.
+    largest : int
+        Largest side of the pictures, px; smaller objects are shown in smaller ones, as the
+        predictor does.
     frozen
         Gives what the image encoder says, where it does not train.
     shown : int
@@ -89,14 +94,24 @@ class Scorer:
         self,
         objects: Sequence[TuneObject],
         model: PiSam,
-        frame: int,
+        largest: int,
         frozen: FrozenEncoder | None,
         shown: int = 0,
     ) -> None:
-        # A source each, so that the scores come back by object.
-        items = [replace(o.item, source=f"{i:06d}") for i, o in enumerate(objects)]
-        self._samples = ValidationSamples(items, size=frame, objects=1, focus=model.variant.focus)
-        self.places = [int(item.source) for item, _ in self._samples.entries]
+        focus = model.variant.focus
+        by_frame: dict[int, list[StoredImage]] = {}
+        for i, known in enumerate(objects):
+            # A source each, so that the scores come back by object.
+            item = replace(known.item, source=f"{i:06d}")
+            by_frame.setdefault(natural_frame(item, focus, largest), []).append(item)
+        self.groups = {
+            frame: ValidationSamples(items, size=frame, objects=1, focus=focus)
+            for frame, items in sorted(by_frame.items())
+        }
+        """The objects by the frame that they are shown in."""
+        self.places = [
+            int(item.source) for samples in self.groups.values() for item, _ in samples.entries
+        ]
         """Which of the objects are scored: one that vanishes at the frame's size is not."""
         self._frozen = frozen
         self._shown = shown
@@ -133,19 +148,33 @@ class Scorer:
             predicted = (logits[0, 0, :rows, :cols] > 0).cpu().numpy()
             truth = (mask[0, 0, :rows, :cols] > 0.5).cpu().numpy()
             number, turn = divmod(len(found), per_object)
-            if turn == 0 and number < self._shown:
-                image = self._samples[number]["image"][:, :rows, :cols].permute(1, 2, 0)
+            if turn == 0 and self.places[number] < self._shown:
+                image = samples[number - first]["image"][:, :rows, :cols].permute(1, 2, 0)
                 self.shown[self.places[number]] = Shown(image.numpy(), truth, predicted)
             value = iou(logits, mask, valid)
             found.append((float(value), boundary_iou(predicted, truth)))
             return value
 
-        evaluate(model, self._samples, COUNTS, frozen=self._frozen, measure=measure)
+        for frame, samples in self.groups.items():
+            first = len(found) // per_object
+            view = model.at_frame(frame).eval()
+            evaluate(view, samples, COUNTS, frozen=self._frozen, measure=measure)
         scores = {}
         for number, place in enumerate(self.places):
             own = found[number * per_object : (number + 1) * per_object]
             scores[place] = ObjectScore(tuple(a for a, _ in own), tuple(b for _, b in own))
         return scores
+
+
+def natural_frame(item: StoredImage, focus: Focus | None, largest: int) -> int:
+    """Give the side of the frame that the predictor shows an object in, of at most ``largest``."""
+    if focus is None:
+        return largest
+    row0, col0, row1, col1 = (float(v) for v in item.boxes[0])
+    prompts = Prompts(box=(row0 - 0.5, col0 - 0.5, row1 - 0.5, col1 - 0.5))
+    height, width = item.labels.shape
+    seen = focused_window(prompts, (int(height), int(width)), None, focus=focus)
+    return min(seen.frame or largest, largest)
 
 
 def boundary_iou(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:

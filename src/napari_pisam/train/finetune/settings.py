@@ -48,7 +48,7 @@ _CHOICES: dict[str, tuple[tuple[str, str], ...]] = {
 _LIMITS: dict[str, tuple[float, float]] = {
     "minutes": (0.1, 24 * 60),
     "epochs": (1, 100_000),
-    "batch": (1, 64),
+    "batch": (0, 64),
     "frame": (0, 1024),
     "learning_rate": (1e-7, 1e-1),
     "generated": (0.0, 0.9),
@@ -112,9 +112,10 @@ class FineTuneSettings(BaseModel):
     device: Device = Field(
         default="auto", description="What computes. Automatic takes a graphics card if it can."
     )
-    batch: PositiveInt = Field(
-        default=4,
-        description="Objects in each step. Halved by itself when the memory does not suffice.",
+    batch: NonNegativeInt = Field(
+        default=0,
+        description="Objects in each step; 0 for what suits the side of the pictures. Halved by "
+        "itself when the memory does not suffice.",
     )
     learning_rate: PositiveFloat | None = Field(
         default=None,
@@ -122,8 +123,8 @@ class FineTuneSettings(BaseModel):
     )
     frame: NonNegativeInt = Field(
         default=0,
-        description="Side of the pictures that the network is shown while it trains; 0 for what "
-        "suits the base. Larger shows finer edges, and is slower by its square.",
+        description="Largest side of the pictures that the network is shown; 0 for what the "
+        "predictor shows it. Smaller is faster by its square, and loses fine edges.",
     )
     generated: float = Field(
         default=0.0,
@@ -354,7 +355,6 @@ def train_config(settings: FineTuneSettings, folder: Path, **changes: Any) -> Tr
         "base": settings.base,
         "frozen": frozen,
         "frozen_norms": True,
-        "batch": settings.batch,
         "steps": 1_000_000,
         "minutes": settings.minutes,
         "warmup": 10,

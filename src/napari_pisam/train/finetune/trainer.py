@@ -30,6 +30,7 @@ from napari_pisam.train.finetune.tensorboard import Board
 from napari_pisam.train.finetune.tuning import (
     TuningEma,
     TuningRun,
+    largest_frame,
     narrow,
     origin,
     resolve,
@@ -89,7 +90,7 @@ class Trainer:
         objects = read_objects(folder)
         self.training = [o for o in objects if o.part == "training"]
         self.validation = [o for o in objects if o.part == "validation"]
-        config = resolve(settings, folder, len(self.training))
+        config = resolve(settings, folder, self.training)
         self.model, self.base_sha256 = starting_model(config)
         narrow(self.model, settings)
         self.origin = origin(settings.base)
@@ -122,12 +123,13 @@ class Trainer:
         }
         if not len(self.scorers["validation"]):
             raise ValueError(
-                "The objects that validate are so thin or small that nothing of them is left at "
-                f"{config.frame} px. Choose other ones, or a larger picture side."
+                "The objects that validate are so thin or small that nothing of them is left when "
+                "they are shown to the network. Choose other ones, or a larger picture side."
             )
 
     def _scorer(self, objects: Sequence[TuneObject], shown: int) -> Scorer:
-        return Scorer(objects, self.model, self.config.frame, self.frozen, shown)
+        largest = largest_frame(self.settings, self.model.variant)
+        return Scorer(objects, self.model, largest, self.frozen, shown)
 
     # -- the whole ------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import statistics
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,17 +17,23 @@ from napari_pisam.model.variants import VARIANTS, VitEncoder
 from napari_pisam.predict.weights import list_models
 from napari_pisam.train.encoding import TRAINED_ON_A_BASE
 from napari_pisam.train.finetune.layout import CHECKPOINT
+from napari_pisam.train.finetune.scoring import natural_frame
 from napari_pisam.train.finetune.settings import FineTuneSettings, train_config
 from napari_pisam.train.run_state import PRIVATE, Ema, Run, save_whole
 from napari_pisam.train.starting import pisam_variant
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_pisam.model.pisam import PiSam
     from napari_pisam.model.variants import Variant
     from napari_pisam.train.config import TrainConfig
+    from napari_pisam.train.finetune.material import TuneObject
 
 INTERACTOR = "mask_decoder.interact_2."
-_COMPACT_FRAME = 256
+_LEAST_FRAME = 128
+# A step shows about as many pixels, whatever the side of the pictures.
+_PIXELS, _MOST_AT_ONCE = 4 * 256**2, 8
 # Measured by benchmarks/finetune.py on sets that were in no training.
 _RATES = {"modules": 1e-3, "interactor": 1e-3, "both": 1e-3, "decoder": 3e-4, "all": 2e-4}
 _VIEWS = 200
@@ -56,20 +63,33 @@ def origin(base: str) -> dict[str, str]:
     return {"base": Path(base).name, "base_sha256": file_sha256(base)}
 
 
-def resolve(settings: FineTuneSettings, folder: Path, objects: int) -> TrainConfig:
-    """Give the training loop's settings for a base and a number of objects that train."""
+def largest_frame(settings: FineTuneSettings, variant: Variant) -> int:
+    """Give the side of the largest frame that objects are shown in, px."""
+    return settings.frame or (variant.frame if variant.focus is None else variant.focus.frame)
+
+
+def resolve(
+    settings: FineTuneSettings, folder: Path, training: Sequence[TuneObject]
+) -> TrainConfig:
+    """Give the training loop's settings for a base and the objects that train."""
     variant = base_variant(settings.base)
     is_large = isinstance(variant.encoder, VitEncoder)
+    largest = largest_frame(settings, variant)
+    # What most of the objects are shown in when they are asked for.
+    frames = [natural_frame(known.item, variant.focus, largest) for known in training]
+    frame = min(max(statistics.median_low(frames), _LEAST_FRAME), largest)
+    batch = settings.batch or max(1, min(_MOST_AT_ONCE, round(_PIXELS / frame**2)))
     changes: dict[str, Any] = {
         "variant": variant.name,
-        "frame": settings.frame or (variant.frame if is_large else _COMPACT_FRAME),
+        "frame": frame,
+        "batch": batch,
         "learning_rate": settings.learning_rate or _RATES[settings.trains],
     }
     if is_large and settings.trains != "all":
         # Its encoder takes seconds a picture; what it says of some views is computed once.
         changes["views"] = _VIEWS
     if settings.epochs is not None:
-        changes["steps"] = max(1, -(-settings.epochs * objects // settings.batch))
+        changes["steps"] = max(1, -(-settings.epochs * len(training) // batch))
     return train_config(settings, folder, **changes)
 
 

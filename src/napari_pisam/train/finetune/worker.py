@@ -188,6 +188,7 @@ def _measure(folder: Path) -> dict[str, Any]:
         "seconds_per_step": times[-1],
         "seconds_per_validation": per_object,
         "batch": config.batch,
+        "batch_wanted": trainer.config.batch,
         "memory_bytes": peak_bytes(device),
         "disk_bytes": disk,
     } | ({} if device.type != "cuda" else {"memory_free_bytes": free_device_bytes(device)})
