@@ -61,7 +61,7 @@ class FakeRun:
             raise ValueError(self.refusal)
         self.commands.append(command)
         self.state = replace(
-            self.state, status=status, can_resume=status not in ("running", "finished")
+            self.state, status=status, can_resume=status in ("stopped", "interrupted")
         )
 
     def start(self):
@@ -135,10 +135,14 @@ class FakeCore(Core):
         values = {"training_objects": 3, "validation_objects": 1, "batch": 4}
         self.result = Preflight(**(values | result))
         self.runs, self.checks, self.created = [], [], []
-        self.missing, self.create_error = [], None
+        self.missing, self.create_error, self.fetched = [], None, []
 
     def missing_packages(self):
         return self.missing
+
+    def fetch(self, base, report, cancel):
+        self.fetched.append(base)
+        report(1_000_000, 2_000_000)
 
     def preflight(self, settings, images, rows, cancel, progress):
         progress("One step")

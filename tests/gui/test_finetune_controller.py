@@ -344,7 +344,7 @@ def test_stop_gives_up_a_check(tmp_path):
 
 def test_settings_that_do_not_work_are_refused(dock):
     dock.add()
-    dock.controller.set_values({"batch": 0})
+    dock.controller.set_values({"batch": -1})
     dock.controller.start()
     assert "batch" in dock.failures[-1]
     assert dock.core.checks == []
@@ -355,6 +355,26 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(dock):
     dock.core.missing = ["lightning-fabric"]
     dock.controller.start()
     assert "pip install 'napari-pisam[train]'" in dock.failures[-1]
+
+
+def test_the_base_is_fetched_before_the_check_and_stop_gives_that_up(tmp_path):
+    dock = Dock(tmp_path, by_hand=True)
+    dock.add()
+    dock.jobs.run()
+    dock.controller.set_values({"base": "sam_vit_b"})
+    dock.controller.start()
+
+    def fetch(base, report, cancelled):
+        report(1_000_000, 375_000_000)
+        assert dock.controller.activity.detail == "downloading sam_vit_b, 1 MB of 375 MB"
+        dock.controller.stop()
+        assert cancelled()
+        raise OSError("cancelled")
+
+    dock.core.fetch = fetch
+    dock.jobs.run()
+    assert dock.core.checks == dock.failures == []
+    assert "given up" in dock.hints[-1]
 
 
 def test_a_run_that_cannot_be_written_leaves_the_dock_usable(dock):

@@ -11,6 +11,7 @@ from psygnal import Signal
 
 from napari_pisam.widgets.finetune.activity import Activity
 from napari_pisam.widgets.finetune.collecting import Collector
+from napari_pisam.widgets.finetune.fetching import fetch_base
 from napari_pisam.widgets.finetune.learning_set import LearningSet
 from napari_pisam.widgets.finetune.run_control import RunControl
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from napari_pisam.widgets.background import Report
     from napari_pisam.widgets.finetune.collecting import SegmentLink, StartJob
     from napari_pisam.widgets.finetune.core import Core
 
@@ -138,7 +140,10 @@ class FineTuneController:
             return
         images, rows, revision = *self._what(), self._revision
 
-        def job(_report: Any, cancelled: Callable[[], bool]) -> Any:
+        def job(report: Report, cancelled: Callable[[], bool]) -> Any:
+            fetch_base(self._core, settings.base, self.activity, report, cancelled)
+            if cancelled():
+                return None
             tell = self.activity.tell
             result = self._core.preflight(settings, images, rows, cancelled, tell)
             return None if cancelled() else result

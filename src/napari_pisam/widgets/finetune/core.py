@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from napari_pisam.widgets.background import Report
+
 
 class Core:
     """Functions of the training package under one roof, so that a test can put in others."""
@@ -51,6 +53,19 @@ class Core:
             With what is wrong.
         """
         return _part("settings").FineTuneSettings.checked(values)
+
+    def fetch(self, base: str, report: Report, cancel: Callable[[], bool]) -> None:
+        """Download a base model where it is public and not on this machine; for a worker.
+
+        Raises
+        ------
+        DownloadError
+            If that fails, or was cancelled.
+        """
+        from napari_pisam.predict.weights import REGISTRY, cached_path, download
+
+        if base in REGISTRY and not cached_path(base).is_file():
+            download(base, progress=report, cancel=cancel)
 
     def preflight(
         self,

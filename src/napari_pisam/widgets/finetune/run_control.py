@@ -58,11 +58,10 @@ class RunControl:
     @property
     def can_resume(self) -> bool:
         """Whether it can go on, from a pause or from its last checkpoint."""
-        return (
-            self.state is not None
-            and bool(self.state.can_resume)
-            and self.state.status not in ACTIVE
-        )
+        state = self.state
+        if state is None or state.status in ACTIVE:
+            return False
+        return state.status == "paused" or bool(state.can_resume)
 
     def begin(self, run: Any) -> None:
         """Start a new run and watch it."""
@@ -97,9 +96,11 @@ class RunControl:
             self._do(self.run.stop)
 
     def poll(self) -> None:
-        """Look how far it is; to be called several times a second."""
-        if self.run is None:
-            return
+        """Look how far it is; to be called several times a second, costs nothing at the end."""
+        if self.run is not None and (self.state is None or self.is_active):
+            self._look()
+
+    def _look(self) -> None:
         try:
             state = self.run.poll()
         except (ValueError, OSError) as error:
@@ -135,7 +136,7 @@ class RunControl:
             action()
         except (ValueError, OSError) as error:
             self.failed.emit(sentence(error, "The run"))
-        self.poll()
+        self._look()
 
 
 def _differs(before: Any, after: Any) -> bool:

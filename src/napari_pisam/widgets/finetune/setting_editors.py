@@ -75,7 +75,7 @@ class NumberEditor(Editor):
         spin.setRange(field.minimum, field.maximum)
         step = max(1, round(field.default / 10))
         spin.setSingleStep(0.05 if field.maximum <= 1 else 32 if field.unit == "px" else step)
-        if field.unit and field.default == field.minimum:
+        if field.default == field.minimum and "0 for what" in field.help:
             spin.setSpecialValueText(_AUTOMATIC)
         spin.setSuffix(f" {field.unit}" if field.unit else "")
         spin.setValue(field.default)

@@ -33,7 +33,7 @@ def time_text(seconds: float) -> str:
 
 def state_text(state: Any) -> str:
     """Say in one line what a run is doing."""
-    word, message = _WORDS.get(state.status, state.status), str(state.message)
+    word, message = _WORDS.get(state.status, str(state.status)), str(state.message)
     if not message or state.status not in (*ACTIVE, "finished", "stopped"):
         return word
     # What is a sentence of its own needs no heading.
