@@ -123,6 +123,9 @@ def _environment() -> dict[str, str]:
     environment["PYTHONPATH"] = os.pathsep.join([root, *(path for path in known if path)])
     # Its output is a file; what it says last must not wait in a buffer.
     environment["PYTHONUNBUFFERED"] = "1"
+    # Threads that wait must not keep the cores from the program that a user looks at, nor, where
+    # that keeps a core busy, from each other.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return environment
 
 

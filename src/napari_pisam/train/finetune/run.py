@@ -244,6 +244,7 @@ class FineTuneRun:
             if self._asked == "pausing" and state.status != "paused":
                 return replace(state, status="pausing", can_resume=False)
             return state
+        child.close()
         if state.status in ("finished", "stopped", "failed"):
             return state
         if self._asked == "stopping":
