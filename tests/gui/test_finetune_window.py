@@ -277,6 +277,7 @@ def test_curves_and_pictures_are_drawn(window):
         places = [(x, y) for x in range(image.width()) for y in range(image.height())]
         assert "#3d9df2" in {image.pixelColor(x, y).name() for x, y in places}
     [pair] = training.strip._pairs
+    window.until(lambda: all(label.pixmap().width() for label in pair._pictures))
     grey = [label.pixmap().toImage().pixelColor(5, 5).red() for label in pair._pictures]
     assert grey == [60, 200]
 

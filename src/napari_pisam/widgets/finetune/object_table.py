@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QHeaderView, QTableView, QWidget
 
@@ -23,7 +23,6 @@ _TIPS = (
 )
 _WORDS = {"training": "training", "validation": "validation", "unused": "left out"}
 _COLORS = {"training": QColor(TRAINING), "validation": QColor(VALIDATION)}
-_SORT_ROLE = int(Qt.ItemDataRole.UserRole)
 
 
 class _Model(QAbstractTableModel):
@@ -31,7 +30,28 @@ class _Model(QAbstractTableModel):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: Sequence[Any] = ()
+        self.rows: list[Any] = []
+        self.order: list[int] = []
+        self._sorting = (-1, False)
+
+    def set_rows(self, rows: Sequence[Any]) -> None:
+        """Take other rows, sorted as the ones before."""
+        self.rows = list(rows)
+        self._put_in_order()
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort by a column; in one go, where Qt's own way asks for every pair."""
+        self.layoutAboutToBeChanged.emit()
+        self._sorting = (column, order == Qt.SortOrder.DescendingOrder)
+        self._put_in_order()
+        self.layoutChanged.emit()
+
+    def _put_in_order(self) -> None:
+        column, is_reversed = self._sorting
+        self.order = list(range(len(self.rows)))
+        if column >= 0:
+            key = [_sort_key(row, column) for row in self.rows]
+            self.order.sort(key=key.__getitem__, reverse=is_reversed)
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         return 0 if parent is not None and parent.isValid() else len(self.rows)
@@ -48,11 +68,9 @@ class _Model(QAbstractTableModel):
         return None
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
-        row, column = self.rows[index.row()], index.column()
+        row, column = self.rows[self.order[index.row()]], index.column()
         if role == Qt.ItemDataRole.DisplayRole:
             return _text(row, column)
-        if role == _SORT_ROLE:
-            return (row.image, row.label, row.area, row.clicks, row.part)[column]
         if role == Qt.ItemDataRole.ForegroundRole and column == 4:
             return _COLORS.get(row.part)
         if role == Qt.ItemDataRole.ToolTipRole:
@@ -60,6 +78,10 @@ class _Model(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole and column in (1, 2, 3):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         return None
+
+
+def _sort_key(row: Any, column: int) -> Any:
+    return (row.image, row.label, row.area, row.clicks, row.part)[column]
 
 
 def _text(row: Any, column: int) -> str:
@@ -73,24 +95,17 @@ def _text(row: Any, column: int) -> str:
 
 
 class ObjectTable(QTableView):
-    """Objects that can be selected, many at once, and sorted.
-
-    Attributes
-    ----------
-    picked : Signal(int)
-        A line of the rows (not of the table as sorted) was double-clicked.
-    """
-
-    picked = Signal(int)
+    """Objects that can be selected, many at once, and sorted."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._model, self._sorted = _Model(), QSortFilterProxyModel()
-        self._sorted.setSourceModel(self._model)
-        self._sorted.setSortRole(_SORT_ROLE)
-        self.setModel(self._sorted)
+        self._model = _Model()
+        self.setModel(self._model)
+        header = self.horizontalHeader()
+        if header is not None:
+            header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self.setSortingEnabled(True)
-        self._sorted.sort(-1)
+        self._model.layoutChanged.connect(self.clearSelection)
         self.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QTableView.SelectionMode.ExtendedSelection)
         self.setShowGrid(False)
@@ -105,27 +120,24 @@ class ObjectTable(QTableView):
             header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
             for column, width in ((1, 52), (2, 72), (3, 50), (4, 78)):
                 header.resizeSection(column, width)
-        self.doubleClicked.connect(self._on_double)
 
     def show_rows(self, rows: Sequence[Any]) -> None:
         """Show objects; the selection stays where there are as many as before."""
         if len(rows) == len(self._model.rows):
+            # In the order that they have: rows that jump away when they are changed are lost.
             self._model.rows = list(rows)
             first, last = self._model.index(0, 0), self._model.index(len(rows) - 1, 4)
             if rows:
                 self._model.dataChanged.emit(first, last)
             return
         self._model.beginResetModel()
-        self._model.rows = list(rows)
+        self._model.set_rows(rows)
         self._model.endResetModel()
 
     @property
     def selected(self) -> list[int]:
-        """The lines of the rows that are selected."""
+        """The lines of the rows (not of the table as sorted) that are selected."""
         selection = self.selectionModel()
         if selection is None:
             return []
-        return sorted(self._sorted.mapToSource(i).row() for i in selection.selectedRows())
-
-    def _on_double(self, index: QModelIndex) -> None:
-        self.picked.emit(self._sorted.mapToSource(index).row())
+        return sorted(self._model.order[index.row()] for index in selection.selectedRows())

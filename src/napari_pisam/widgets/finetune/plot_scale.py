@@ -18,7 +18,7 @@ def ticks(low: float, high: float, most: int = 4) -> list[float]:
 
     Examples
     --------
-    >>> ticks(0.61, 0.83)
+    >>> ticks(0.61, 0.8)
     [0.65, 0.7, 0.75, 0.8]
     """
     span = high - low

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
 
@@ -28,6 +28,7 @@ class _Pair(QWidget):
         self._pictures = (QLabel(), QLabel())
         self._texts = (QLabel(), QLabel())
         self._shown: list[tuple[Path, int] | None] = [None, None]
+        self._wanted: list[tuple[Path, int]] = []
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(1)
@@ -39,21 +40,8 @@ class _Pair(QWidget):
             layout.addWidget(text)
 
     def show_preview(self, preview: Any) -> None:
-        """Show an object; a picture is read again only where it is another one."""
-        steps = (0, preview.step)
-        for place, path in enumerate((preview.before, preview.after)):
-            key = (path, steps[place])
-            if self._shown[place] != key:
-                self._shown[place] = key
-                pixels = QPixmap(str(path))
-                if not pixels.isNull():
-                    pixels = pixels.scaled(
-                        _SIDE,
-                        _SIDE,
-                        Qt.AspectRatioMode.KeepAspectRatio,
-                        Qt.TransformationMode.SmoothTransformation,
-                    )
-                self._pictures[place].setPixmap(pixels)
+        """Show an object's numbers; `read_picture` reads its pictures."""
+        self._wanted = [(preview.before, 0), (preview.after, preview.step)]
         before, after = preview.iou_before, preview.iou_after
         self._texts[0].setText(f"{before:.2f}")
         gain = after - before
@@ -66,6 +54,23 @@ class _Pair(QWidget):
             f"<img src='{html.escape(str(preview.before))}' width='{_LARGE}'> "
             f"<img src='{html.escape(str(preview.after))}' width='{_LARGE}'>"
         )
+
+    def read_picture(self) -> bool:
+        """Read one picture that is another one than what is shown; whether there was one."""
+        for place, wanted in enumerate(self._wanted):
+            if self._shown[place] != wanted:
+                self._shown[place] = wanted
+                pixels = QPixmap(str(wanted[0]))
+                if not pixels.isNull():
+                    pixels = pixels.scaled(
+                        _SIDE,
+                        _SIDE,
+                        Qt.AspectRatioMode.KeepAspectRatio,
+                        Qt.TransformationMode.SmoothTransformation,
+                    )
+                self._pictures[place].setPixmap(pixels)
+                return True
+        return False
 
 
 class Strip(QScrollArea):
@@ -82,6 +87,10 @@ class Strip(QScrollArea):
         self._row.addWidget(self._empty)
         self._row.addStretch(1)
         self._pairs: list[_Pair] = []
+        # One picture at a time: a dozen at once would be felt.
+        self._timer = QTimer(self)
+        self._timer.setInterval(20)
+        self._timer.timeout.connect(self._read)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setWidgetResizable(True)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -98,3 +107,8 @@ class Strip(QScrollArea):
             if place < len(previews):
                 pair.show_preview(previews[place])
         self._empty.setVisible(not previews)
+        self._timer.start()
+
+    def _read(self) -> None:
+        if not any(pair.read_picture() for pair in self._pairs):
+            self._timer.stop()
