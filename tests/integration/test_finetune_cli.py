@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +13,7 @@ from finetune_runs import discs, make_run, settings, train, use_micro
 from napari_pisam.cli import app
 from napari_pisam.train.finetune.scoring import ObjectScore, Scorer
 from napari_pisam.train.finetune.settings import FineTuneSettings
+from napari_pisam.train.objective import Objective
 
 
 @pytest.fixture
@@ -94,3 +97,25 @@ def test_models_list_shows_what_was_fine_tuned(invoke, tmp_path, monkeypatch):
 
 def test_models_list_without_runs_is_as_before(invoke):
     assert "FINE-TUNED" not in invoke("models", "list").stdout
+
+
+def test_ctrl_c_saves_and_the_run_goes_on_by_resume(invoke, tmp_path, monkeypatch):
+    run = make_run(tmp_path / "mine", epochs=10_000, validate_seconds=60)
+    whole = Objective.forward
+
+    def interrupted(self, batch, step):
+        if step == 1:
+            signal.raise_signal(signal.SIGINT)
+        return whole(self, batch, step)
+
+    monkeypatch.setattr(Objective, "forward", interrupted)
+    result = invoke("train", "--config", str(run.folder / "config.toml"))
+    assert result.exit_code == 130, result.stderr
+    assert "--resume" in result.stderr
+    stopped = run.poll()
+    assert stopped.status == "interrupted"
+    monkeypatch.setattr(Objective, "forward", whole)
+    result = invoke("train", "-o", "mine", "--resume", "--minutes", "0.01")
+    assert result.exit_code == 0, result.stderr
+    assert run.poll().status == "finished"
+    assert run.poll().step >= stopped.step

@@ -146,9 +146,10 @@ def _objects(
     problems = check_split(rows)
     warnings = []
     if not problems and min(counts) < _FEW:
-        few = "objects train" if counts[0] < _FEW else "objects validate"
+        least, verb = min(zip(counts, ("train", "validate"), strict=True))
+        few = f"1 object {verb}s" if least == 1 else f"{least} objects {verb}"
         warnings.append(
-            f"Only {min(counts)} {few}. With so few, only a clear gain can be told from chance; a "
+            f"Only {few}. With so few, only a clear gain can be told from chance; a "
             "dozen objects in all is a good start."
         )
     listed = sum(row.part != "unused" for row in rows)
