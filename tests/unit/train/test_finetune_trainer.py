@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ import torch
 from PIL import Image
 
 from finetune_runs import discs, make_run, train, use_micro
-from micro import micro_model
+from micro import MICRO, micro_model
+from napari_pisam.model import variants
 from napari_pisam.model.checkpoint import read_checkpoint
+from napari_pisam.predict import weights
 from napari_pisam.train import run_state
 from napari_pisam.train.finetune import scoring, worker
 from napari_pisam.train.finetune.layout import CHECKPOINT
@@ -167,6 +170,32 @@ def test_the_checkpoint_leaves_out_what_is_frozen(tmp_path):
     state = torch.load(run.folder / CHECKPOINT, weights_only=True)
     assert all(name.startswith(INTERACTOR) for name in state["model"])
     assert state["model"].keys() == state["ema"].keys()
+
+
+def test_weights_on_top_of_a_public_sam_leave_it_out(tmp_path, monkeypatch):
+    sam = replace(MICRO, name="micro_sam", kind="sam")
+    monkeypatch.setitem(variants.VARIANTS, "micro_sam", sam)
+    monkeypatch.setitem(weights.REGISTRY, "micro_sam", weights.REGISTRY["sam_vit_b"])
+    loaded = weights.LoadedModel(
+        micro_model(kind="sam", name="micro_sam"), "cd" * 32, "MIT", "public"
+    )
+    monkeypatch.setattr(weights, "load_model", lambda name, **_: loaded)
+    scored(monkeypatch, 0.5, 0.9, 0.9, 0.9)
+    run = make_run(tmp_path / "run", base="micro_sam", trains="both")
+    train(run)
+    checkpoint = read_checkpoint(run.poll().best_weights)
+    assert checkpoint.variant == "micro"
+    assert checkpoint.needs_base
+    assert checkpoint.header.base_sha256 == "cd" * 32
+    assert list((run.folder / "cache").glob("*.safetensors"))
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    run = make_run(tmp_path / "run")
+    for name in ("last.pt.part", ".best.safetensors.1234abcd.part"):
+        (run.folder / name).write_bytes(b"half")
+    train(run)
+    assert list(run.folder.glob("*.part")) + list(run.folder.glob(".*.part")) == []
 
 
 def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):

@@ -65,6 +65,7 @@ def train_folder(folder: Path, *, is_child: bool) -> tuple[int, dict[str, Any]]:
         return REFUSED, {"error": f"The run in {folder} is going on already."}
     control = Control(folder, _known(folder))
     control.live()
+    _remove_parts(folder)
     code = 0
     with ExitStack() as stack:
         stack.callback(control.end)
@@ -83,6 +84,13 @@ def train_folder(folder: Path, *, is_child: bool) -> tuple[int, dict[str, Any]]:
         except Exception as error:  # noqa: BLE001 - whatever it is, the user must be told
             code = _fail(control, folder, error)
     return code, control.content
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove what a killed process was writing; the whole files are beside it."""
+    for path in (*folder.glob("*.part"), *folder.glob(".*.part")):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _known(folder: Path) -> dict[str, Any]:
