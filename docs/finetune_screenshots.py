@@ -1,8 +1,9 @@
 """Pictures of the Fine-tune dock, made by using it: part of ``make screenshots``.
 
-Boxes around a dozen coins are committed in Segment, their outlines are corrected by hand (here:
-by a watershed of the edges), and a model learns from that. Writes docs/images/finetune-*.png and
-prints how long the window did not react. Needs a display, a virtual one will do.
+Somebody wants coins without their rims. A dozen are committed in Segment and corrected by hand
+(here: by a watershed of the edges, and an erosion), and a model learns what is wanted. Writes
+docs/images/finetune-*.png and prints how long the window did not react. Needs a display, a virtual
+one will do.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import napari
 import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
+from scipy.ndimage import binary_erosion
 from screenshots import draw, wait
 from skimage.filters import sobel
 from skimage.measure import label, regionprops
@@ -28,7 +30,7 @@ from napari_pisam.widgets.finetune.dock import FineTuneWidget
 from napari_pisam.widgets.segment import SegmentWidget
 
 FOLDER = Path(__file__).parent / "images"
-OBJECTS = 12
+OBJECTS, RIM = 12, 4  # RIM: px
 
 
 class Watch:
@@ -61,12 +63,12 @@ class Watch:
 
 
 def outlines(image: np.ndarray) -> list[np.ndarray]:
-    """Give bool masks of the coins."""
+    """Give bool masks of the coins without their rims."""
     markers = np.zeros(image.shape, int)
     markers[image < 30], markers[image > 150] = 1, 2
     found = label(watershed(sobel(image), markers) == 2)
     shown = [one for one in regionprops(found) if 500 < one.area < 4000]
-    return [found == one.label for one in shown][:OBJECTS]
+    return [binary_erosion(found == one.label, iterations=RIM) for one in shown][:OBJECTS]
 
 
 def main() -> None:

@@ -73,7 +73,7 @@ class Plot(QWidget):
         self._lines: tuple[Line, ...] = ()
         self._level: float | None = None
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setMinimumHeight(96)
+        self.setMinimumHeight(84)
 
     def sizeHint(self) -> QSize:
         """Return the size that it likes to have."""

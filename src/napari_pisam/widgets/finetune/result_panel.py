@@ -33,8 +33,8 @@ class ResultPanel(QWidget):
         self.verdict.setWordWrap(True)
         self.verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.use_button = button(
-            "Use it in Segment",
-            "Predict with the result from now on; boxes, clicks and labels stay",
+            "Use it",
+            "Predict with the result in Segment from now on; boxes, clicks and labels stay",
             self.use_requested.emit,
         )
         self.use_button.setStyleSheet("QPushButton { font-weight: bold; padding: 5px; }")
@@ -51,8 +51,9 @@ class ResultPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
         layout.addWidget(self.verdict)
-        layout.addWidget(row(self.use_button, self.export_button))
-        layout.addWidget(row(self.report_button, self.folder_button))
+        layout.addWidget(
+            row(self.use_button, self.export_button, self.report_button, self.folder_button)
+        )
         self._report: Any = None
         self._folder: Any = None
         self.show_state(None, None)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_SIDE, _LARGE = 92, 320  # px
+_SIDE, _LARGE = 84, 320  # px
 _EMPTY = (
     "Objects that are not trained on appear here: above as the base sees them, below as the "
     "result does."
