@@ -277,6 +277,16 @@ def verdict(
     )
 
 
+def pack(scores: dict[int, ObjectScore]) -> dict[str, list[list[float]]]:
+    """Give scores as plain values, which a checkpoint can hold."""
+    return {str(place): [list(s.iou), list(s.boundary)] for place, s in scores.items()}
+
+
+def unpack(packed: dict[str, list[list[float]]]) -> dict[int, ObjectScore]:
+    """Give the scores that `pack` packed."""
+    return {int(place): ObjectScore(tuple(a), tuple(b)) for place, (a, b) in packed.items()}
+
+
 def check_finite(model: nn.Module) -> bool:
     """Whether all weights are finite."""
     return all(bool(value.isfinite().all()) for value in model.state_dict().values())

@@ -24,6 +24,8 @@ from napari_pisam.train.finetune.scoring import (
     check_finite,
     means,
     overall,
+    pack,
+    unpack,
     verdict,
 )
 from napari_pisam.train.finetune.tensorboard import Board
@@ -256,11 +258,11 @@ class Trainer:
                 iou, boundary = means(values)
                 point |= {f"iou_{part}": iou, f"boundary_{part}": boundary}
         memory.setdefault("points", []).append(point)
-        packed = _pack(scores)
+        packed = pack(scores)
         if is_base:
             memory["base"] = packed
             self._draw(scores, is_base=True)
-        elif overall(scores) > overall(_unpack(memory.get("best") or memory["base"])):
+        elif overall(scores) > overall(unpack(memory.get("best") or memory["base"])):
             memory["best"], run.best_step = packed, run.step
             self._write(BEST, scores)
             self._draw(scores, is_base=False)
@@ -276,7 +278,7 @@ class Trainer:
         memory = self.run.memory
         shown = self.scorers["validation"].shown
         files = write_previews(self.folder, shown, is_base=is_base)
-        base = _unpack(memory["base"])
+        base = unpack(memory["base"])
         previews = []
         if is_base:
             memory["before"] = {str(place): name for place, name in files.items()}
@@ -307,7 +309,7 @@ class Trainer:
             "validation_objects": len(self.validation),
         }
         if scores is not None:
-            pairs = zip(means(_unpack(memory["base"])), means(scores), strict=True)
+            pairs = zip(means(unpack(memory["base"])), means(scores), strict=True)
             names = ("iou", "boundary_iou")
             summary["validation"] = {
                 n: {"base": round(a, 4), "result": round(b, 4)}
@@ -361,14 +363,14 @@ class Trainer:
             "previews": memory.get("previews", []),
         }
         if "base" in memory:
-            base, best = _unpack(memory["base"]), memory.get("best")
+            base, best = unpack(memory["base"]), memory.get("best")
             content["base_iou"], content["base_boundary"] = means(base)
             if best is not None:
-                content["best_iou"], content["best_boundary"] = means(_unpack(best))
+                content["best_iou"], content["best_boundary"] = means(unpack(best))
             content["is_better"], content["verdict"] = verdict(
-                base, None if best is None else _unpack(best), self.settings.base
+                base, None if best is None else unpack(best), self.settings.base
             )
-            content["objects"] = self._objects(base, None if best is None else _unpack(best))
+            content["objects"] = self._objects(base, None if best is None else unpack(best))
         self.control.say(status, message, now=now, **content)
 
     def _objects(
@@ -387,14 +389,6 @@ class Trainer:
                 }
             )
         return rows
-
-
-def _pack(scores: dict[int, ObjectScore]) -> dict[str, list[list[float]]]:
-    return {str(place): [list(s.iou), list(s.boundary)] for place, s in scores.items()}
-
-
-def _unpack(packed: dict[str, list[list[float]]]) -> dict[int, ObjectScore]:
-    return {int(place): ObjectScore(tuple(a), tuple(b)) for place, (a, b) in packed.items()}
 
 
 def _about(settings: FineTuneSettings) -> dict[str, Any]:
