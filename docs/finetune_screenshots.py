@@ -127,8 +127,6 @@ def main() -> None:
     watch.tell(f"until the second validation, {time.monotonic() - started:.0f} s")
     wait(lambda: runner.state.progress > 0.6 or not runner.is_active)
     watch.tell("training")
-    picture("training")
-    watch.reset()
     wait(lambda: not runner.is_active)
     watch.tell(f"training to its end, {runner.state.step} steps")
     sys.stdout.write(f"{runner.state.status}: {runner.state.verdict} {runner.state.error}\n")
