@@ -87,12 +87,14 @@ format: setup ## let ruff mend what it can
 benchmark: setup ## times and memory on this machine, beside segment_anything's own predictor
 	$(BIN)/napari-pisam benchmark $(ARGS)
 
-screenshots: setup system ## use the dock and take pictures of it, into docs/images/
-	@if [ -z "$$DISPLAY" ] && command -v xvfb-run >/dev/null; then \
-		QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python docs/screenshots.py; \
-	else \
-		$(BIN)/python docs/screenshots.py; \
-	fi
+screenshots: setup system ## use the docks and take pictures of them, into docs/images/
+	@for script in docs/screenshots.py docs/finetune_screenshots.py; do \
+		if [ -z "$$DISPLAY" ] && command -v xvfb-run >/dev/null; then \
+			QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python $$script || exit; \
+		else \
+			$(BIN)/python $$script || exit; \
+		fi; \
+	done
 
 clean: ## remove caches, builds and demo-output/; .venv stays
 	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -29,6 +29,19 @@ def list_models() -> None:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         typer.echo("  ".join(cells).rstrip())
+    _list_fine_tuned()
+
+
+def _list_fine_tuned() -> None:
+    """Print the runs that are better than their base, by the path that stands for them."""
+    from napari_pisam.train.finetune.runs import list_runs
+
+    tuned = [run for run in list_runs() if run.weights is not None]
+    if tuned:
+        typer.echo("\nFINE-TUNED (give the file as --model)")
+    for run in tuned:
+        gain = "" if run.boundary is None else "boundary IoU {:.3f} -> {:.3f}".format(*run.boundary)
+        typer.echo(f"{run.weights}  from {run.base}, {run.objects} objects  {gain}".rstrip())
 
 
 def show_model(name: str) -> None:

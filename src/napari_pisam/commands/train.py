@@ -91,6 +91,11 @@ def train(request: TrainRequest) -> bool:
         raise ImportError(
             f"Training needs {' and '.join(absent)}. Run: pip install 'napari-pisam[train]'"
         )
+    if _is_fine_tuning(request):
+        from napari_pisam.commands.finetune import fine_tune
+
+        with _log_on_stderr():
+            return fine_tune(request)
     config = settings(request)
     from napari_pisam.train.engine import fit
 
@@ -106,6 +111,17 @@ def train(request: TrainRequest) -> bool:
             f"{config.output} --resume"
         )
     return not result.stopped
+
+
+def _is_fine_tuning(request: TrainRequest) -> bool:
+    """Whether the settings, or the run to go on with, are those of the dock."""
+    from napari_pisam.commands.finetune import begun_folder
+    from napari_pisam.train.finetune.settings import is_fine_tuning
+
+    folders = request.images is not None or request.masks is not None
+    if request.config is not None:
+        return not folders and is_fine_tuning(request.config)
+    return not folders and request.resume and begun_folder(request) is not None
 
 
 def settings(request: TrainRequest) -> TrainConfig:

@@ -172,6 +172,7 @@ def evaluate(
     *,
     frozen: FrozenEncoder | None = None,
     fabric: Fabric | None = None,
+    measure: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] = iou,
 ) -> Scores:
     """Mean IoU per source, from the exact box and after each number of clicks.
 
@@ -187,6 +188,9 @@ def evaluate(
         Gives what the image encoder says, where it does not train.
     fabric
         Shares the samples among its processes, which all get the result.
+    measure
+        Gives the value of logits for a mask inside the valid part, all (1, 1, S, S); called for
+        one sample after the other and, for each, once for every number of clicks.
     """
     rank, world = (0, 1) if fabric is None else (fabric.global_rank, fabric.world_size)
     table = torch.zeros(len(samples), len(counts), dtype=torch.float64)
@@ -209,7 +213,7 @@ def evaluate(
                     corrected = model.correct(image, decoded, *given, boxes=batch["box"])
                     logits = model.upscale(image, corrected)
             if n in counts:
-                scores.append(float(iou(logits, mask, valid)))
+                scores.append(float(measure(logits, mask, valid)))
         table[index] = torch.tensor(scores)
     if fabric is not None and world > 1:
         reduced = fabric.all_reduce(table.float().to(fabric.device), reduce_op="sum")

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_pisam.widgets.finetune.chooser import list_results
 from napari_pisam.widgets.loading import DEVICES, MODEL_NAMES, memory_text
 from napari_pisam.widgets.parts import button, row
 
@@ -40,6 +41,7 @@ class ModelPanel(QWidget):
         super().__init__(parent)
         self.models = QComboBox()
         self.models.addItems([*MODEL_NAMES, _FILE])
+        self.list_results()
         self.models.setToolTip(
             "tiny is inside the package; the sam and hqsam models are downloaded once from their "
             "authors' addresses; a fine-tuned model is a checkpoint file"
@@ -79,6 +81,10 @@ class ModelPanel(QWidget):
             self.models.insertItem(place, Path(path).name, path)
             self.models.setItemData(place, path, Qt.ItemDataRole.ToolTipRole)
         self.models.setCurrentIndex(place)
+
+    def list_results(self) -> None:
+        """Offer what fine-tuning made."""
+        list_results(self.models)
 
     def _ask_for_file(self) -> None:
         if self.models.currentText() != _FILE:

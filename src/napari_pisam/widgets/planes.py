@@ -50,6 +50,8 @@ class Planes:
         What is displayed.
     labels : LabelsPlane or None
         Where the session commits to.
+    sessions : mapping
+        Of every image to its sessions by plane.
     problem : str
         Why there is no session; empty where there is nothing to say.
     """
@@ -59,7 +61,7 @@ class Planes:
 
     def __init__(self, execute: Execute) -> None:
         self._execute = execute
-        self._sessions: WeakKeyDictionary[Any, dict[ImagePlane, Session]] = WeakKeyDictionary()
+        self.sessions: WeakKeyDictionary[Any, dict[ImagePlane, Session]] = WeakKeyDictionary()
         self._source: ImageSource | None = None
         self._predictor: Any = None
         self._model: ModelRef | None = None
@@ -94,7 +96,7 @@ class Planes:
             self.switched.emit()
             return
         self.plane, self._source, self._is_outdated = plane, view.source, False
-        known = self._sessions.setdefault(image, {}).get(plane)
+        known = self.sessions.setdefault(image, {}).get(plane)
         if known is not None:
             self._enter(known)
         elif type(image.data) is np.ndarray:
@@ -123,7 +125,7 @@ class Planes:
         if self.plane is not None:
             session = Session(self._execute, rule=self._rule)
             session.set_image(self.plane.size, signature, self._prepare)
-            self._sessions.setdefault(self.image, {})[self.plane] = session
+            self.sessions.setdefault(self.image, {})[self.plane] = session
             self._enter(session)
 
     def _prepare(self, predictor: Any) -> None:
@@ -133,7 +135,7 @@ class Planes:
     def _enter(self, session: Session) -> None:
         session.live, session.rule = self._live, self._rule
         # Numbers are given once in an image, whatever its planes.
-        session.first_id = max(s.first_id for s in self._sessions[self.image].values())
+        session.first_id = max(s.first_id for s in self.sessions[self.image].values())
         self.session = session
         self._attach_labels()
         self.switched.emit()

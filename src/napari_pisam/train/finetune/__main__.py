@@ -1,0 +1,31 @@
+"""``python -m napari_pisam.train.finetune FOLDER``: do, or go on with, the run of a folder."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    """Read the arguments and work; give the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m napari_pisam.train.finetune")
+    parser.add_argument("folder", type=Path, help="of a run")
+    parser.add_argument("--child", action="store_true", help="take orders on standard input")
+    parser.add_argument("--probe", action="store_true", help="take one step, and say what it costs")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    from napari_pisam.train.finetune.worker import lower_priority, probe_folder, train_folder
+
+    lower_priority()
+    if given.probe:
+        return probe_folder(given.folder)
+    code, state = train_folder(given.folder, is_child=given.child)
+    if code:
+        sys.stderr.write(f"{state.get('error', '')}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""From layers, folders and the Segment dock into the table of objects. No Qt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from psygnal import Signal
+
+from napari_pisam.session.requests import failure_sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_pisam.widgets.finetune.core import Core
+    from napari_pisam.widgets.finetune.learning_set import LearningSet
+
+NOTHING_COMMITTED = (
+    "Nothing is committed in Segment yet. Correct some objects there and commit them, or add "
+    "layers or folders."
+)
+
+
+class StartJob(Protocol):
+    """`Background.start`: runs a long job in a worker and delivers on the main thread."""
+
+    def __call__(
+        self,
+        title: str,
+        job: Callable[..., Any],
+        done: Callable[[Any], None],
+        failed: Callable[[BaseException], None],
+    ) -> Any:
+        """Start ``job(report, cancelled)``."""
+
+
+class SegmentLink(Protocol):
+    """What the dock asks of *Segment*, which may not be open."""
+
+    def sessions(self) -> list[tuple[Any, Any, Any]]:
+        """Give (image layer, plane, session) of every plane that was worked on."""
+
+    def use(self, weights: Path, device: str) -> None:
+        """Take another model; prompts and labels stay."""
+
+
+def sentence(error: BaseException, what: str) -> str:
+    """Say what went wrong: our own errors do that by themselves."""
+    known = isinstance(error, ValueError) or type(error).__module__.startswith("napari_pisam")
+    return str(error) if known else failure_sentence(error, what)
+
+
+class Collector:
+    """Fills a `LearningSet`; layers are looked at at once, labels are read in a worker.
+
+    Parameters
+    ----------
+    learning : LearningSet
+    start_job : StartJob
+    core : Core
+
+    Attributes
+    ----------
+    busy_changed : Signal(bool)
+        Whether labels are being read.
+    failed, hinted : Signal(str)
+        A sentence that the user has to see, or that is good to know.
+    """
+
+    busy_changed = Signal(bool)
+    failed = Signal(str)
+    hinted = Signal(str)
+
+    def __init__(self, learning: LearningSet, start_job: StartJob, core: Core) -> None:
+        self._learning, self._start_job, self._core = learning, start_job, core
+        self._folders: dict[tuple[Path, Path], list[str]] = {}
+        self._job: Any = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether labels are being read."""
+        return self._job is not None
+
+    def add_session(self, link: SegmentLink | None, *, is_asked: bool = True) -> None:
+        """Take what was committed in *Segment*.
+
+        Parameters
+        ----------
+        link : SegmentLink or None
+        is_asked : bool
+            Whether the user wants it, and is to be told where there is nothing.
+        """
+        from napari_pisam.layers.training import take_session
+
+        images = []
+        try:
+            for image, plane, session in [] if link is None else link.sessions():
+                source = take_session(image, plane, session)
+                if source is not None:
+                    images.append(source)
+        except ValueError as error:
+            self.failed.emit(str(error))
+            return
+        if images:
+            self._read("Reading what was committed", lambda _cancelled: (images, []))
+        elif is_asked:
+            self.hinted.emit(NOTHING_COMMITTED)
+
+    def add_layers(self, image: Any, labels: Any, dims: Any, *, all_slices: bool = False) -> None:
+        """Take an image layer with the Labels layer that belongs to it."""
+        from napari_pisam.layers.training import take_pair
+
+        if image is None or labels is None:
+            self.hinted.emit("Choose an image layer and the Labels layer that belongs to it.")
+            return
+        try:
+            pair = take_pair(image, labels, dims, all_slices=all_slices)
+        except ValueError as error:
+            self.failed.emit(str(error))
+            return
+        self._read(f"Reading {labels.name}", lambda cancelled: (pair.sources(cancelled), []))
+
+    def add_folders(self, images: Path, masks: Path) -> None:
+        """Take a folder of images and one of masks of the same names."""
+        folders = (images, masks)
+        self._learning.remove(self._folders.pop(folders, []))
+
+        def remember(names: list[str]) -> None:
+            self._folders[folders] = names
+
+        self._read(
+            f"Reading {masks.name}",
+            lambda _cancelled: self._core.from_folders(images, masks),
+            remember,
+        )
+
+    def cancel(self) -> None:
+        """Give up what is being read."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def _read(
+        self,
+        title: str,
+        collect: Callable[[Callable[[], bool]], tuple[list[Any], list[str]]],
+        remember: Callable[[list[str]], None] = lambda names: None,
+    ) -> None:
+        if self._job is not None:
+            self.hinted.emit("Other labels are being read. Wait for them.")
+            return
+
+        def job(_report: Any, cancelled: Callable[[], bool]) -> Any:
+            found, notes = collect(cancelled)
+            images = self._learning.names_for(found)
+            rows = [] if cancelled() else self._core.list_objects(images, cancelled)
+            return None if cancelled() else (images, rows, notes)
+
+        def done(result: Any) -> None:
+            self._job = None
+            if result is not None:
+                images, rows, notes = result
+                remember([image.name for image in images])
+                self._learning.add(images, rows)
+                if notes:
+                    self.hinted.emit(" ".join(notes))
+            self.busy_changed.emit(False)
+
+        def failed(error: BaseException) -> None:
+            self._job = None
+            self.busy_changed.emit(False)
+            self.failed.emit(sentence(error, title))
+
+        self._job = _STARTING
+        self.busy_changed.emit(True)
+        started = self._start_job(f"Pi-SAM: {title.lower()}", job, done, failed)
+        # With an executor that does it at once, it is over already.
+        if self._job is _STARTING:
+            self._job = started
+
+
+_STARTING = object()

@@ -1,0 +1,241 @@
+"""What a person can do in the Fine-tune dock, as plain calls. No Qt.
+
+Usable without the dock: from napari's console, or from a test with jobs of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_pisam.widgets.finetune.activity import Activity
+from napari_pisam.widgets.finetune.collecting import Collector
+from napari_pisam.widgets.finetune.fetching import fetch_base
+from napari_pisam.widgets.finetune.learning_set import LearningSet
+from napari_pisam.widgets.finetune.run_control import RunControl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_pisam.widgets.background import Report
+    from napari_pisam.widgets.finetune.collecting import SegmentLink, StartJob
+    from napari_pisam.widgets.finetune.core import Core
+
+CHECKING, PREPARING, EXPORTING = "Checking", "Preparing the run", "Exporting the weights"
+
+
+class FineTuneController:
+    """The commands of the Fine-tune dock.
+
+    What goes wrong is told by ``failed`` (or ``hinted``) and never raised: these are called by
+    buttons.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Whose layers are learned from.
+    start_job : StartJob
+        Runs a long job in a worker and delivers on the main thread.
+    core : Core
+        What trains.
+    link : callable
+        Gives *Segment*; ``link(True)`` opens it where it is not open, ``link(False)`` gives None.
+
+    Attributes
+    ----------
+    learning : LearningSet
+        The objects and their parts.
+    collector : Collector
+        What fills it.
+    runner : RunControl
+        The run that is shown.
+    values : dict
+        The settings that are not at their defaults.
+    check_result : Preflight or None
+        Of the objects and settings as they are; None where they were not checked.
+    activity : Activity
+        What is being done in a worker before, or after, a run.
+    changed : Signal()
+        What there is or can be done may have changed.
+    checked : Signal(object)
+        A check found nothing against a run: the `Preflight`.
+    failed, hinted : Signal(str)
+        A sentence that the user has to see, or that is good to know.
+    """
+
+    changed = Signal()
+    checked = Signal(object)
+    failed = Signal(str)
+    hinted = Signal(str)
+
+    def __init__(
+        self,
+        viewer: Any,
+        start_job: StartJob,
+        core: Core,
+        link: Callable[[bool], SegmentLink | None] = lambda open_it: None,
+    ) -> None:
+        self._viewer, self._start_job, self._core, self._link = viewer, start_job, core, link
+        self.learning = LearningSet(core)
+        self.collector = Collector(self.learning, start_job, core)
+        self.runner = RunControl(core)
+        self.values: dict[str, Any] = {}
+        self.check_result: Any = None
+        self.activity = Activity(start_job)
+        self._revision = 0
+        self.learning.changed.connect(self._on_edited)
+        self.collector.busy_changed.connect(self._on_busy)
+        for failing in (self.collector, self.runner, self.activity):
+            failing.failed.connect(self.failed.emit)
+        self.activity.changed.connect(self.changed.emit)
+        self.collector.hinted.connect(self.hinted.emit)
+
+    # -- what to learn from, and how ----------------------------------------------------------
+
+    def add_session(self, *, is_asked: bool = True) -> None:
+        """Take what was committed in *Segment*, with its clicks."""
+        self.collector.add_session(self._link(False), is_asked=is_asked)
+
+    def add_layers(self, image: Any, labels: Any, *, all_slices: bool = False) -> None:
+        """Take an image layer with the Labels layer that belongs to it."""
+        self.collector.add_layers(image, labels, self._viewer.dims, all_slices=all_slices)
+
+    def add_folders(self, images: Path, masks: Path) -> None:
+        """Take a folder of images and one of masks of the same names."""
+        self.collector.add_folders(images, masks)
+
+    def set_values(self, values: dict[str, Any]) -> None:
+        """Choose settings; those left out are at their defaults."""
+        if values != self.values:
+            self.values = dict(values)
+            self._on_edited()
+
+    def _on_edited(self) -> None:
+        self._revision += 1
+        self.check_result = None
+        self.changed.emit()
+
+    def _on_busy(self, _busy: bool) -> None:
+        self.changed.emit()
+
+    # -- check and start ----------------------------------------------------------------------
+
+    @property
+    def is_occupied(self) -> bool:
+        """Whether a run goes on or waits, or one is being checked or prepared."""
+        return bool(self.activity.title) or self.runner.is_active or self.collector.is_busy
+
+    def check(self, then: Callable[[], None] = lambda: None) -> None:
+        """Find out whether a run can work, and what it needs; nothing is kept of it.
+
+        Parameters
+        ----------
+        then : callable
+            Called where nothing speaks against it.
+        """
+        settings = None if self.is_occupied else self._settings()
+        if settings is None:
+            return
+        images, rows, revision = *self._what(), self._revision
+
+        def job(report: Report, cancelled: Callable[[], bool]) -> Any:
+            fetch_base(self._core, settings.base, self.activity, report, cancelled)
+            if cancelled():
+                return None
+            tell = self.activity.tell
+            result = self._core.preflight(settings, images, rows, cancelled, tell)
+            return None if cancelled() else result
+
+        def done(result: Any) -> None:
+            if result is None:
+                self.hinted.emit("The check was given up; nothing was started.")
+            elif revision != self._revision:
+                self.hinted.emit("Objects or settings were changed meanwhile. Check again.")
+            else:
+                self.check_result = result
+                if result.problems:
+                    self.failed.emit(" ".join(result.problems))
+                else:
+                    self.checked.emit(result)
+                    then()
+
+        self.activity.begin(CHECKING, job, done)
+
+    def start(self) -> None:
+        """Begin a new run, checked before where that was not done."""
+        if self.is_occupied:
+            self.hinted.emit("A run is going on. Stop it before you start another one.")
+        elif self.check_result is not None and self.check_result.ok:
+            self._create()
+        else:
+            self.check(self._create)
+
+    def stop(self) -> None:
+        """End the run, or give up what is being checked or read."""
+        if self.activity.title:
+            self.activity.cancel()
+        elif self.collector.is_busy:
+            self.collector.cancel()
+        else:
+            self.runner.stop()
+
+    def _settings(self) -> Any:
+        missing = self._core.missing_packages()
+        problems = self.learning.problems
+        if missing:
+            problems = [
+                f"Training needs {' and '.join(missing)}. Install what is missing with "
+                "pip install 'napari-pisam[train]', and start napari again."
+            ]
+        if problems:
+            self.failed.emit(" ".join(problems))
+            return None
+        try:
+            return self._core.settings(self.values)
+        except ValueError as error:
+            self.failed.emit(f"These settings do not work: {error}")
+            return None
+
+    def _what(self) -> tuple[list[Any], list[Any]]:
+        return self.learning.used_images, list(self.learning.rows)
+
+    def _create(self) -> None:
+        settings = self._settings()
+        if settings is None:
+            return
+        images, rows = self._what()
+        self.activity.begin(
+            PREPARING,
+            lambda _report, _cancelled: self._core.create(settings, images, rows),
+            self.runner.begin,
+        )
+
+    # -- the result ---------------------------------------------------------------------------
+
+    def use(self) -> None:
+        """Take the result into *Segment*; prompts and labels stay, nothing is restarted."""
+        state = self.runner.state
+        if state is None or state.best_weights is None:
+            self.hinted.emit("There are no weights that are better than the base.")
+            return
+        link = self._link(True)
+        if link is not None:
+            device = str(self.values.get("device", "auto"))
+            link.use(state.best_weights, device)
+            self.hinted.emit("Segment predicts with the fine-tuned model now.")
+
+    def export(self, path: Path) -> None:
+        """Copy the result's weights to a file, with where they come from."""
+        self.activity.begin(
+            EXPORTING,
+            lambda _report, _cancelled: self.runner.export(path),
+            lambda _written: self.hinted.emit(f"Weights written to {path.name}."),
+        )
+
+    def close(self) -> None:
+        """Let go: a run's process saves and ends, and it can be gone on with another time."""
+        self.activity.cancel()
+        self.collector.cancel()
+        self.runner.close()

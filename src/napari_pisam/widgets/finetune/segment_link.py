@@ -1,0 +1,62 @@
+"""The Segment dock as the Fine-tune dock sees it, where it is open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_pisam.widgets.segment import SegmentWidget
+
+_PLUGIN, _DOCK = "napari-pisam", "Pi-SAM: Segment"
+
+
+class DockedSegment:
+    """What was committed in *Segment*, and its model.
+
+    Parameters
+    ----------
+    widget : SegmentWidget
+    """
+
+    def __init__(self, widget: SegmentWidget) -> None:
+        self._widget = widget
+
+    def sessions(self) -> list[tuple[Any, Any, Any]]:
+        """Give (image layer, plane, session) of every plane that was worked on."""
+        self._widget.controller.workspace.sync.flush()
+        found = self._widget.controller.workspace.planes.sessions
+        return [(image, plane, one) for image, of in found.items() for plane, one in of.items()]
+
+    def list_results(self) -> None:
+        """Offer new results in the dock's list of models."""
+        self._widget.model_panel.list_results()
+
+    def use(self, weights: Path, device: str) -> None:
+        """Choose a model in the dock's list, and load it."""
+        panel = self._widget.model_panel
+        panel.list_results()
+        panel.choose_file(str(weights))
+        panel.devices.setCurrentText(device)
+        self._widget.loader.load(str(weights), device)
+
+
+def find_segment(viewer: Any, *, open_it: bool = False) -> DockedSegment | None:
+    """Find the Segment dock of a viewer.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    open_it : bool
+        Open it where it is not open.
+    """
+    from napari_pisam.widgets.segment import SegmentWidget
+
+    for widget in viewer.window.dock_widgets.values():
+        if isinstance(widget, SegmentWidget):
+            return DockedSegment(widget)
+    if open_it:
+        _, widget = viewer.window.add_plugin_dock_widget(_PLUGIN, _DOCK, tabify=True)
+        return DockedSegment(widget)
+    return None

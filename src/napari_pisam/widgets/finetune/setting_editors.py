@@ -1,0 +1,169 @@
+"""One editor for each kind of setting, all with a value that may be read and set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QLineEdit,
+    QSizePolicy,
+    QSpinBox,
+    QWidget,
+)
+
+if TYPE_CHECKING:
+    from qtpy.QtGui import QWheelEvent
+
+_AUTOMATIC = "automatic"
+# Numbers that small are written, not stepped to.
+_WRITTEN_BELOW = 1e-3
+
+
+class Editor(QWidget):
+    """Edits one setting.
+
+    Attributes
+    ----------
+    edited : Signal()
+        The value may be another one.
+    """
+
+    edited = Signal()
+
+    def __init__(self, inner: QWidget, tip: str) -> None:
+        super().__init__()
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(inner)
+        self.inner = inner
+        inner.setToolTip(tip)
+        inner.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    @property
+    def value(self) -> Any:
+        """What is chosen; None for "automatic"."""
+        raise AttributeError("an editor of some kind has a value")
+
+
+class ChoiceEditor(Editor):
+    """One of several."""
+
+    def __init__(self, choices: tuple[tuple[str, str], ...], default: Any, tip: str) -> None:
+        self._combo = QuietCombo()
+        for value, title in choices:
+            self._combo.addItem(title, value)
+        self._combo.setCurrentIndex(max(0, self._combo.findData(default)))
+        super().__init__(self._combo, tip)
+        self._combo.currentIndexChanged.connect(lambda _index: self.edited.emit())
+
+    @property
+    def value(self) -> Any:
+        """The chosen one's value."""
+        return self._combo.currentData()
+
+
+class NumberEditor(Editor):
+    """A number, whole or not, with its unit."""
+
+    def __init__(self, field: Any) -> None:
+        is_whole = field.kind == "int"
+        spin: Any = _QuietSpin() if is_whole else _QuietDoubleSpin()
+        spin.setRange(field.minimum, field.maximum)
+        step = max(1, round(field.default / 10))
+        spin.setSingleStep(0.05 if field.maximum <= 1 else 32 if field.unit == "px" else step)
+        if field.default == field.minimum and "0 for what" in field.help:
+            spin.setSpecialValueText(_AUTOMATIC)
+        spin.setSuffix(f" {field.unit}" if field.unit else "")
+        spin.setValue(field.default)
+        super().__init__(spin, field.help)
+        self._spin = spin
+        spin.valueChanged.connect(lambda _value: self.edited.emit())
+
+    @property
+    def value(self) -> Any:
+        """The number."""
+        return self._spin.value()
+
+
+class TextEditor(Editor):
+    """A text; or a number that may be left empty."""
+
+    def __init__(self, field: Any) -> None:
+        self._is_number = field.kind in ("int", "float")
+        self._line = QLineEdit("" if field.default is None else str(field.default))
+        if self._is_number and field.default is None:
+            self._line.setPlaceholderText(_AUTOMATIC)
+        super().__init__(self._line, field.help)
+        self._line.editingFinished.connect(self.edited.emit)
+
+    @property
+    def value(self) -> Any:
+        """The text, the number, or None where it is empty; what is no number stays a text."""
+        text = self._line.text().strip()
+        if not self._is_number:
+            return text
+        try:
+            return float(text) if text else None
+        except ValueError:
+            return text
+
+
+def editor_for(field: Any) -> Editor:
+    """Make the editor that suits a setting."""
+    if field.kind == "choice":
+        return ChoiceEditor(field.choices, field.default, field.help)
+    is_tiny = field.kind == "float" and field.minimum is not None and field.maximum < 1
+    is_written = is_tiny and field.minimum < _WRITTEN_BELOW and field.minimum > 0
+    if field.kind == "text" or field.default is None or is_written:
+        return TextEditor(field)
+    return NumberEditor(field)
+
+
+class QuietCombo(QComboBox):
+    """A choice that the mouse wheel changes only where it was clicked before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def wheelEvent(self, event: QWheelEvent | None) -> None:
+        """Scroll the panel instead."""
+        if event is not None and not self.hasFocus():
+            event.ignore()
+        else:
+            super().wheelEvent(event)
+
+
+class _QuietSpin(QSpinBox):
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def wheelEvent(self, event: QWheelEvent | None) -> None:
+        if event is not None and not self.hasFocus():
+            event.ignore()
+        else:
+            super().wheelEvent(event)
+
+
+class _QuietDoubleSpin(QDoubleSpinBox):
+    def __init__(self) -> None:
+        super().__init__()
+        self.setDecimals(2)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def wheelEvent(self, event: QWheelEvent | None) -> None:
+        if event is not None and not self.hasFocus():
+            event.ignore()
+        else:
+            super().wheelEvent(event)
+
+    def textFromValue(self, value: float) -> str:
+        return f"{value:g}"

@@ -1,0 +1,138 @@
+"""How to train: four settings that a scientist understands, the rest under *Advanced*."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFormLayout,
+    QLabel,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_pisam.widgets.finetune.chooser import CHECKPOINT_FILTER, add_file, list_results
+from napari_pisam.widgets.finetune.setting_editors import QuietCombo, editor_for
+from napari_pisam.widgets.loading import MODEL_NAMES
+from napari_pisam.widgets.parts import collapsible, row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_pisam.widgets.finetune.setting_editors import Editor
+
+_FILE = "Checkpoint file…"
+_MINUTES, _EPOCHS = "minutes", "rounds"
+_OWN = ("base", "minutes", "epochs")
+
+
+class SettingsPanel(QWidget):
+    """A form of settings, made from their description.
+
+    Parameters
+    ----------
+    fields : sequence of SettingField
+
+    Attributes
+    ----------
+    edited : Signal(dict)
+        All values.
+    """
+
+    edited = Signal(dict)
+
+    def __init__(self, fields: Sequence[Any], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        by_name = {field.name: field for field in fields}
+        self.editors: dict[str, Editor] = {}
+        self.base = self._make_base(by_name.get("base"))
+        plain, advanced = QWidget(), QWidget()
+        forms = {False: _form(plain), True: _form(advanced)}
+        forms[False].addRow(_label("Base model", self.base.toolTip()), self.base)
+        for field in fields:
+            if field.name in _OWN:
+                continue
+            editor = editor_for(field)
+            editor.edited.connect(self._tell)
+            self.editors[field.name] = editor
+            forms[field.advanced].addRow(_label(field.title, field.help), editor)
+        forms[False].insertRow(2, _label("Train for", ""), self._make_length(by_name))
+        self.advanced = collapsible("Advanced", advanced, "Leave them alone unless you know why")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(3)
+        layout.addWidget(plain)
+        layout.addWidget(self.advanced)
+
+    def _make_base(self, field: Any) -> QuietCombo:
+        base = QuietCombo()
+        base.addItems([*MODEL_NAMES, _FILE])
+        list_results(base)
+        base.setToolTip("" if field is None else field.help)
+        base.activated.connect(self._ask_for_file)
+        base.currentIndexChanged.connect(lambda _index: self._tell())
+        return base
+
+    def _make_length(self, fields: dict[str, Any]) -> QWidget:
+        minutes, epochs = fields.get("minutes"), fields.get("epochs")
+        self.length, self.unit = QSpinBox(), QuietCombo()
+        self.length.setRange(1, 100_000)
+        self.length.setValue(round(getattr(minutes, "default", None) or 5))
+        self.unit.addItem(_MINUTES)
+        self.unit.addItem(_EPOCHS)
+        self.unit.setMinimumContentsLength(6)
+        self.length.setToolTip(getattr(minutes, "help", ""))
+        self.unit.setToolTip(
+            f"minutes: {getattr(minutes, 'help', '')} rounds: {getattr(epochs, 'help', '')}"
+        )
+        for one in (self.length, self.unit):
+            one.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.length.valueChanged.connect(lambda _value: self._tell())
+        self.unit.currentIndexChanged.connect(lambda _index: self._tell())
+        return row(self.length, self.unit)
+
+    def _ask_for_file(self) -> None:
+        if self.base.currentText() != _FILE:
+            return
+        path, _ = QFileDialog.getOpenFileName(self, "Base model", "", CHECKPOINT_FILTER)
+        if path:
+            add_file(self.base, path, Path(path).name)
+        else:
+            self.base.setCurrentIndex(0)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All settings by name, as they are shown."""
+        found = {name: editor.value for name, editor in self.editors.items()}
+        found["base"] = str(self.base.currentData() or self.base.currentText())
+        is_time = self.unit.currentText() == _MINUTES
+        found["minutes"] = float(self.length.value()) if is_time else None
+        found["epochs"] = None if is_time else self.length.value()
+        return found
+
+    def list_results(self) -> None:
+        """Offer the results of earlier runs as bases too."""
+        list_results(self.base)
+
+    def _tell(self) -> None:
+        if self.base.currentText() != _FILE:
+            self.edited.emit(self.values)
+
+
+def _form(widget: QWidget) -> QFormLayout:
+    layout = QFormLayout(widget)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setVerticalSpacing(3)
+    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    return layout
+
+
+def _label(text: str, tip: str) -> QLabel:
+    made = QLabel(text)
+    made.setToolTip(tip)
+    return made

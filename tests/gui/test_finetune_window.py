@@ -1,0 +1,364 @@
+"""The Fine-tune dock in a real window: real mouse, real workers, runs that are fakes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari", reason="napari is not installed: pip install 'napari-pisam[gui]'")
+pytest.importorskip("pydantic", reason="pydantic is not installed: pip install '.[train]'")
+if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+    pytest.skip("there is no display: run the tests by `make test`", allow_module_level=True)
+
+from qtpy.QtCore import QItemSelectionModel, Qt
+from qtpy.QtWidgets import QApplication, QFileDialog
+
+from fake_dock import ImagePredictor, click, draw_box
+from fake_finetune import FakeCore
+from napari_pisam.widgets.finetune.dock import FineTuneWidget
+from napari_pisam.widgets.finetune.plot import Line, Plot
+from napari_pisam.widgets.loading import LoadedPredictor
+from napari_pisam.widgets.segment import SegmentWidget
+
+SHAPE = (60, 240)
+
+
+def discs(count=4):
+    labels = np.zeros(SHAPE, np.uint16)
+    rows, cols = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    for place in range(count):
+        labels[(rows - 30) ** 2 + (cols - 30 - 55 * place) ** 2 < 400] = place + 1
+    return labels
+
+
+def has_mask(segment):
+    session = segment.controller.session
+    return session is not None and session.current is not None and session.current.mask is not None
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_PISAM_AUTOSAVE", str(tmp_path / "sessions"))
+    monkeypatch.setenv("NAPARI_PISAM_RUNS", str(tmp_path / "runs"))
+
+
+class Window:
+    """A viewer with the dock, and a hand."""
+
+    def __init__(self, viewer, qtbot, core):
+        self.viewer, self.qtbot, self.core = viewer, qtbot, core
+        viewer.window.resize(1600, 1000)
+        viewer.add_image(np.random.default_rng(0).random(SHAPE), name="cells")
+        viewer.add_labels(discs(), name="cells labels")
+        self.open()
+
+    def open(self):
+        self.dock = FineTuneWidget(self.viewer, self.core)
+        self.viewer.window.add_dock_widget(self.dock, name="Pi-SAM: Fine-tune")
+        self.settle()
+
+    def settle(self):
+        for _ in range(5):
+            QApplication.processEvents()
+
+    def until(self, condition, timeout=20_000):
+        self.qtbot.waitUntil(lambda: bool(condition()), timeout=timeout)
+        self.settle()
+
+    def press(self, button):
+        assert button.isVisible(), button.text()
+        assert button.isEnabled(), button.text()
+        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        self.settle()
+
+    def add_layers(self):
+        objects = self.dock.objects_panel
+        self.press(objects.layers_switch)
+        self.press(objects.add_layers_button)
+        self.until(lambda: self.rows)
+
+    def start(self):
+        before = len(self.core.runs)
+        self.press(self.dock.run_panel.start_button)
+        self.until(lambda: len(self.core.runs) > before and self.dock.controller.runner.is_active)
+
+    def finish(self, **result):
+        self.run.finish(**result)
+        self.until(lambda: self.dock.controller.runner.state.status == "finished")
+
+    def show(self, page):
+        self.dock.tabs.setCurrentIndex(page)
+        self.settle()
+
+    def cells(self, column):
+        model = self.dock.objects_panel.table.model()
+        return [model.index(line, column).data() for line in range(model.rowCount())]
+
+    @property
+    def rows(self):
+        return self.dock.controller.learning.rows
+
+    @property
+    def run(self):
+        return self.core.runs[-1]
+
+    @property
+    def note(self):
+        return self.dock.run_panel.note.text()
+
+
+@pytest.fixture
+def window(make_napari_viewer, qtbot, tmp_path):
+    return Window(make_napari_viewer(show=True), qtbot, FakeCore(tmp_path))
+
+
+def test_layers_are_added_and_listed_with_their_parts(window):
+    window.add_layers()
+    assert window.cells(1) == ["1", "2", "3", "4"]
+    assert sorted(window.cells(4)) == ["training", "training", "training", "validation"]
+    assert window.dock.objects_panel.summary.text() == "3 train, 1 validate · 1 image"
+
+
+def test_selected_objects_get_another_part_and_their_image_is_removed(window):
+    window.add_layers()
+    objects = window.dock.objects_panel
+    table = objects.table
+    place = table.visualRect(table.model().index(1, 1)).center()
+    for part, word in (("validation", "validation"), ("unused", "left out"),
+                       ("training", "training")):  # fmt: skip
+        window.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        window.press(objects.part_buttons[part])
+        assert window.cells(4)[1] == word
+    window.press(objects.split_button)
+    window.press(objects.remove_button)
+    assert window.rows == []
+    assert not objects.remove_button.isEnabled()
+
+
+def test_a_sorted_table_gives_the_part_to_what_is_selected(window):
+    window.add_layers()
+    table = window.dock.objects_panel.table
+    table.sortByColumn(1, Qt.SortOrder.DescendingOrder)
+    flags = QItemSelectionModel.SelectionFlag
+    table.selectionModel().select(table.model().index(0, 0), flags.ClearAndSelect | flags.Rows)
+    window.press(window.dock.objects_panel.part_buttons["unused"])
+    assert [row.label for row in window.rows if row.part == "unused"] == [4]
+
+
+def test_the_share_of_validation_can_be_changed(window):
+    window.add_layers()
+    window.dock.objects_panel.fraction.setValue(50)
+    window.settle()
+    assert window.cells(4).count("validation") == 2
+
+
+def test_folders_are_asked_for_and_read(window, tmp_path, monkeypatch):
+    from skimage.io import imsave
+
+    for kind, array in (("images", np.zeros(SHAPE)), ("masks", discs(2))):
+        (tmp_path / kind).mkdir()
+        imsave(tmp_path / kind / "one.png", array.astype(np.uint8), check_contrast=False)
+    answers = [str(tmp_path / "images"), str(tmp_path / "masks")]
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: answers.pop(0))
+    window.press(window.dock.objects_panel.folders_button)
+    window.until(lambda: len(window.rows) == 2)
+
+
+def test_check_shows_what_it_will_take_and_starts_nothing(window):
+    window.add_layers()
+    window.press(window.dock.run_panel.check_button)
+    window.until(lambda: "3 train" in window.note)
+    assert window.core.runs == []
+
+
+def test_without_objects_start_is_refused_with_a_sentence(window):
+    window.press(window.dock.run_panel.start_button)
+    assert "nothing to learn from" in window.note
+    assert window.core.checks == []
+
+
+def test_start_pause_resume_and_stop(window):
+    window.add_layers()
+    window.start()
+    run, panel = window.run, window.dock.run_panel
+    assert window.dock.tabs.currentIndex() == 1
+    assert not panel.start_button.isEnabled()
+    window.press(panel.pause_button)
+    assert panel.pause_button.text() == "Resume"
+    window.press(panel.pause_button)
+    assert panel.pause_button.text() == "Pause"
+    window.press(panel.stop_button)
+    assert run.commands == ["start", "pause", "resume", "stop"]
+    window.until(panel.start_button.isEnabled)
+    assert panel.pause_button.text() == "Resume"
+
+
+def test_settings_reach_the_run(window):
+    window.add_layers()
+    settings = window.dock.settings_panel
+    settings.length.setValue(7)
+    settings.unit.setCurrentText("rounds")
+    combo = settings.editors["trains"].inner
+    combo.setCurrentIndex(combo.findData("interactor"))
+    settings.advanced.expand(animate=False)
+    settings.editors["batch"].inner.setValue(2)
+    settings.editors["learning_rate"].inner.setText("3e-5")
+    settings.editors["learning_rate"].inner.editingFinished.emit()
+    window.start()
+    made = window.run.settings
+    assert (made.epochs, made.minutes, made.trains) == (7, None, "interactor")
+    assert (made.batch, made.learning_rate) == (2, 3e-5)
+
+
+def test_every_setting_has_an_explanation(window):
+    for editor in window.dock.settings_panel.editors.values():
+        assert len(editor.inner.toolTip()) > 20
+
+
+def test_a_better_result_is_shown_used_and_exported(window, tmp_path, monkeypatch):
+    segment = SegmentWidget(window.viewer)
+    loaded = []
+
+    def load(name, device, report, cancelled, *, may_download):
+        loaded.append((name, device))
+        return LoadedPredictor(ImagePredictor(), name, "1" * 64, "cpu", 1_000_000)
+
+    segment.loader._load = load
+    window.viewer.window.add_dock_widget(segment, name="Pi-SAM: Segment")
+    window.settle()
+    choice = segment.controller.workspace.choice
+    draw_box(choice["boxes"], (10.0, 10.0, 40.0, 40.0))
+    window.until(lambda: has_mask(segment))
+    click(choice["clicks"], 42, 20)
+    window.until(
+        lambda: len(segment.controller.session.current.prompts.points) == 1 and has_mask(segment)
+    )
+    labels = np.asarray(choice["labels"].data).copy()
+    window.dock.parent().raise_()
+    window.settle()
+    window.add_layers()
+    window.start()
+    window.finish(is_better=True)
+    training = window.dock.training_panel
+    assert training.result.verdict.text().startswith("Better")
+    weights = str(window.run.folder / "best.safetensors")
+    window.press(training.result.use_button)
+    window.until(lambda: (weights, "auto") in loaded and not segment.loader.is_loading)
+    assert segment.model_panel.choice[0] == weights
+    assert len(segment.controller.session.current.prompts.points) == 1
+    np.testing.assert_array_equal(choice["labels"].data, labels)
+    path = tmp_path / "mine"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    window.press(training.result.export_button)
+    window.until(lambda: path.with_suffix(".safetensors").is_file())
+
+
+def test_a_result_that_is_not_better_leaves_the_base_selected(window):
+    window.add_layers()
+    window.start()
+    window.finish(is_better=False)
+    result = window.dock.training_panel.result
+    assert result.verdict.text() == "Not better: keep tiny."
+    assert not result.use_button.isEnabled()
+    assert not result.export_button.isEnabled()
+    assert window.dock.settings_panel.base.currentText() == "tiny"
+
+
+def test_curves_and_pictures_are_drawn(window):
+    window.add_layers()
+    window.start()
+    window.finish(is_better=True)
+    training = window.dock.training_panel
+    for plot in (training.curves.boundary, training.curves.iou, training.curves.loss):
+        image = plot.grab().toImage()
+        places = [(x, y) for x in range(image.width()) for y in range(image.height())]
+        assert "#3d9df2" in {image.pixelColor(x, y).name() for x, y in places}
+    [pair] = training.strip._pairs
+    window.until(lambda: all(label.pixmap().width() for label in pair._pictures))
+    grey = [label.pixmap().toImage().pixelColor(5, 5).red() for label in pair._pictures]
+    assert grey == [60, 200]
+
+
+def test_a_run_of_before_is_chosen_and_goes_on(window):
+    window.add_layers()
+    window.start()
+    window.run.close()
+    window.until(lambda: window.dock.controller.runner.state.status == "interrupted")
+    window.viewer.window.remove_dock_widget(window.dock)
+    window.open()
+    window.show(1)
+    runs = window.dock.training_panel.runs
+    assert "not finished" in runs.itemText(1)
+    runs.setCurrentIndex(1)
+    runs.activated.emit(1)
+    window.settle()
+    window.press(window.dock.run_panel.pause_button)
+    assert window.run.commands == ["start", "close", "resume"]
+
+
+def test_closing_the_dock_lets_go_of_the_run(window):
+    window.add_layers()
+    window.start()
+    window.viewer.window.remove_dock_widget(window.dock)
+    window.dock.deleteLater()
+    window.until(lambda: window.run.commands == ["start", "close"])
+
+
+def test_layers_can_be_renamed_and_removed_while_it_trains(window):
+    window.add_layers()
+    window.start()
+    window.viewer.layers["cells"].name = "other"
+    window.settle()
+    assert window.dock.objects_panel.image_combo.currentText() == "other"
+    window.viewer.layers.clear()
+    window.finish(is_better=True)
+    assert window.dock.training_panel.result.use_button.isEnabled()
+
+
+def test_what_is_committed_in_segment_is_there_when_the_dock_opens(window):
+    segment = SegmentWidget(window.viewer)
+    segment.loader._load = lambda *_, **__: LoadedPredictor(
+        ImagePredictor(), "fake", "1" * 64, "cpu", 1
+    )
+    window.viewer.window.add_dock_widget(segment, name="Pi-SAM: Segment")
+    window.settle()
+    for col in (10.0, 120.0):
+        draw_box(segment.controller.workspace.choice["boxes"], (10.0, col, 40.0, col + 40))
+        window.until(lambda: has_mask(segment))
+        segment.controller.commit()
+        window.until(lambda: segment.controller.session.current is None)
+    window.viewer.window.remove_dock_widget(window.dock)
+    window.open()
+    window.until(lambda: len(window.rows) == 2)
+    assert {row.origin for row in window.rows} == {"session"}
+
+
+def test_nothing_is_cut_off_at_the_side(window):
+    for page in (0, 1):
+        window.show(page)
+        area = window.dock.tabs.widget(page)
+        assert area.widget().width() <= area.viewport().width()
+        assert window.dock.width() <= 420
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_plot_text_can_be_read_in_every_theme(window, theme):
+    window.viewer.theme = theme
+    window.show(1)
+    plot = window.dock.training_panel.curves.loss
+    text = plot.palette().color(plot.foregroundRole()).lightness()
+    ground = plot.grab().toImage().pixelColor(plot.width() // 2, 3).lightness()
+    assert abs(text - ground) > 100
+
+
+def test_a_plot_without_values_and_one_with_gaps_are_painted(qtbot):
+    plot = Plot("Loss")
+    qtbot.addWidget(plot)
+    plot.show()
+    plot.grab()
+    x = np.arange(5.0)
+    plot.show_lines([Line(x, np.array([1, np.nan, 2, np.inf, 0.5]), "#ff0000")], 1.0, "note")
+    plot.grab()
