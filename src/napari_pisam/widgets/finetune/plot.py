@@ -147,7 +147,7 @@ class Plot(QWidget):
         faint.setAlphaF(0.75)
         grid.setAlphaF(0.15)
         middle = Qt.AlignmentFlag.AlignVCenter
-        for value in ticks(*ys, most=max(2, int(area.height() // 26))):
+        for value in ticks(*ys, most=max(3, int(area.height() // 24))):
             y = area.bottom() - (value - ys[0]) / (ys[1] - ys[0]) * area.height()
             painter.setPen(QPen(grid, 1))
             painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
