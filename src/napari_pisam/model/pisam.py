@@ -271,14 +271,8 @@ class PiSam(nn.Module):
 
         Parameters
         ----------
-        image
-            From `encode`.
-        decoded
-            From `decode`, without the clicks.
-        points : (B, n, 2) float
-            (x, y), frame px. All clicks of the object at once.
-        labels : (B, n) int
-            1 FG, 0 BG, -1 padding.
+        image, decoded, points, labels
+            As for `refine`.
         boxes : (B, 4) float, optional
             The boxes that were decoded; the interactor does without.
 

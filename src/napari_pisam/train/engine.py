@@ -313,8 +313,7 @@ def _fit(fabric: Fabric, config: TrainConfig, stop: Callable[[], bool]) -> FitRe
     if config.base is not None and not run.step and not run.base:
         run.base = run.best = validate()
     loader = training_batches(samples, config, run.position, fabric.global_rank, fabric.world_size)
-    batches = iter(loader)
-    stopped = False
+    batches, stopped = iter(loader), False
     while not stopped and progress(config, run.step, run.elapsed) < 1:
         stopped = train_one_epoch(fabric, objective, run, batches, config, stop)
         if not stopped and (scores := validate()) and _writes(fabric):
@@ -331,9 +330,9 @@ def build_fabric(config: TrainConfig) -> Fabric:
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
     # A prompt does not reach every weight: no points, no codes of points.
     strategy: Any = DDPStrategy(find_unused_parameters=True) if world > 1 else "auto"
+    on_cuda = config.accelerator in ("auto", "cuda") and torch.cuda.is_available()
     precision: dict[str, Any] = {"precision": config.precision}
     if config.precision == "bf16-mixed":
-        on_cuda = config.accelerator in ("auto", "cuda") and torch.cuda.is_available()
         precision = {"plugins": _Mixed("bf16-mixed", "cuda" if on_cuda else "cpu")}
     fabric = Fabric(
         accelerator=config.accelerator,
