@@ -58,7 +58,8 @@ class SegmentController:
     ) -> None:
         self.workspace, self.foreground = Workspace(viewer, execute, later), True
         self._picker = Picker(self.workspace, execute)
-        self._wants_prediction = False
+        # What was asked for before there was a model.
+        self._wants_prediction = self._wants_all = False
 
     @property
     def session(self) -> Session | None:
@@ -118,9 +119,13 @@ class SegmentController:
     def set_model(self, predictor: Any, model: ModelRef | None = None) -> None:
         """Predict with another model; prompts, labels and objects stay."""
         self.workspace.planes.set_predictor(predictor, model)
-        if self._wants_prediction and predictor is not None and self.session is not None:
-            self.session.predict_now()
-        self._wants_prediction = False
+        wants_one, wants_all = self._wants_prediction, self._wants_all
+        self._wants_prediction = self._wants_all = False
+        if predictor is not None and self.session is not None:
+            if wants_one:
+                self.session.predict_now()
+            if wants_all:
+                self.segment_all()
         self.workspace.changed.emit()
 
     def predict(self) -> None:
@@ -143,6 +148,7 @@ class SegmentController:
 
     def cancel(self) -> None:
         """Stop what is being predicted, *Segment all boxes* too; what is committed stays."""
+        self._wants_prediction = self._wants_all = False
         if self.session is not None:
             self.session.cancel()
 
@@ -206,29 +212,23 @@ class SegmentController:
             self.pick(int(labels.selected_label))
 
     def segment_all(self) -> None:
-        """Predict and commit every box that has no clicks."""
+        """Predict and commit every box that has no clicks, many at once, `Live` or not."""
         session, sync = self._ready(), self.workspace.sync
         if session is None:
             return
         self.workspace.planes.freshen()
         waiting = list(sync.waiting.boxes)
-        opened = [
-            one.id
-            for one in session.objects
-            if not one.committed and one.prompts is not None and not len(one.prompts.points)
-        ]
+        opened = [one.id for one in session.objects if one.is_only_box]
         if not waiting and not opened:
             self.workspace.hinted.emit(
                 "There are no boxes. Turn Live off and draw some, or choose a layer that has them."
             )
         elif session.model is None:
+            self._wants_all = True
             self.workspace.model_wanted.emit()
-            self.workspace.hinted.emit("The model is being loaded; then press it again.")
         else:
-            for number in opened:
-                self._do(lambda number=number: commit(self.workspace, session, number))  # type: ignore[misc]
-            if waiting:
-                self._do(lambda: segment(self.workspace, session, waiting, self.progressed.emit))
+            told = self.progressed.emit
+            self._do(lambda: segment(self.workspace, session, waiting, opened, told))
 
     # -- helpers ------------------------------------------------------------------------------
 

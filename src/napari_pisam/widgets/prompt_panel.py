@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -20,6 +20,8 @@ _STYLE = """
 QToolButton {{ padding: 5px; font-weight: bold; border: 2px solid transparent; }}
 QToolButton:checked {{ background: {color}; color: {text}; border: 2px solid {color}; }}
 """
+
+_STEP, _STEPS = 250, 4  # ms; of the busy strip
 
 
 class PromptPanel(QWidget):
@@ -73,9 +75,13 @@ class PromptPanel(QWidget):
         )
         self.predict_button.clicked.connect(lambda: self.predict_requested.emit())
         self.busy = QProgressBar()
-        self.busy.setRange(0, 1)
+        self.busy.setRange(0, _STEPS)
         self.busy.setTextVisible(False)
         self.busy.setMaximumHeight(6)
+        # A few steps a second and no animation, of which each picture draws the whole window anew.
+        self._pulse = QTimer(self)
+        self._pulse.setInterval(_STEP)
+        self._pulse.timeout.connect(self._step)
         self.busy.setToolTip("Moves while a mask is being computed; go on clicking meanwhile")
         self.hint = QElidingLabel()
         self.hint.setMinimumHeight(self.hint.fontMetrics().height() + 2)
@@ -97,7 +103,14 @@ class PromptPanel(QWidget):
 
     def show_busy(self, busy: bool) -> None:
         """Show whether something is being computed."""
-        self.busy.setRange(0, 0 if busy else 1)
+        if busy:
+            self._pulse.start()
+        else:
+            self._pulse.stop()
+            self.busy.reset()
+
+    def _step(self) -> None:
+        self.busy.setValue(max(self.busy.value(), 0) % _STEPS + 1)
 
     def show_hint(self, text: str) -> None:
         """Say what to do next."""
