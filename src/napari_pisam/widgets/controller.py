@@ -58,8 +58,7 @@ class SegmentController:
     ) -> None:
         self.workspace, self.foreground = Workspace(viewer, execute, later), True
         self._picker = Picker(self.workspace, execute)
-        # What was asked for before there was a model.
-        self._wants_prediction = self._wants_all = False
+        self._wants_prediction = self._wants_all = False  # as soon as there is a model
 
     @property
     def session(self) -> Session | None:
@@ -135,7 +134,7 @@ class SegmentController:
             return
         self.workspace.planes.freshen()
         current = session.current
-        has_box = current is not None and current.prompts is not None and current.prompts.box
+        has_box = current and current.prompts and current.prompts.box
         if not has_box and sync.waiting.adopt(session.first_id if current is None else current.id):
             sync.pull()
         if session.current is None or session.current.prompts is None:
@@ -164,7 +163,10 @@ class SegmentController:
             return
         number = session.current.id
         if self._do(lambda: commit(self.workspace, session, number)):
-            self.next_object()
+            one = session.get(number)
+            # With its mask there and yet not written, writing failed: it stays the current one.
+            if one is None or one.committed or one.stale or one.mask is None:
+                self.next_object()
 
     def next_object(self) -> None:
         """Begin another object; the current one stays in the list."""
@@ -227,8 +229,8 @@ class SegmentController:
             self._wants_all = True
             self.workspace.model_wanted.emit()
         else:
-            told = self.progressed.emit
-            self._do(lambda: segment(self.workspace, session, waiting, opened, told))
+            work, told = self.workspace, self.progressed.emit
+            self._do(lambda: segment(work, session, waiting, opened, told))
 
     # -- helpers ------------------------------------------------------------------------------
 

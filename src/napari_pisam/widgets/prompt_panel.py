@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
-    QProgressBar,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -15,13 +14,12 @@ from superqt import QElidingLabel
 
 from napari_pisam.widgets.keys import KEYS
 from napari_pisam.widgets.parts import button, row, switch
+from napari_pisam.widgets.strip import Strip
 
 _STYLE = """
 QToolButton {{ padding: 5px; font-weight: bold; border: 2px solid transparent; }}
 QToolButton:checked {{ background: {color}; color: {text}; border: 2px solid {color}; }}
 """
-
-_STEP, _STEPS = 250, 4  # ms; of the busy strip
 
 
 class PromptPanel(QWidget):
@@ -74,14 +72,7 @@ class PromptPanel(QWidget):
             "Predict", f"Predict the current object now [{KEYS['predict']}]"
         )
         self.predict_button.clicked.connect(lambda: self.predict_requested.emit())
-        self.busy = QProgressBar()
-        self.busy.setRange(0, _STEPS)
-        self.busy.setTextVisible(False)
-        self.busy.setMaximumHeight(6)
-        # A few steps a second and no animation, of which each picture draws the whole window anew.
-        self._pulse = QTimer(self)
-        self._pulse.setInterval(_STEP)
-        self._pulse.timeout.connect(self._step)
+        self.busy = Strip()
         self.busy.setToolTip("Moves while a mask is being computed; go on clicking meanwhile")
         self.hint = QElidingLabel()
         self.hint.setMinimumHeight(self.hint.fontMetrics().height() + 2)
@@ -103,14 +94,7 @@ class PromptPanel(QWidget):
 
     def show_busy(self, busy: bool) -> None:
         """Show whether something is being computed."""
-        if busy:
-            self._pulse.start()
-        else:
-            self._pulse.stop()
-            self.busy.reset()
-
-    def _step(self) -> None:
-        self.busy.setValue(max(self.busy.value(), 0) % _STEPS + 1)
+        self.busy.show_busy(busy)
 
     def show_hint(self, text: str) -> None:
         """Say what to do next."""
