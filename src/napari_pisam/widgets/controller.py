@@ -156,10 +156,9 @@ class SegmentController:
     def commit(self) -> None:
         """Write the current object into the labels and begin the next one."""
         session = self._ready()
-        if session is None:
-            return
-        if session.current is None:
-            self.workspace.hinted.emit(_NO_OBJECT)
+        if session is None or session.current is None:
+            if session is not None:
+                self.workspace.hinted.emit(_NO_OBJECT)
             return
         number = session.current.id
         if self._do(lambda: commit(self.workspace, session, number)):
