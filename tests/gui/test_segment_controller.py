@@ -314,11 +314,44 @@ def test_boxes_of_a_layer_of_the_users_own_are_segmented_and_stay(dock):
     assert len(own.data) == 2
 
 
-def test_segment_all_commits_open_boxes_too(dock):
+@pytest.mark.parametrize("live", [True, False])
+def test_segment_all_takes_all_boxes_at_once_whatever_live_is(live):
+    hand = ByHand()
+    dock = Dock(execute=hand)
+    hand.run()
+    batches = []
+    dock.predictor.predict_many = lambda boxes: (
+        batches.append(len(boxes)) or [dock.predictor.predict(box) for box in boxes]
+    )
+    dock.controller.set_live(live)
+    places = [(r, c, r + 4.0, c + 4.0) for r in (2.0, 12.0) for c in (2.0, 12.0, 22.0, 32.0)]
+    dock.boxes.add([np.array([[a, b], [a, d], [c, d], [c, b]]) for a, b, c, d in places])
+    dock.controller.segment_all()
+    hand.run()
+    assert [one.committed for one in dock.session.objects] == [True] * 8
+    assert batches == [8]
+    assert len(dock.boxes.data) == 0
+    dock.controller.undo()
+    assert not np.any(dock.labels.data)
+    assert len(dock.boxes.data) == 8
+
+
+def test_segment_all_leaves_objects_with_clicks_to_the_user(dock):
     draw_box(dock.boxes, BOX)
+    click(dock.clicks, 30, 40)
     draw_box(dock.boxes, OTHER)
     dock.controller.segment_all()
-    assert [one.committed for one in dock.session.objects] == [True, True]
+    assert [one.committed for one in dock.session.objects] == [False, True]
+
+
+def test_segment_all_waits_for_the_model_that_it_asks_for():
+    dock = Dock(predictor=False)
+    dock.controller.set_live(False)
+    draw_box(dock.boxes, BOX)
+    dock.controller.segment_all()
+    assert dock.wanted
+    dock.controller.set_model(dock.predictor, ModelRef("fake"))
+    np.testing.assert_array_equal(labelled(dock, 1), expected(SHAPE, BOX))
 
 
 # -- models ---------------------------------------------------------------------------------------

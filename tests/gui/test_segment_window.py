@@ -15,96 +15,12 @@ pytest.importorskip("napari", reason="napari is not installed: pip install 'napa
 if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
     pytest.skip("there is no display: run the tests by `make test`", allow_module_level=True)
 
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QWidget  # noqa: TC002
 
-from fake_dock import ImagePredictor, draw_box, expected
-from napari_pisam.widgets.loading import MODEL_NAMES, LoadedPredictor
-from napari_pisam.widgets.segment import SegmentWidget
-
-SHAPE = (120, 160)
-BOX = (30.0, 40.0, 90.0, 110.0)
-
-
-@pytest.fixture(autouse=True)
-def autosaves(tmp_path, monkeypatch):
-    folder = tmp_path / "sessions"
-    monkeypatch.setenv("NAPARI_PISAM_AUTOSAVE", str(folder))
-    return folder
-
-
-class Window:
-    """A viewer with the dock, and hands."""
-
-    def __init__(self, viewer, qtbot, load=None):
-        self.viewer, self.qtbot = viewer, qtbot
-        viewer.window.resize(1400, 920)
-        self.dock = SegmentWidget(viewer)
-        self.dock_widget = viewer.window.add_dock_widget(self.dock, name="Pi-SAM: Segment")
-        self.predictor = ImagePredictor()
-        self.dock.loader._load = load or self.fake_load
-        self.settle()
-
-    def fake_load(self, name, device, report, cancelled, *, may_download):
-        return LoadedPredictor(self.predictor, name, "0" * 64, "cpu", 12_000_000)
-
-    def settle(self):
-        for _ in range(5):
-            QApplication.processEvents()
-
-    def until(self, condition, timeout=20_000):
-        self.qtbot.waitUntil(condition, timeout=timeout)
-        self.settle()
-
-    def __getattr__(self, role):
-        return self.dock.controller.workspace.choice[role]
-
-    @property
-    def session(self):
-        return self.dock.controller.session
-
-    @property
-    def mask(self):
-        current = self.session.current
-        return None if current is None or current.stale else current.mask
-
-    @property
-    def canvas(self):
-        return self.viewer.window._qt_viewer.canvas.native
-
-    def place(self, row, col):
-        """Where a pixel of the image is on the canvas."""
-        view = self.viewer.window._qt_viewer.canvas.view
-        scene = view.scene.transform.map([col + 0.0, row + 0.0, 0, 1])
-        x, y = scene[:2] / scene[3]
-        return QPoint(round(x), round(y))
-
-    def drag(self, start, stop):
-        button = Qt.MouseButton.LeftButton
-        first, last = self.place(*start), self.place(*stop)
-        self.qtbot.mouseMove(self.canvas, first)
-        self.qtbot.mousePress(self.canvas, button, pos=first)
-        for part in (0.3, 0.6, 1.0):
-            self.qtbot.mouseMove(self.canvas, first + (last - first) * part)
-            self.settle()
-        self.qtbot.mouseRelease(self.canvas, button, pos=last)
-        self.settle()
-
-    def click(self, row, col):
-        self.qtbot.mouseMove(self.canvas, self.place(row, col))
-        self.qtbot.mouseClick(self.canvas, Qt.MouseButton.LeftButton, pos=self.place(row, col))
-        self.settle()
-
-    def press(self, key):
-        self.qtbot.keyClick(self.canvas, key)
-        self.settle()
-
-
-@pytest.fixture
-def window(make_napari_viewer, qtbot):
-    viewer = make_napari_viewer(show=True)
-    viewer.add_image(np.random.default_rng(0).random(SHAPE), name="cells")
-    return Window(viewer, qtbot)
+from dock_window import BOX, SHAPE, Window
+from fake_dock import draw_box, expected
+from napari_pisam.widgets.loading import MODEL_NAMES
 
 
 def test_box_clicks_commit_and_undo_by_hand(window):
@@ -189,13 +105,13 @@ def test_the_gui_is_not_blocked_by_a_slow_prediction(window):
     draw_box(window.boxes, BOX)
     window.settle()
     assert window.session.is_busy
-    assert window.dock.prompt_panel.busy.maximum() == 0
+    assert window.dock.prompt_panel.busy.is_busy
     assert window.mask is None
     window.press("q")
     assert not window.dock.controller.foreground
     window.predictor.gate.set()
     window.until(lambda: window.mask is not None)
-    assert window.dock.prompt_panel.busy.maximum() == 1
+    assert not window.dock.prompt_panel.busy.is_busy
 
 
 def test_a_model_that_cannot_be_loaded_is_told_in_one_notification(make_napari_viewer, qtbot):

@@ -57,6 +57,13 @@ def made_session(work):
     session.set_prompts(1, first.with_clicks([(20, 20), (40, 50)], [True, False]))
     session.commit()
     session.segment_all([(10, 30, 80, 90), (0, 60, 40, 109), (50, 0, 89, 50)], batch=2)
+    session.live = False
+    opened = [
+        session.new_object(Prompts((2, 2, 30, 30))),
+        session.new_object(Prompts((8, 70, 60, 99))),
+    ]
+    session.live = True
+    session.segment_all([(60, 5, 85, 35)], opened=opened)
     session.rule = CommitRule.OVERWRITE
     session.new_object(Prompts((30, 30, 70, 100)))
     session.commit()

@@ -219,6 +219,7 @@ class _Steps:
         self._model: ModelRef | None = None
 
     def play(self, entry: JournalEntry) -> None:
+        from napari_pisam.predict.prompts import Prompts
         from napari_pisam.session import records
 
         session = self._session
@@ -241,10 +242,14 @@ class _Steps:
         else:
             self._use(entry.model)
             session.rule = entry.rule
-            session.first_id = min(entry.ids)
-            if session.first_id != min(entry.ids):
-                raise ValueError(f"The objects {entry.ids} are there already. Save the file anew.")
-            session.segment_all(entry.boxes, batch=len(entry.boxes))
+            for number, box in zip(entry.ids, entry.boxes, strict=True):
+                known = session.get(number)
+                if known is not None and known.committed:
+                    raise ValueError(f"Object {number} is there already. Save the file anew.")
+                if known is None:
+                    session.new_object(id=number)
+                session.set_prompts(number, Prompts(box))
+            session.segment_all((), opened=entry.ids, batch=len(entry.boxes))
 
     def _use(self, model: ModelRef | None) -> None:
         if model is not None and model != self._model:

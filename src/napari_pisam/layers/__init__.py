@@ -14,7 +14,7 @@ from napari_pisam.layers.labels import (
     new_labels_layer,
     plane_is_displayed,
     promote_labels,
-    refresh_labels_window,
+    refresh_labels_windows,
 )
 from napari_pisam.layers.preview import new_preview_layer, show_preview
 from napari_pisam.layers.prompt_layers import (
@@ -22,6 +22,7 @@ from napari_pisam.layers.prompt_layers import (
     prepare_points,
     prepare_shapes,
     relabel_clicks,
+    remove_prompts,
     set_click_label,
     set_current_object,
     toggle_click_label,
@@ -55,8 +56,9 @@ __all__ = [
     "prepare_shapes",
     "promote_labels",
     "prompts_from_layers",
-    "refresh_labels_window",
+    "refresh_labels_windows",
     "relabel_clicks",
+    "remove_prompts",
     "segment_layers",
     "set_click_label",
     "set_current_object",

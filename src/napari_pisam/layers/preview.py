@@ -13,10 +13,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.layers.geometry import ImagePlane
+    from napari_pisam.layers.labels import Bounds
     from napari_pisam.predict.mask import Mask
 
 PREVIEW_COLOR = "#f0e442"
 """Yellow: neither a click's colour nor the boxes', and seen beside both by the colour-blind."""
+
+_WINDOW = "napari_pisam_window"
+# Around a mask, and what an empty preview may still cover.
+_MARGIN_PX = 16
+_EMPTY_PIXELS = 1 << 22
 
 
 def new_preview_layer(
@@ -46,8 +52,8 @@ def new_preview_layer(
 def show_preview(layer: Any, image: Any, plane: ImagePlane, mask: Mask | None) -> None:
     """Show a mask, or nothing.
 
-    The layer's data become the mask's window, and its translation the window's place: a mask in
-    an image of any size costs what the object costs.
+    The layer's data are a window around the mask, and its translation the window's place: a mask
+    in an image of any size costs what the object costs.
 
     Parameters
     ----------
@@ -60,21 +66,53 @@ def show_preview(layer: Any, image: Any, plane: ImagePlane, mask: Mask | None) -
     mask : Mask or None
     """
     axes = prompt_axes(image, plane.channel_axis)
-    crop, corner = np.zeros((1, 1), dtype=np.uint8), (0, 0)
+    key = (0,) * (len(plane.shape) - len(axes))
+    window = _window(layer, plane, mask)
+    block = np.zeros((window[2] - window[0], window[3] - window[1]), dtype=np.uint8)
     if mask is not None and mask.crop.size:
-        crop, corner = mask.crop.view(np.uint8), (mask.bbox[0], mask.bbox[1])
+        row0, col0, row1, col1 = mask.bbox
+        block[row0 - window[0] : row1 - window[0], col0 - window[1] : col1 - window[1]] = mask.crop
+    data = _in_layer(block, plane)[key]
     origin = [0 if index is None else index for index in plane.index]
-    origin[plane.axes[0]], origin[plane.axes[1]] = corner
+    origin[plane.axes[0]], origin[plane.axes[1]] = window[:2]
     place = transform_of(image, axes, origin)
-    data = _in_layer(crop, plane)[(0,) * (len(plane.shape) - len(axes))]
+    name = "translate" if "translate" in place else "affine"
+    is_here = np.array_equal(np.asarray(getattr(layer, name)), np.asarray(place[name]))
+    layer.metadata[_WINDOW] = plane, window
+    if is_here and layer.data.shape == data.shape:
+        # A layer that stays where it is costs a tenth of one that napari has to place anew.
+        layer.data[...] = data
+        layer.refresh(extent=False, thumbnail=False)
+        return
     # One drawing for both: the mask must never be seen at the last one's place.
-    if "translate" in place:
-        layer.translate = place["translate"]
-    else:
-        layer.affine = place["affine"]
-    layer.data = data
+    setattr(layer, name, place[name])
+    layer.data = np.array(data)
     # New data make a layer editable again.
     layer.editable = False
+
+
+def _window(layer: Any, plane: ImagePlane, mask: Mask | None) -> Bounds:
+    """Give the part of the plane that the layer covers: as before where the mask fits into that.
+
+    A little more than the mask, for clicks to change it, and never many times as much.
+    """
+    before, window = layer.metadata.get(_WINDOW, (None, (0, 0, 1, 1)))
+    if mask is None or not mask.crop.size:
+        area = (window[2] - window[0]) * (window[3] - window[1])
+        return window if before == plane and area <= _EMPTY_PIXELS else (0, 0, 1, 1)
+    row0, col0, row1, col1 = mask.bbox
+    more = _MARGIN_PX + max(row1 - row0, col1 - col0) // 4
+    height, width = plane.size
+    around = (
+        max(row0 - more, 0),
+        max(col0 - more, 0),
+        min(row1 + more, height),
+        min(col1 + more, width),
+    )
+    holds = window[0] <= row0 and window[1] <= col0 and window[2] >= row1 and window[3] >= col1
+    area = (window[2] - window[0]) * (window[3] - window[1])
+    wanted = (around[2] - around[0]) * (around[3] - around[1])
+    return window if before == plane and holds and area <= 4 * wanted else around
 
 
 def _in_layer(crop: NDArray[np.uint8], plane: ImagePlane) -> NDArray[np.uint8]:

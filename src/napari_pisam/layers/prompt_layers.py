@@ -13,7 +13,7 @@ from napari_pisam.layers.style import BOX_COLOR, COLORS, SYMBOLS
 from napari_pisam.layers.transforms import transform_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -197,6 +197,32 @@ def write_prompts(
         rc = np.zeros((0, 2)) if prompts is None else prompts.points
         flags = np.zeros(0, dtype=np.bool_) if prompts is None else prompts.labels
         _write_clicks(image, plane, points, object_id, rc, flags)
+
+
+def remove_prompts(
+    image: Any, shapes: Any, points: Any, object_ids: Collection[int], dims: Any = None
+) -> None:
+    """Take the rows of objects out of the prompt layers on a plane, all in one go.
+
+    Parameters
+    ----------
+    image, shapes, points, dims
+        As for `write_prompts`.
+    object_ids : collection of int
+    """
+    plane, wanted = as_plane(image, dims), set(object_ids)
+    for layer in (shapes, points):
+        if layer is None or not wanted:
+            continue
+        mapping = PlaneMap(image, plane, layer)
+        owners = objects_of(layer, len(layer.data))
+        rows = [
+            row
+            for row, owner in enumerate(owners)
+            if owner in wanted and mapping.on_plane(np.atleast_2d(layer.data[row])).all()
+        ]
+        if rows:
+            layer.remove(rows)
 
 
 def _write_box(image: Any, plane: ImagePlane, shapes: Any, object_id: int, box: Box | None) -> None:

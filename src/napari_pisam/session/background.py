@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 from napari_pisam.session.predictions import Predictions
 from napari_pisam.session.records import is_only_mask, mask_from_label, same_prompts
 from napari_pisam.session.requests import failure_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.prompts import Prompts
-    from napari_pisam.session.document import Change, Document
+    from napari_pisam.session.document import Document
+    from napari_pisam.session.history import Change
     from napari_pisam.session.merge import CommitRule
     from napari_pisam.session.records import ModelRef
     from napari_pisam.session.requests import Execute
+
+BatchItem: TypeAlias = "tuple[int | None, Prompts]"
+"""A box of *Segment all*: of an open object, or for a new one."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +50,27 @@ class Listener:
 
 @dataclass(eq=False)
 class _Batch:
-    prompts: list[Prompts]
+    items: list[BatchItem]
     rule: CommitRule
     size: int
     progress: Callable[[int, int], None] | None
+    total: int
     done: int = 0
+    left_open: int = 0
 
-    def report(self) -> None:
+    def report(self, more: int = 0) -> None:
+        self.done += more
         if self.progress is not None:
-            self.progress(self.done, len(self.prompts))
+            self.progress(self.done, self.total)
+
+    def problem(self) -> str:
+        if not self.left_open:
+            return ""
+        return (
+            f"{self.left_open} of {self.total} boxes were not committed: other labels cover their "
+            "objects, or nothing was found in them. They are open in the list. Choose another "
+            "rule for where objects meet, click on them, or discard them."
+        )
 
 
 class Background:
@@ -163,9 +180,22 @@ class Background:
 
     # -- many boxes ---------------------------------------------------------------------------
 
+    def sort(self, opened: Sequence[int]) -> tuple[list[int], list[BatchItem]]:
+        """Tell open objects that have the mask of their prompts from those to be predicted."""
+        ready: list[int] = []
+        items: list[BatchItem] = []
+        for number in opened:
+            record = self._document.known(number)
+            if record.is_current_mask and not record.view.stale:
+                ready.append(number)
+            elif record.view.prompts is not None:
+                items.append((number, record.view.prompts))
+        return ready, items
+
     def segment(
         self,
-        prompts: list[Prompts],
+        items: list[BatchItem],
+        ready: Sequence[int],
         rule: CommitRule,
         size: int,
         progress: Callable[[int, int], None] | None,
@@ -174,8 +204,10 @@ class Background:
 
         Parameters
         ----------
-        prompts : list of Prompts
-            A box each, checked against the image.
+        items : list of (int or None, Prompts)
+            A box each, checked against the image: of an open object, or for a new one.
+        ready : sequence of int
+            Open objects that have their masks already.
         rule : CommitRule
             Whose the pixels are.
         size : int
@@ -183,41 +215,77 @@ class Background:
         progress : callable or None
             Called with (boxes done, boxes in all).
         """
-        self._batch = _Batch(prompts, rule, max(1, size), progress)
-        self._batch.report()
-        self._next(self._batch)
+        total = len(items) + len(ready)
+        batch = self._batch = _Batch(items, rule, max(1, size), progress, total)
+        batch.report()
+        if ready:
+            document = self._document
+            self._write(batch, len(ready), partial(document.commit_open, ready, rule, batch))
+        self._next(batch, 0)
 
-    def _next(self, batch: _Batch) -> None:
+    def _next(self, batch: _Batch, start: int) -> None:
         if self._batch is not batch:
             return
-        chunk = batch.prompts[batch.done : batch.done + batch.size]
+        chunk = batch.items[start : start + batch.size]
         if not chunk:
-            self._batch = None
+            self._finish(batch)
             return
-        model = self.predictions.model
+        stop, model = start + len(chunk), self.predictions.model
 
         def done(masks: list[Mask]) -> None:
             if self._batch is not batch:
                 return
-            found = list(zip(chunk, masks, strict=True))
-            try:
-                made = self._listener.attempt(
-                    lambda: self._document.commit_boxes(found, batch.rule, model, batch)
-                )
-            except ValueError as error:
-                made = None
-                self._listener.failed(str(error))
-            if made is None:
-                self._batch = None
-                return
-            batch.done += len(chunk)
-            batch.report()
-            self._next(batch)
+            is_last = stop >= len(batch.items)
+            if not is_last:
+                # Asked for first: it is computed while this one is written and drawn.
+                self._next(batch, stop)
+            found = [
+                (number, prompts, mask)
+                for (number, prompts), mask in zip(chunk, masks, strict=True)
+                if number is None or self._is_open_with(number, prompts)
+            ]
+            document = self._document
+            if found:
+                change = partial(document.commit_boxes, found, batch.rule, model, batch)
+                self._write(batch, len(chunk), change)
+            else:
+                batch.report(len(chunk))
+            if is_last:
+                self._finish(batch)
 
         def failed(error: BaseException) -> None:
             if self._batch is batch:
                 self._batch = None
                 self._listener.failed(failure_sentence(error, "Segmenting the boxes"))
 
-        boxes = [one.box for one in chunk if one.box is not None]
+        boxes = [one.box for _, one in chunk if one.box is not None]
         self.predictions.ask_many(boxes, done, failed)
+
+    def _is_open_with(self, number: int, prompts: Prompts) -> bool:
+        """Whether an object still is what was asked for: it may have been edited meanwhile."""
+        record = self._document.records.get(number)
+        is_open = record is not None and not record.view.committed
+        return is_open and record is not None and same_prompts(record.view.prompts, prompts)
+
+    def _write(self, batch: _Batch, count: int, change: Callable[[], Change]) -> None:
+        try:
+            made = self._listener.attempt(change)
+        except ValueError as error:
+            made = None
+            self._listener.failed(str(error))
+        if self._batch is not batch:
+            return
+        if made is None:
+            # What is computed already for the next boxes is not waited for.
+            self._batch = None
+            self._requests.drop_later()
+            return
+        records = (self._document.records.get(number) for number in made.ids)
+        batch.left_open += sum(one is not None and not one.view.committed for one in records)
+        batch.report(count)
+
+    def _finish(self, batch: _Batch) -> None:
+        if self._batch is batch:
+            self._batch = None
+            if text := batch.problem():
+                self._listener.failed(text)

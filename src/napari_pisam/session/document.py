@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from napari_pisam.session.history import Edit, History, PromptStep
+from napari_pisam.session.history import Change, Edit, History, PromptStep
 from napari_pisam.session.labels import LabelStore
 from napari_pisam.session.merge import Patch, committed_block, released_block
 from napari_pisam.session.records import (
@@ -34,18 +36,6 @@ if TYPE_CHECKING:
     from napari_pisam.session.merge import Bbox, CommitRule
 
 _Records: TypeAlias = "dict[int, Record | None]"
-
-
-@dataclass(frozen=True)
-class Change:
-    """What an operation touched: objects, and windows of the labels.
-
-    `group` is that of the edit that was undone or redone: its neighbours of the same belong to it.
-    """
-
-    ids: tuple[int, ...] = ()
-    windows: tuple[Bbox, ...] = ()
-    group: object | None = None
 
 
 class Document:
@@ -175,46 +165,39 @@ class Document:
 
     def commit_boxes(
         self,
-        found: Sequence[tuple[Prompts, Mask]],
+        found: Sequence[tuple[int | None, Prompts, Mask]],
         rule: CommitRule,
         model: ModelRef | None,
         group: object,
     ) -> Change:
-        """Make an object of each box and write it; those that get no pixel stay open.
+        """Give each box its mask and write it; those that get no pixel stay open.
 
-        Parameters
-        ----------
-        found : sequence of (Prompts, Mask)
-            A box each.
-        rule, model
-            Whose the pixels are, and what predicted them.
-        group : object
-            Neighbours of the same group are undone together.
+        `found` has a box each, of an open object or (None) for a new one; neighbours of the same
+        `group` are undone together.
         """
-        first = self.next_id
-        self.store.check(first + len(found) - 1)
-        after: _Records = {}
-        patches: list[Patch | None] = []
-        written = []
-        try:
-            for number, (prompts, mask) in enumerate(found, first):
-                view = SessionObject(number, prompts, mask, False, False)
-                record = Record(view, prompts, model=model)
-                try:
-                    record, patch = self._commit(record, rule)
-                except ValueError:
-                    patch = None
-                else:
-                    written.append(number)
-                patches.append(patch)
-                after[number] = record
-        except BaseException:
-            self.store.undo([patch for patch in patches if patch is not None])
-            raise
-        boxes = tuple(prompts.box for prompts, _ in found if prompts.box is not None)
-        entry = BatchCommitted(tuple(after), boxes, tuple(written), rule, model)
+        fresh, records = count(self.next_id), []
+        for id_, prompts, mask in found:
+            number = next(fresh) if id_ is None else id_
+            view = SessionObject(number, prompts, None, False, False)
+            record = Record(view) if id_ is None else self.known(id_)
+            records.append(record.with_mask(mask, prompts, model))
+        after, patches, written = self._commit_all(records, rule)
+        boxes = tuple(prompts.box for _, prompts, _ in found if prompts.box is not None)
+        entry = BatchCommitted(tuple(after), boxes, written, rule, model)
+        current = None if self.current in written else self.current
+        return self._edit(after, current=current, patches=patches, journal=(entry,), group=group)
+
+    def commit_open(self, ids: Sequence[int], rule: CommitRule, group: object) -> Change:
+        """Write open objects that have their masks; those that get no pixel stay open."""
+        after, patches, written = self._commit_all([self.known(id_) for id_ in ids], rule)
+        journal = []
+        for number in written:
+            record = self.records[number]
+            if record.mask_prompts is not None:
+                journal.append(Committed(number, record.mask_prompts, rule, record.model))
+        current = None if self.current in written else self.current
         return self._edit(
-            after, current=self.current, patches=patches, journal=(entry,), group=group
+            after, current=current, patches=patches, journal=tuple(journal), group=group
         )
 
     def reopen(self, id_: int) -> Change:
@@ -265,6 +248,26 @@ class Document:
         view = replace(record.view, committed=True)
         written = replace(record, view=view, footprint=patch, order=self._orders, steps=None)
         return written, patch
+
+    def _commit_all(
+        self, records: Sequence[Record], rule: CommitRule
+    ) -> tuple[_Records, list[Patch | None], tuple[int, ...]]:
+        """Write what gets a pixel: all objects as they are then, and which were written."""
+        self.store.check(max((record.view.id for record in records), default=0))
+        after: _Records = {}
+        patches: list[Patch | None] = []
+        written = []
+        try:
+            for record in records:
+                after[record.view.id] = record
+                with suppress(ValueError):
+                    after[record.view.id], patch = self._commit(record, rule)
+                    patches.append(patch)
+                    written.append(record.view.id)
+        except BaseException:
+            self.store.undo([patch for patch in patches if patch is not None])
+            raise
+        return after, patches, tuple(written)
 
     def _release(self, record: Record) -> Patch | None:
         mask = record.view.mask

@@ -12,8 +12,20 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from napari_pisam.predict.prompts import Prompts
-    from napari_pisam.session.merge import Patch
+    from napari_pisam.session.merge import Bbox, Patch
     from napari_pisam.session.records import JournalEntry, Record
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an operation touched: objects, and windows of the labels.
+
+    `group` is that of the edit that was undone or redone: its neighbours of the same belong to it.
+    """
+
+    ids: tuple[int, ...] = ()
+    windows: tuple[Bbox, ...] = ()
+    group: object | None = None
 
 
 @dataclass(eq=False)

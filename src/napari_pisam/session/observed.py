@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_pisam.session.document import Change, Document
+from napari_pisam.session.document import Document
+from napari_pisam.session.history import Change
 from napari_pisam.session.merge import CommitRule
 from napari_pisam.session.records import SessionState
 from napari_pisam.session.requests import failure_sentence

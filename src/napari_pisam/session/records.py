@@ -54,6 +54,14 @@ class SessionObject:
     committed: bool
     stale: bool
 
+    @property
+    def is_only_box(self) -> bool:
+        """Whether it is open and of a box alone: what *Segment all* may finish unseen."""
+        prompts = None if self.committed else self.prompts
+        if prompts is None or prompts.box is None:
+            return False
+        return prompts.mask is None and not len(prompts.points)
+
 
 @dataclass(frozen=True, eq=False)
 class Record:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_pisam.predict.prompts import MaskPrompt, Prompts
 from napari_pisam.session.background import Background, Listener
-from napari_pisam.session.document import Change
+from napari_pisam.session.history import Change
 from napari_pisam.session.merge import CommitRule, LabelOverflowError
 from napari_pisam.session.observed import ObservedDocument
 from napari_pisam.session.records import ModelRef, SessionObject, SessionState, same_prompts
@@ -209,11 +209,6 @@ class Session(ObservedDocument):
         Where the mask of the newest prompts is not there yet, the object is committed as soon as
         it has come; changing its prompts, `undo` or `cancel` call that off.
 
-        Parameters
-        ----------
-        id : int, optional
-            The current object by default.
-
         Returns
         -------
         bool
@@ -326,19 +321,23 @@ class Session(ObservedDocument):
         self,
         boxes: Sequence[ArrayLike],
         *,
+        opened: Sequence[int] = (),
         progress: Callable[[int, int], None] | None = None,
         batch: int = 16,
     ) -> None:
         """Make an object of each box and commit it, in the background; one step to undo.
 
         Clicks on other objects come first, between two batches. `cancel` and `undo` stop it; what
-        is committed by then stays or is undone. A box whose object would get no pixel becomes an
-        object that is not committed.
+        is committed by then stays or is undone. An object that would get no pixel stays open;
+        `failed` says in the end how many did.
 
         Parameters
         ----------
         boxes : sequence of 4 floats
             (row_min, col_min, row_max, col_max) px.
+        opened : sequence of int
+            Open objects of a box and no clicks, to be predicted (where the mask of their box and
+            this model is not there yet) and committed too.
         progress : callable, optional
             Called with (boxes done, boxes in all), first with 0 done.
         batch : int
@@ -352,16 +351,16 @@ class Session(ObservedDocument):
         shape = self._image_shape()
         if self._background.has_batch:
             raise ValueError("Boxes are being segmented already. Wait, or cancel that first.")
-        if not self._background.predictions.is_ready:
-            raise ValueError("There is no model to segment with. Load one first.")
-        prompts = []
+        ready, items = self._background.sort(opened)
         for number, box in enumerate(boxes, 1):
             try:
-                prompts.append(Prompts(box).validated_for(shape))
+                items.append((None, Prompts(box).validated_for(shape)))
             except ValueError as error:
                 raise ValueError(f"Box {number}: {error}") from error
-        self._document.store.check(self.first_id + max(len(prompts), 1) - 1)
-        self._background.segment(prompts, self.rule, batch, progress)
+        if items and not self._background.predictions.is_ready:
+            raise ValueError("There is no model to segment with. Load one first.")
+        self._document.store.check(max([self.first_id + max(len(boxes), 1) - 1, *opened]))
+        self._background.segment(items, ready, self.rule, batch, progress)
 
     # -- keep and restore ---------------------------------------------------------------------
 

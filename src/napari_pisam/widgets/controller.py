@@ -58,7 +58,7 @@ class SegmentController:
     ) -> None:
         self.workspace, self.foreground = Workspace(viewer, execute, later), True
         self._picker = Picker(self.workspace, execute)
-        self._wants_prediction = False
+        self._wants_prediction = self._wants_all = False  # as soon as there is a model
 
     @property
     def session(self) -> Session | None:
@@ -118,9 +118,13 @@ class SegmentController:
     def set_model(self, predictor: Any, model: ModelRef | None = None) -> None:
         """Predict with another model; prompts, labels and objects stay."""
         self.workspace.planes.set_predictor(predictor, model)
-        if self._wants_prediction and predictor is not None and self.session is not None:
-            self.session.predict_now()
-        self._wants_prediction = False
+        wants_one, wants_all = self._wants_prediction, self._wants_all
+        self._wants_prediction = self._wants_all = False
+        if predictor is not None and self.session is not None:
+            if wants_one:
+                self.session.predict_now()
+            if wants_all:
+                self.segment_all()
         self.workspace.changed.emit()
 
     def predict(self) -> None:
@@ -130,7 +134,7 @@ class SegmentController:
             return
         self.workspace.planes.freshen()
         current = session.current
-        has_box = current is not None and current.prompts is not None and current.prompts.box
+        has_box = current and current.prompts and current.prompts.box
         if not has_box and sync.waiting.adopt(session.first_id if current is None else current.id):
             sync.pull()
         if session.current is None or session.current.prompts is None:
@@ -143,6 +147,7 @@ class SegmentController:
 
     def cancel(self) -> None:
         """Stop what is being predicted, *Segment all boxes* too; what is committed stays."""
+        self._wants_prediction = self._wants_all = False
         if self.session is not None:
             self.session.cancel()
 
@@ -151,14 +156,16 @@ class SegmentController:
     def commit(self) -> None:
         """Write the current object into the labels and begin the next one."""
         session = self._ready()
-        if session is None:
-            return
-        if session.current is None:
-            self.workspace.hinted.emit(_NO_OBJECT)
+        if session is None or session.current is None:
+            if session is not None:
+                self.workspace.hinted.emit(_NO_OBJECT)
             return
         number = session.current.id
         if self._do(lambda: commit(self.workspace, session, number)):
-            self.next_object()
+            one = session.get(number)
+            # With its mask there and yet not written, writing failed: it stays the current one.
+            if one is None or one.committed or one.stale or one.mask is None:
+                self.next_object()
 
     def next_object(self) -> None:
         """Begin another object; the current one stays in the list."""
@@ -206,29 +213,23 @@ class SegmentController:
             self.pick(int(labels.selected_label))
 
     def segment_all(self) -> None:
-        """Predict and commit every box that has no clicks."""
+        """Predict and commit every box that has no clicks, many at once, `Live` or not."""
         session, sync = self._ready(), self.workspace.sync
         if session is None:
             return
         self.workspace.planes.freshen()
         waiting = list(sync.waiting.boxes)
-        opened = [
-            one.id
-            for one in session.objects
-            if not one.committed and one.prompts is not None and not len(one.prompts.points)
-        ]
+        opened = [one.id for one in session.objects if one.is_only_box]
         if not waiting and not opened:
             self.workspace.hinted.emit(
                 "There are no boxes. Turn Live off and draw some, or choose a layer that has them."
             )
         elif session.model is None:
+            self._wants_all = True
             self.workspace.model_wanted.emit()
-            self.workspace.hinted.emit("The model is being loaded; then press it again.")
         else:
-            for number in opened:
-                self._do(lambda number=number: commit(self.workspace, session, number))  # type: ignore[misc]
-            if waiting:
-                self._do(lambda: segment(self.workspace, session, waiting, self.progressed.emit))
+            work, told = self.workspace, self.progressed.emit
+            self._do(lambda: segment(work, session, waiting, opened, told))
 
     # -- helpers ------------------------------------------------------------------------------
 

@@ -124,9 +124,15 @@ class FileActions:
         with suppress(ValueError):
             job = self._autosave_job()
             if job is not None:
-                self._background.write(job, lambda _path: self.refresh(), self._complain)
+                self._background.write(job, self._on_saved, self._complain)
+
+    def _on_saved(self, _path: Path) -> None:
+        self._has_complained = False
+        self.refresh()
 
     def _complain(self, error: BaseException) -> None:
+        # To be tried again: with the next change, and when the dock closes.
+        self._is_dirty = True
         if not self._has_complained:
             self._has_complained = True
             self._work.failed.emit(failure_sentence(error, "Saving the session automatically"))

@@ -6,6 +6,8 @@ import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_pisam.widgets.quiet_import import quiet_import
+
 if TYPE_CHECKING:
     from napari_pisam.widgets.background import Cancelled, Report
 
@@ -96,9 +98,10 @@ def load_predictor(
     ValueError, CheckpointError, DownloadError
         With a sentence that says what to do.
     """
-    from napari_pisam.predict.embedding_cache import EmbeddingCache
-    from napari_pisam.predict.predictor import Predictor
-    from napari_pisam.predict.weights import REGISTRY, cached_path, load_model
+    with quiet_import():
+        from napari_pisam.predict.embedding_cache import EmbeddingCache
+        from napari_pisam.predict.predictor import Predictor
+        from napari_pisam.predict.weights import REGISTRY, cached_path, load_model
 
     if not may_download and name in REGISTRY and not cached_path(name).is_file():
         size = REGISTRY[name].size

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_pisam.widgets.parts import button
+from napari_pisam.widgets.strip import Strip
 
 
 class ManyPanel(QWidget):
@@ -23,9 +24,8 @@ class ManyPanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.button = button("", "", self._press)
-        self.bar = QProgressBar()
-        self.bar.setMaximumHeight(12)
-        self.bar.setFormat("%v of %m")
+        self.bar = Strip()
+        self.bar.setToolTip("How many of the boxes are done")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
@@ -50,8 +50,7 @@ class ManyPanel(QWidget):
     def show_progress(self, done: int, total: int) -> None:
         """Show how many of the boxes are done."""
         self._running = True
-        self.bar.setRange(0, max(1, total))
-        self.bar.setValue(done)
+        self.bar.show_progress(done, total)
         self.bar.show()
-        self.button.setText("Cancel")
+        self.button.setText(f"Cancel  ({done} of {total} done)")
         self.button.setToolTip("Stop after the boxes that are being computed; what is done stays")

@@ -63,4 +63,4 @@ def hint(session: Session | None, problem: str, *, is_loading: bool) -> str:
         return "Draw a box around an object, or click on it."
     if current.mask is None:
         return f"Object {current.id}: waiting for its mask …" if session.live else "Press Predict."
-    return f"Object {current.id}: click where it is wrong (Q: FG/BG), W commits."
+    return f"Object {current.id}: click where it is wrong; W commits."

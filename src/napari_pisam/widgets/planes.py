@@ -13,7 +13,7 @@ from napari_pisam.layers import (
     labels_plane,
     plane_of,
     promote_labels,
-    refresh_labels_window,
+    refresh_labels_windows,
 )
 from napari_pisam.layers.labels import plane_is_displayed
 from napari_pisam.session.requests import failure_sentence
@@ -23,6 +23,7 @@ from napari_pisam.widgets.label_search import largest_label
 
 if TYPE_CHECKING:
     from napari_pisam.layers import ImagePlane, LabelsPlane
+    from napari_pisam.layers.labels import Bounds
     from napari_pisam.predict.image_source import ImageSource
     from napari_pisam.session.session import Execute, ModelRef
 
@@ -243,8 +244,8 @@ class Planes:
         session.set_labels(self.labels, first_id=session.first_id)
         return True
 
-    def refresh_labels(self, window: tuple[int, int, int, int], dims: Any) -> None:
-        """Show what was written into a window of the labels."""
-        if self.labels is not None and self.plane is not None:
-            shown = plane_is_displayed(self.plane, self.image, dims)
-            refresh_labels_window(self.labels, window, is_displayed=shown)
+    def refresh_labels(self, labels: Any, windows: list[Bounds], dims: Any) -> None:
+        """Show what was written into windows of labels, which may be others than those of now."""
+        plane = self.plane if labels is self.labels else None
+        shown = plane is not None and plane_is_displayed(plane, self.image, dims)
+        refresh_labels_windows(labels, windows, is_displayed=shown)

@@ -6,7 +6,6 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
-    QProgressBar,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -15,6 +14,7 @@ from superqt import QElidingLabel
 
 from napari_pisam.widgets.keys import KEYS
 from napari_pisam.widgets.parts import button, row, switch
+from napari_pisam.widgets.strip import Strip
 
 _STYLE = """
 QToolButton {{ padding: 5px; font-weight: bold; border: 2px solid transparent; }}
@@ -72,10 +72,7 @@ class PromptPanel(QWidget):
             "Predict", f"Predict the current object now [{KEYS['predict']}]"
         )
         self.predict_button.clicked.connect(lambda: self.predict_requested.emit())
-        self.busy = QProgressBar()
-        self.busy.setRange(0, 1)
-        self.busy.setTextVisible(False)
-        self.busy.setMaximumHeight(6)
+        self.busy = Strip()
         self.busy.setToolTip("Moves while a mask is being computed; go on clicking meanwhile")
         self.hint = QElidingLabel()
         self.hint.setMinimumHeight(self.hint.fontMetrics().height() + 2)
@@ -97,7 +94,7 @@ class PromptPanel(QWidget):
 
     def show_busy(self, busy: bool) -> None:
         """Show whether something is being computed."""
-        self.busy.setRange(0, 0 if busy else 1)
+        self.busy.show_busy(busy)
 
     def show_hint(self, text: str) -> None:
         """Say what to do next."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_pisam.layers import set_current_object, write_prompts
+from napari_pisam.layers import remove_prompts, set_current_object, write_prompts
 from napari_pisam.widgets.drawn import Drawn, read_drawn, separated, targets
 from napari_pisam.widgets.waiting_boxes import WaitingBoxes
 
@@ -221,15 +221,11 @@ class PromptSync:
         image, plane = self._planes.image, self._planes.plane
         self._is_syncing = True
         try:
+            shapes, points = self._layers["boxes"], self._layers["clicks"]
+            remove_prompts(image, shapes, points, [n for n in wanted if wanted[n] is None], plane)
             for number in sorted(wanted):
-                write_prompts(
-                    image,
-                    self._layers["boxes"],
-                    self._layers["clicks"],
-                    number,
-                    wanted[number],
-                    plane,
-                )
+                if wanted[number] is not None:
+                    write_prompts(image, shapes, points, number, wanted[number], plane)
             self._shown = self._read()
         finally:
             self._is_syncing = False

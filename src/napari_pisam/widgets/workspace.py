@@ -73,6 +73,7 @@ class Workspace:
         self.switches_tools = True
         self._session: Session | None = None
         self._later = later
+        self._written: dict[Any, list[tuple[int, int, int, int]]] = {}
         self.choice.changed.connect(self._on_chosen)
         self.choice.listed.connect(self._tell_changed)
         self.planes.switched.connect(self._on_switched)
@@ -226,7 +227,15 @@ class Workspace:
         self.objects_changed.emit()
 
     def _on_labels(self, window: tuple[int, int, int, int]) -> None:
-        self.planes.refresh_labels(window, self.viewer.dims)
+        # Drawn once for all that is written in one go, for a batch of objects too.
+        labels = self.planes.labels
+        if labels is not None:
+            self._written.setdefault(labels, []).append(window)
+            if len(self._written[labels]) == 1:
+                self._later(lambda: self._refresh_labels(labels))
+
+    def _refresh_labels(self, labels: Any) -> None:
+        self.planes.refresh_labels(labels, self._written.pop(labels), self.viewer.dims)
 
     def _show_mask(self) -> None:
         current = None if self.session is None else self.session.current

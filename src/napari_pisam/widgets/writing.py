@@ -33,7 +33,11 @@ def commit(work: Workspace, session: Session, number: int) -> None:
 
 
 def segment(
-    work: Workspace, session: Session, boxes: list[Box], progress: Callable[[int, int], None]
+    work: Workspace,
+    session: Session,
+    boxes: list[Box],
+    opened: list[int],
+    progress: Callable[[int, int], None],
 ) -> None:
     """Predict boxes and write them; see `Session.segment_all`.
 
@@ -44,5 +48,5 @@ def segment(
     """
     if work.planes.labels is None:
         work.new_labels()
-    work.planes.widen_labels(session.first_id + len(boxes))
-    session.segment_all(boxes, progress=progress)
+    work.planes.widen_labels(max([session.first_id + len(boxes), *opened]))
+    session.segment_all(boxes, opened=opened, progress=progress)

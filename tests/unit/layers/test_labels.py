@@ -23,7 +23,7 @@ from napari_pisam.layers import (
     plane_is_displayed,
     plane_of,
     promote_labels,
-    refresh_labels_window,
+    refresh_labels_windows,
     show_preview,
 )
 from napari_pisam.predict.mask import Mask
@@ -217,12 +217,12 @@ def test_a_displayed_window_is_sent_alone(viewer):
     layer.events.set_data.connect(lambda e: all_drawn.append(1))
     view[2:4, 3:5] = [[1, 2], [3, 4]]
     assert plane_is_displayed(plane, image, viewer.dims)
-    refresh_labels_window(view, (2, 3, 4, 5), is_displayed=True)
+    refresh_labels_windows(view, [(2, 3, 4, 5)], is_displayed=True)
     assert (sent, all_drawn) == ([([[1, 2], [3, 4]], [2, 3])], [])
-    refresh_labels_window(view, (2, 3, 4, 5))
+    refresh_labels_windows(view, [(2, 3, 4, 5)])
     layer.contour = 1
     all_drawn.clear()
-    refresh_labels_window(view, (2, 3, 4, 5), is_displayed=True)
+    refresh_labels_windows(view, [(2, 3, 4, 5)], is_displayed=True)
     assert (len(sent), len(all_drawn)) == (1, 1)
     viewer.dims.set_point(0, 1)
     assert not plane_is_displayed(plane, image, viewer.dims)

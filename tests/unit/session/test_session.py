@@ -544,3 +544,91 @@ def test_a_click_costs_the_same_after_many_committed_objects():
     last = np.median([work() for _ in range(9)], axis=0)
     assert last[0] == first[0]
     assert last[1] < 1.2 * first[1] + 2000
+
+
+def waiting_objects(session, boxes):
+    session.live = False
+    return [session.new_object(Prompts(box)) for box in boxes]
+
+
+def test_segment_all_predicts_open_boxes_together_and_is_one_step():
+    session = fake_session()
+    calls = count_batches(session)
+    opened = waiting_objects(session, [(0, c, 2, c + 2) for c in range(0, 16, 4)])
+    session.select(opened[1])
+    session.predict_now()  # this one has its mask already
+    done = []
+    session.segment_all([(5, 5, 7, 7)], opened=opened, progress=lambda *n: done.append(n), batch=3)
+    assert [len(boxes) for boxes in calls] == [3, 1]
+    assert done == [(0, 5), (1, 5), (4, 5), (5, 5)]
+    assert areas(session) == dict.fromkeys(range(1, 6), 9)
+    assert session.current is None
+    session.undo()
+    assert areas(session) == {}
+    assert [(one.id, one.committed) for one in session.objects] == [(n, False) for n in opened]
+    session.redo()
+    assert areas(session) == dict.fromkeys(range(1, 6), 9)
+
+
+def count_batches(session):
+    calls = []
+    real = session.predictor.predict_many
+
+    def predict_many(boxes):
+        calls.append(list(boxes))
+        return real(boxes)
+
+    session.predictor.predict_many = predict_many
+    return calls
+
+
+@pytest.mark.parametrize("how", ["edited", "discarded", "committed"])
+def test_segment_all_leaves_an_open_box_alone_that_was_changed_meanwhile(how):
+    execute = ByHand()
+    session = fake_session(execute)
+    first, second = waiting_objects(session, [(0, 0, 2, 2), (0, 4, 2, 6)])
+    session.segment_all([], opened=[first, second])
+    if how == "edited":
+        session.set_prompts(second, Prompts((0, 8, 2, 10)))
+    else:
+        (session.discard if how == "discarded" else session.commit)(second)
+    execute.run()
+    assert areas(session) == ({1: 9, 2: 9} if how == "committed" else {1: 9})
+    assert not session.failures
+
+
+def test_the_next_boxes_are_computed_while_the_last_ones_are_written():
+    execute = ByHand()
+    session = fake_session(execute)
+    session.segment_all([(0, c, 2, c + 2) for c in range(0, 16, 4)], batch=2)
+    written = []
+    session.labels_changed.connect(lambda _window: written.append(len(execute.jobs)))
+    execute.step()
+    assert written == [1, 1]
+    execute.run()
+    assert len(areas(session)) == 4
+
+
+def test_segment_all_says_how_many_boxes_were_not_committed():
+    session = fake_session()
+    session.new_object(BOX)
+    session.commit()
+    session.segment_all([(5, 5, 8, 8), (0, 20, 2, 22)])
+    assert len(areas(session)) == 2
+    (sentence,) = session.failures
+    assert sentence.startswith("1 of 2 boxes were not committed")
+
+
+def test_after_a_failed_write_segment_all_stops_and_computes_nothing_more():
+    execute = ByHand()
+    session = fake_session(execute)
+    calls = count_batches(session)
+    session.segment_all([(0, c, 2, c + 2) for c in range(0, 24, 4)], batch=2)
+    store = session._document.store
+    store.write = lambda *_: (_ for _ in ()).throw(OSError("No space left on device"))
+    execute.run()
+    assert len(calls) == 2
+    assert areas(session) == {}
+    assert not session.is_busy
+    (sentence,) = session.failures
+    assert "No space left" in sentence

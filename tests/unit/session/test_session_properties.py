@@ -65,7 +65,8 @@ def do(session, operation, value):
     elif operation == "rule":
         session.rule = value
     elif operation == "boxes":
-        session.segment_all([one.box for one in value], batch=2)
+        opened = [one.id for one in session.objects if one.is_only_box]
+        session.segment_all([one.box for one in value], opened=opened, batch=2)
     elif operation == "start":
         if session.get(FOREIGN) is None and (session.labels[3:9, 3:9] == FOREIGN).any():
             session.start_from_label(FOREIGN, session.labels[3:9, 3:9] == FOREIGN, (3, 3))
@@ -107,7 +108,7 @@ def test_undone_entirely_and_redone(operations, live):
     for _ in range(count):
         assert session.redo()
     assert seen(session) == end
-    assert session.failures == []
+    assert all("were not committed" in text for text in session.failures)
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,0 +1,83 @@
+"""A viewer with the Segment dock, and the hands that use it."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QApplication
+
+from fake_dock import ImagePredictor
+from napari_pisam.widgets.loading import LoadedPredictor
+from napari_pisam.widgets.segment import SegmentWidget
+
+SHAPE = (120, 160)
+BOX = (30.0, 40.0, 90.0, 110.0)
+
+
+class Window:
+    """A viewer with the dock, and hands."""
+
+    def __init__(self, viewer, qtbot, load=None):
+        self.viewer, self.qtbot = viewer, qtbot
+        viewer.window.resize(1400, 920)
+        self.dock = SegmentWidget(viewer)
+        self.dock_widget = viewer.window.add_dock_widget(self.dock, name="Pi-SAM: Segment")
+        self.predictor = ImagePredictor()
+        self.dock.loader._load = load or self.fake_load
+        self.settle()
+
+    def fake_load(self, name, device, report, cancelled, *, may_download):
+        return LoadedPredictor(self.predictor, name, "0" * 64, "cpu", 12_000_000)
+
+    def settle(self):
+        for _ in range(5):
+            QApplication.processEvents()
+
+    def until(self, condition, timeout=20_000):
+        self.qtbot.waitUntil(condition, timeout=timeout)
+        self.settle()
+
+    def __getattr__(self, role):
+        return self.dock.controller.workspace.choice[role]
+
+    @property
+    def session(self):
+        return self.dock.controller.session
+
+    @property
+    def mask(self):
+        current = self.session.current
+        return None if current is None or current.stale else current.mask
+
+    @property
+    def canvas(self):
+        return self.viewer.window._qt_viewer.canvas.native
+
+    def place(self, row, col):
+        """Where a pixel of the image, wherever that lies in the world, is on the canvas."""
+        view = self.viewer.window._qt_viewer.canvas.view
+        point = [0.0] * self.image.ndim
+        point[-2:] = row, col
+        down, across = self.image.data_to_world(point)[-2:]
+        scene = view.scene.transform.map([across, down, 0, 1])
+        x, y = scene[:2] / scene[3]
+        return QPoint(round(x), round(y))
+
+    def drag(self, start, stop):
+        button = Qt.MouseButton.LeftButton
+        first, last = self.place(*start), self.place(*stop)
+        self.qtbot.mouseMove(self.canvas, first)
+        self.qtbot.mousePress(self.canvas, button, pos=first)
+        for part in (0.3, 0.6, 1.0):
+            self.qtbot.mouseMove(self.canvas, first + (last - first) * part)
+            self.settle()
+        self.qtbot.mouseRelease(self.canvas, button, pos=last)
+        self.settle()
+
+    def click(self, row, col):
+        self.qtbot.mouseMove(self.canvas, self.place(row, col))
+        self.qtbot.mouseClick(self.canvas, Qt.MouseButton.LeftButton, pos=self.place(row, col))
+        self.settle()
+
+    def press(self, key):
+        self.qtbot.keyClick(self.canvas, key)
+        self.settle()

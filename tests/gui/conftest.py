@@ -1,0 +1,24 @@
+"""Fixtures of the tests that use a window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def autosaves(tmp_path, monkeypatch):
+    """Where sessions are saved unasked."""
+    folder = tmp_path / "sessions"
+    monkeypatch.setenv("NAPARI_PISAM_AUTOSAVE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def window(make_napari_viewer, qtbot):
+    """A viewer with an image and the dock."""
+    from dock_window import SHAPE, Window
+
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(np.random.default_rng(0).random(SHAPE), name="cells")
+    return Window(viewer, qtbot)
