@@ -11,9 +11,9 @@ from functools import partial
 
 import napari
 import numpy as np
-from segment_dock import Watch, corners, scene, wait
 
 from napari_pisam.widgets.segment import SegmentWidget
+from segment_dock import Watch, corners, scene, wait
 
 SIDE = 20_000
 
