@@ -49,14 +49,14 @@ def main() -> None:
     def has_clicks(number: int) -> bool:
         return len(session.current.prompts.points) == number
 
-    def clicks(title: str) -> None:
-        choice["boxes"].add(corners(boxes[0]), shape_type="rectangle")
+    def clicks(title: str, box: tuple[float, float, float, float]) -> None:
+        choice["boxes"].add(corners(box), shape_type="rectangle")
         wait(fresh)
         seconds, before = [], 0.0
         for number in range(1, 16):
             before = resident() if number == 5 else before
             started = time.perf_counter()
-            choice["clicks"].add(np.array([boxes[0][:2]]) + 5 + number)
+            choice["clicks"].add(np.array([box[:2]]) + 5 + number)
             wait(partial(has_clicks, number))
             wait(lambda: fresh() and not session.is_busy)
             seconds.append(time.perf_counter() - started)
@@ -65,7 +65,7 @@ def main() -> None:
         controller.discard()
         settle()
 
-    clicks("at first")
+    clicks("at first", boxes[0])
     rng = np.random.default_rng(2)
     low = rng.uniform(0, 980, (500, 2))
     controller.set_rule("overwrite")
@@ -76,7 +76,8 @@ def main() -> None:
     controller.set_live(True)
     settle()
     print(sum(one.committed for one in session.objects), "objects committed")
-    clicks("after them")
+    # Another object: masks of the same prompts are remembered.
+    clicks("after them", boxes[1])
 
     big = np.zeros((SIDE, SIDE), np.uint8)
     big[5000:5160, 5000:5160] = big[8000:9600, 8000:9600] = 200
