@@ -117,7 +117,7 @@ def test_from_start_to_a_model_in_segment(viewer, qtbot):
     segment = SegmentWidget(viewer)
     viewer.window.add_dock_widget(segment, name="Pi-SAM: Segment")
     hand = Hand(viewer, qtbot)
-    hand.choose(epochs=25)
+    hand.choose(epochs=80)
     hand.press(hand.dock.run_panel.check_button)
     hand.until(lambda: hand.dock.controller.check_result is not None)
     assert "validate" in hand.dock.run_panel.note.text()

@@ -237,8 +237,7 @@ class Planes:
             The current object's number by default.
         """
         session, layer = self.session, self._labels_layer
-        dtype = None if session is None else session.needed_dtype(largest)
-        if session is None or layer is None or dtype is None:
+        if session is None or layer is None or (dtype := session.needed_dtype(largest)) is None:
             return False
         promote_labels(layer, dtype)
         session.set_labels(self.labels, first_id=session.first_id)

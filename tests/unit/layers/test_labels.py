@@ -232,7 +232,7 @@ def test_a_displayed_window_is_sent_alone(viewer):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_preview_is_the_masks_window_at_its_place(viewer, order):
+def test_a_preview_is_the_mask_at_its_place(viewer, order):
     image = viewer.layers[0]
     viewer.dims.order = order
     viewer.dims.point = (9, 12, 15)
@@ -240,12 +240,12 @@ def test_a_preview_is_the_masks_window_at_its_place(viewer, order):
     layer = new_preview_layer(viewer, image, plane)
     crop = np.array([[1, 1, 0], [0, 1, 1]], bool)
     show_preview(layer, image, plane, mask_of(crop, 1, 2, plane.size))
-    assert layer.data.size == 6
-    for row, col in np.argwhere(crop):
+    assert layer.data.sum() == crop.sum()
+    for (row, col), value in np.ndenumerate(crop):
         place = [2, 5, 4]
         place[plane.axes[0]], place[plane.axes[1]] = 1 + row, 2 + col
-        assert layer.get_value(image.data_to_world(place), world=True) == 1
-    np.testing.assert_array_equal(layer._slice.image.raw, crop)
+        assert layer.get_value(image.data_to_world(place), world=True) == value
+    assert layer._slice.image.raw.sum() == crop.sum()
     viewer.dims.point = (1, 2, 3)
     assert layer._slice.empty
 
@@ -264,12 +264,25 @@ def test_a_preview_follows_a_rotated_image():
     layer = new_preview_layer(viewer, image, plane)
     for corner in ((4, 6), (11, 3)):
         show_preview(layer, image, plane, mask_of(np.ones((2, 3)), *corner))
-        np.testing.assert_allclose(layer.data_to_world((0, 0)), image.data_to_world(corner))
-        np.testing.assert_allclose(
-            layer.data_to_world((1, 2)), image.data_to_world(np.add(corner, (1, 2)))
-        )
+        rows, cols = np.nonzero(layer.data)
+        for place, expected in (
+            ((rows.min(), cols.min()), corner),
+            ((rows.max(), cols.max()), np.add(corner, (1, 2))),
+        ):
+            np.testing.assert_allclose(layer.data_to_world(place), image.data_to_world(expected))
     np.testing.assert_array_equal(before[0], np.asarray(image.affine))
     np.testing.assert_array_equal(before[1], image.translate)
+
+
+def test_a_preview_in_a_huge_image_costs_what_the_object_costs():
+    viewer = ViewerModel()
+    image = viewer.add_image(np.broadcast_to(np.uint8(0), (50_000, 50_000)), multiscale=False)
+    plane = plane_of(image, viewer.dims)
+    layer = new_preview_layer(viewer, image, plane)
+    for corner in ((40_000, 30), (100, 100)):
+        show_preview(layer, image, plane, mask_of(np.ones((200, 300)), *corner))
+        assert layer.data.sum() == 60_000
+        assert layer.data.size < 10 * 60_000
 
 
 def test_no_mask_is_shown_as_nothing(viewer):
@@ -289,4 +302,5 @@ def test_a_preview_of_channels_is_seen_on_all_of_them():
     plane = plane_of(image, viewer.dims, channel_axis=1)
     layer = new_preview_layer(viewer, image, plane)
     show_preview(layer, image, plane, mask_of(np.ones((2, 3)), 4, 4))
-    assert layer.data.shape == (1, 3, 2, 3)
+    assert layer.data.shape[:2] == (1, 3)
+    np.testing.assert_array_equal(layer.data.sum(axis=(0, 2, 3)), [6, 6, 6])

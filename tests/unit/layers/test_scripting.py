@@ -168,12 +168,13 @@ def test_sample_images_are_layers_and_the_same_each_time(make):
     np.testing.assert_array_equal(image, make()[0][0])
 
 
-def test_manifest_offers_the_dock_and_the_sample_images():
+def test_manifest_offers_the_docks_and_the_sample_images():
     from npe2 import PluginManifest
 
     manifest = PluginManifest.from_distribution("napari-pisam")
     offered = manifest.contributions
-    assert [widget.display_name for widget in offered.widgets] == ["Pi-SAM: Segment"]
+    names = [widget.display_name for widget in offered.widgets]
+    assert names == ["Pi-SAM: Segment", "Pi-SAM: Fine-tune"]
     assert [sample.key for sample in offered.sample_data] == ["coins", "filaments", "cells"]
     assert {command.id for command in offered.commands} >= {
         item.command for item in (*offered.widgets, *offered.sample_data)
