@@ -32,6 +32,10 @@ _MARGIN_PX = 16
 # Logits of a mask to start from are 10 times this: what a click has to overcome.
 _KEPT = 0.3
 
+# Share of what clicks change that is held back: an unsure change does not pass, which halves what a
+# click can spoil and costs nothing on average (docs/training-log.md).
+_HELD_BACK = 1 / 3
+
 _Batch = TypeVar("_Batch", "Decoded", "EncodedImage")
 
 
@@ -180,6 +184,7 @@ class Stages:
         if clicks is not None and network.variant.click_maps:
             values = _clicks(transforms[0], clicks)
             if len(logits) > 1:
+                logits[0] += _HELD_BACK * (logits[1] - logits[0])
                 keep_changes_at_clicks(logits[1], logits[0], *values)
             obey_clicks(logits[0], *values)
         if clicks is not None or start is not None:
