@@ -34,7 +34,8 @@ INTERACTOR = "mask_decoder.interact_2."
 _LEAST_FRAME = 128
 # A step shows about as many pixels, whatever the side of the pictures.
 _PIXELS, _MOST_AT_ONCE = 4 * 256**2, 8
-# Measured by benchmarks/finetune.py on sets that were in no training.
+# `all` and `decoder` were chosen by benchmarks/finetune.py on sets that were in no training; the
+# others follow `decoder`, with fewer weights to move.
 _RATES = {"modules": 5e-4, "interactor": 5e-4, "both": 5e-4, "decoder": 3e-4, "all": 1e-4}
 _VIEWS = 200
 
