@@ -152,43 +152,44 @@ class Stages:
         transforms = [self.transform(window) for window in windows]
         height, width = transforms[0].size
         network = self._model.at_frame(self.frame(windows[0]))
+        given = None if clicks is None else _clicks(transforms[0], clicks)
+        points = None if given is None else given[0]
         places = [
-            _place(transform, box, clicks) for transform, box in zip(transforms, boxes, strict=True)
+            _place(transform, box, points) for transform, box in zip(transforms, boxes, strict=True)
         ]
         region = _region(places, network.frame)
-
         # Published weights are left to say what they say.
-        is_local = clicks is not None and network.variant.click_maps
+        is_local = given is not None and network.variant.click_maps
 
         def run() -> Tensor:
             image, state = encoded.to(self._runner.device), decoded.to(self._runner.device)
-            if start is not None and clicks is None:
-                return torch.zeros(1, height, width)  # nothing changes it
             corrected = state
-            if clicks is not None and network.variant.kind == "pisam":
-                values = _clicks(transforms[0], clicks)
-                points, labels = (self._runner.tensor(v[None]) for v in values)
-                corrected = network.correct(image, state, points, labels)
+            if given is not None and network.variant.kind == "pisam":
+                click_points, labels = (self._runner.tensor(v[None]) for v in given)
+                corrected = network.correct(image, state, click_points, labels)
             fine = network.upscale(image, corrected, region=region)
             if start is not None or (is_local and places[0] is not None):
                 fine = torch.cat([fine, network.upscale(image, state, region=region)])
             return fine[:, 0, :height, :width].float().cpu()
 
-        logits = np.array(self._runner.run(run).numpy(), order="C")
+        kept = None
         if start is not None:
-            given = _KEPT * transforms[0].mask_to_logits(start, network.frame, cell=1)
-            given = given[:, :height, :width]
-            # What the clicks change is added to the mask to keep.
-            logits = given + (logits[:1] - logits[1:] if len(logits) > 1 else 0)
-            logits = np.concatenate([logits, given]).astype(np.float32)
-        if clicks is not None and network.variant.click_maps:
-            values = _clicks(transforms[0], clicks)
-            if len(logits) > 1:
-                logits[0] += _HELD_BACK * (logits[1] - logits[0])
-                keep_changes_at_clicks(logits[1], logits[0], *values)
-            obey_clicks(logits[0], *values)
-        if clicks is not None or start is not None:
-            logits = logits[:1]
+            kept = _KEPT * transforms[0].mask_to_logits(start, network.frame, cell=1)
+            kept = np.array(kept[:, :height, :width], dtype=np.float32, order="C")
+        if kept is not None and given is None:
+            logits = kept  # nothing changes it
+        else:
+            logits = np.array(self._runner.run(run).numpy(), order="C")
+        if given is not None:
+            logits, before = logits[:1], logits[1:]
+            if kept is not None:
+                # What the clicks change is added to the mask to keep.
+                logits, before = kept + (logits - before), kept
+            if is_local and len(before):
+                logits += _HELD_BACK * (before - logits)
+                keep_changes_at_clicks(before[0], logits[0], *given)
+            if is_local:
+                obey_clicks(logits[0], *given)
         return [
             Mask.from_frame_logits(one, transform, window.native_bbox(shape), shape, float(score))
             for one, transform, window, score in zip(
@@ -198,16 +199,16 @@ class Stages:
 
 
 def _place(
-    transform: FrameTransform, box: Box | None, clicks: Prompts | None
+    transform: FrameTransform, box: Box | None, points: NDArray[Any] | None
 ) -> NDArray[np.float64] | None:
-    """(x0, y0, x1, y1) frame px around a box and its clicks; None without a box."""
+    """(x0, y0, x1, y1) frame px around a box and its clicks' points; None without a box."""
     if box is None:
         return None
     x0, y0, x1, y1 = transform.box_to_frame(box)
     margin = _MARGIN_PX + _MARGIN * max(x1 - x0, y1 - y0)
     corners = np.array([[x0, y0], [x1, y1]])
-    if clicks is not None:
-        corners = np.concatenate([corners, _clicks(transform, clicks)[0]])
+    if points is not None:
+        corners = np.concatenate([corners, points])
     return np.concatenate([corners.min(axis=0) - margin, corners.max(axis=0) + margin])
 
 
