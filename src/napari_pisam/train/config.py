@@ -21,6 +21,7 @@ from pydantic import (
 
 Decoder = Literal["sam", "hqsam", "pisam"]
 Frozen = Literal["nothing", "encoder", "base"]
+Optimizer = Literal["adamw", "muon"]
 MaskKind = Literal["auto", "binary", "instances", "classes"]
 
 
@@ -73,8 +74,10 @@ class TrainConfig(BaseModel):
     minutes
         Wall-clock budget; the schedule follows whichever of ``steps`` and ``minutes`` is further.
         Only a run without it can be repeated exactly.
+    optimizer
+        AdamW, or Muon (Jordan et al., 2024) for matrices and convolutions with AdamW for the rest.
     learning_rate, weight_decay, warmup, clip_norm
-        AdamW, warm-up steps, and the largest norm of the gradient.
+        Of either optimizer; warm-up steps, and the largest norm of the gradient.
     ema
         Decay of the averaged weights, which are the ones that are kept.
     max_clicks
@@ -124,6 +127,7 @@ class TrainConfig(BaseModel):
     batch: PositiveInt = 4
     steps: PositiveInt = 10_000
     minutes: PositiveFloat | None = None
+    optimizer: Optimizer = "adamw"
     learning_rate: PositiveFloat = 6e-4
     weight_decay: float = 0.02
     warmup: int = 200

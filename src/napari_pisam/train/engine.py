@@ -22,6 +22,7 @@ from napari_pisam.train.click_simulation import evaluation_click
 from napari_pisam.train.dataset import TrainingSamples, ValidationSamples
 from napari_pisam.train.encoding import FrozenEncoder, affordable_views, encode_batch
 from napari_pisam.train.material import load_material
+from napari_pisam.train.optimizers import build_optimizer
 from napari_pisam.train.objective import Clicks, Objective, iou, predicted
 from napari_pisam.train.run_state import (
     LAST,
@@ -286,7 +287,7 @@ def _fit(fabric: Fabric, config: TrainConfig, stop: Callable[[], bool]) -> FitRe
         folder = config.output / "cache" if config.views else None
         frozen = FrozenEncoder(model, folder, cache_bytes)
     ema = Ema(model, config.ema)
-    optimizer = _optimizer(model, config)
+    optimizer = build_optimizer(model, config)
     objective, _ = fabric.setup(Objective(model, config, frozen), optimizer)
     fabric.to_device(ema.model)
     run = Run(model, ema, optimizer)
@@ -385,16 +386,4 @@ def _refuse(
     raise FloatingPointError(
         f"The {what} is {value} at step {run.step}; the batch is in {path}. Lower the learning "
         "rate, or look at the batch."
-    )
-
-
-def _optimizer(model: PiSam, config: TrainConfig) -> torch.optim.Optimizer:
-    norms = [p for p in model.parameters() if p.ndim <= 1]
-    others = [p for p in model.parameters() if p.ndim > 1]
-    return torch.optim.AdamW(
-        [
-            {"params": others, "weight_decay": config.weight_decay},
-            {"params": norms, "weight_decay": 0.0},
-        ],
-        lr=config.learning_rate,
     )
