@@ -163,8 +163,9 @@ def test_a_run_stops_resumes_and_keeps_its_averaged_weights(config: TrainConfig)
     assert [line.split(",")[0] for line in lines] == ["step", "1", "2", "3", "4", "5"]
 
 
-def test_a_resumed_run_ends_as_one_that_never_stopped(config: TrainConfig) -> None:
-    config = config.model_copy(update={"steps": 6})
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_run_ends_as_one_that_never_stopped(optimizer: str, config: TrainConfig) -> None:
+    config = config.model_copy(update={"steps": 6, "optimizer": optimizer})
     straight = config.model_copy(update={"output": config.output.with_name("straight")})
     assert not engine.fit(straight).stopped
     result = engine.fit(config, stop=after(3))
