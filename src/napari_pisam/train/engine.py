@@ -22,8 +22,8 @@ from napari_pisam.train.click_simulation import evaluation_click
 from napari_pisam.train.dataset import TrainingSamples, ValidationSamples
 from napari_pisam.train.encoding import FrozenEncoder, affordable_views, encode_batch
 from napari_pisam.train.material import load_material
-from napari_pisam.train.optimizers import build_optimizer
 from napari_pisam.train.objective import Clicks, Objective, iou, predicted
+from napari_pisam.train.optimizers import build_optimizer
 from napari_pisam.train.run_state import (
     LAST,
     Ema,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from napari_pisam.train.click_simulation import training_click
+from napari_pisam.train.corruption import decode_with_flaws, flaws
 from napari_pisam.train.encoding import encode_batch, set_training_mode
 from napari_pisam.train.losses import click_loss, mask_loss
 
@@ -135,16 +137,26 @@ def batch_loss(
             for i, rng in enumerate(draws.objects):
                 clicks.add(i, training_click(np.zeros_like(truth[i]), truth[i], rng))
         points, labels = clicks.tensors(mask.device)
-        decoded = model.decode(image, points=points, labels=labels)
+        decode = partial(model.decode, image, points=points, labels=labels)
     elif draw < config.clicks_only + config.mask_prompt:
-        decoded = model.decode(image, boxes=batch["box"], masks=_spoil(mask, draws.objects))
+        masks = _spoil(mask, draws.objects)
+        decode = partial(model.decode, image, boxes=batch["box"], masks=masks)
     else:
-        decoded = model.decode(image, boxes=batch["box"])
+        decode = partial(model.decode, image, boxes=batch["box"])
+    decoded = decode()
     fine = model.upscale(image, decoded)
     small = F.interpolate(mask, scale_factor=0.25, mode="area")
     small_valid = F.interpolate(valid, scale_factor=0.25, mode="nearest")
     loss = mask_loss(fine, mask, valid) + 0.5 * mask_loss(decoded.coarse, small, small_valid)
     loss = loss + F.mse_loss(decoded.iou[:, 0], iou(fine.detach(), mask, valid))
+    if model.variant.kind == "pisam":
+        inside = valid[:, 0].cpu().numpy() > 0.5
+        drawn = flaws(predicted(fine), truth, inside, draws.objects)
+        if drawn.any():
+            # Both signs of clicks are learnt only where both kinds of error are.
+            decoded = decode_with_flaws(model, decode, drawn)
+            with torch.no_grad():
+                fine = model.upscale(image, decoded)
     boxes = None if draw < config.clicks_only else batch["box"]
     return loss + _click_rounds(model, image, decoded, fine, clicks, batch, config, draws, boxes)
 

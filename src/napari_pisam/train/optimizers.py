@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from timm.optim import Muon
+from timm.optim.muon import Muon
 
 if TYPE_CHECKING:
     from napari_pisam.model.pisam import PiSam
