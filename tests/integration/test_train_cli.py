@@ -20,6 +20,7 @@ from napari_pisam.model import variants
 from napari_pisam.model.checkpoint import read_checkpoint
 from napari_pisam.predict import weights
 from napari_pisam.train import engine
+from napari_pisam.train.config import TrainConfig
 from napari_pisam.train.objective import Objective
 
 if TYPE_CHECKING:
@@ -119,6 +120,14 @@ def test_a_sam_gets_modules_of_its_own_and_a_cache(
     for name, value in base.items():
         assert torch.equal(state["model"][name], value), name
     assert list((tmp_path / "out" / "cache").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(("base", "rigid"), [("micro_sam", True), ("micro", False)])
+def test_only_deformable_convolutions_that_were_never_trained_stay_rigid(
+    base: str, rigid: bool, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    assert run(*FOLDERS, "-o", "out", "--base", base).exit_code == 0
+    assert TrainConfig.from_toml(tmp_path / "out" / "config.toml").rigid is rigid
 
 
 def test_ctrl_c_saves_and_the_run_goes_on_by_resume(

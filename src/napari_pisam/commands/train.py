@@ -211,7 +211,11 @@ def _tuning(request: TrainRequest) -> dict[str, Any]:
         "licence": loaded.licence or "not stated",
         **_TUNING,
     }
-    return values | (_LARGE | {"frame": variant.frame} if is_large else _SMALL)
+    if not is_large:
+        return values | _SMALL
+    # Fresh deformable convolutions would hardly move in minutes, and cost a third of a step.
+    is_fresh = loaded.model.variant.kind != "pisam"
+    return values | _LARGE | {"frame": variant.frame, "rigid": is_fresh}
 
 
 def report(config: TrainConfig, result: FitResult) -> None:
