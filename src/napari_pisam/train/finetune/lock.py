@@ -12,10 +12,12 @@ import os
 import platform
 import sys
 import time
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from napari_pisam.train.finetune.layout import is_alive
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 if sys.platform == "win32":
     import msvcrt

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from napari_pisam.widgets.finetune.collecting import StartJob
     from napari_pisam.widgets.finetune.core import Core
 
 NOTHING = (
     "There is nothing to learn from yet. Commit objects in Segment, or add layers or folders above."
 )
+WAIT = "The objects are being divided into those that train and those that validate. Wait a moment."
+
+# More would be felt in the interface (70,000 take 0.2 s and more): a worker divides them.
+_MANY = 5000
 
 
 class LearningSet:
@@ -24,6 +29,8 @@ class LearningSet:
     ----------
     core : Core
         Splits and checks.
+    start_job : StartJob
+        Divides many objects in a worker; `rows` are those of before until it is done.
 
     Attributes
     ----------
@@ -39,12 +46,15 @@ class LearningSet:
         Grows with every change.
     problem : str
         Why there cannot be a split; empty where there is one.
+    is_dividing : bool
+        Whether a worker finds out which part each object has.
     """
 
     changed = Signal()
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, core: Core, start_job: StartJob) -> None:
+        self._core, self._start_job = core, start_job
+        self._turn, self.is_dividing = 0, False
         self.images: dict[str, Any] = {}
         self._listed: dict[str, list[Any]] = {}
         self._chosen: dict[tuple[str, int], str] = {}
@@ -98,28 +108,34 @@ class LearningSet:
 
     def set_part(self, places: Iterable[int], part: str) -> None:
         """Give the objects in these lines of the table a part; too small ones stay unused."""
-        for place in places:
-            row = self.rows[place]
-            if not row.note:
-                self._chosen[row.image, row.label] = part
-                self.rows[place] = replace(row, part=part)
-        self._tell()
+        rows = [row for row in map(self.rows.__getitem__, places) if not row.note]
+        self._chosen.update(dict.fromkeys([(row.image, row.label) for row in rows], part))
+        self._split()
 
     def _split(self) -> None:
+        """Give every object its part: what the user decided, or else what the split says."""
+        self._turn += 1
+        turn, fraction, seed, chosen = self._turn, self.fraction, self._seed, dict(self._chosen)
         rows = [row for found in self._listed.values() for row in found]
-        self.problem = "" if rows else NOTHING
-        if rows:
-            try:
-                rows = self._core.split(rows, self.fraction, self._seed)
-            except ValueError as error:
-                self.problem = str(error)
-        if self._chosen:
-            rows = [
-                replace(row, part=self._chosen.get((row.image, row.label), row.part))
-                for row in rows
-            ]
-        self.rows = rows
+
+        def job(_report: Any, _cancelled: Any) -> tuple[list[Any], str]:
+            return _divided(self._core, rows, fraction, seed, chosen)
+
+        def done(result: tuple[list[Any], str]) -> None:
+            if turn == self._turn:  # else something was changed since, and is on its way
+                self.is_dividing = False
+                self.rows, self.problem = result
+                self._tell()
+
+        def failed(error: BaseException) -> None:
+            done((rows, str(error)))
+
+        if len(rows) <= _MANY:
+            done(job(None, None))
+            return
+        self.is_dividing = True
         self._tell()
+        self._start_job("Pi-SAM: dividing objects", job, done, failed)
 
     def _tell(self) -> None:
         self.revision += 1
@@ -128,6 +144,8 @@ class LearningSet:
     @property
     def problems(self) -> list[str]:
         """Why nothing can be learned from this; empty where it can."""
+        if self.is_dividing:
+            return [WAIT]
         return [self.problem] if self.problem else self._core.check_split(self.rows)
 
     @property
@@ -139,6 +157,8 @@ class LearningSet:
     @property
     def summary(self) -> str:
         """How many objects have which part, for people."""
+        if self.is_dividing:
+            return WAIT
         if not self.rows:
             return NOTHING
         counts = dict.fromkeys(("training", "validation", "unused"), 0)
@@ -149,3 +169,26 @@ class LearningSet:
             text += f", {counts['unused']} left out"
         images = len(self.images)
         return f"{text} · {images} image{'s' if images > 1 else ''}"
+
+
+def _divided(
+    core: Core,
+    rows: list[Any],
+    fraction: float,
+    seed: int,
+    chosen: Mapping[tuple[str, int], str],
+) -> tuple[list[Any], str]:
+    """Give the rows with their parts, and why there is no split; empty where there is one."""
+    problem = "" if rows else NOTHING
+    if rows:
+        try:
+            rows = core.split(rows, fraction, seed)
+        except ValueError as error:
+            problem = str(error)
+    if chosen:
+        parts = [chosen.get((row.image, row.label), row.part) for row in rows]
+        rows = [
+            row if row.part == part else replace(row, part=part)
+            for row, part in zip(rows, parts, strict=True)
+        ]
+    return rows, problem
