@@ -20,6 +20,7 @@ from fake_dock import ImagePredictor, click, draw_box
 from fake_finetune import FakeCore
 from finetune_hand import Hand
 from napari_pisam.train.finetune.sources import ObjectRow, SourceImage
+from napari_pisam.widgets.finetune import object_table
 from napari_pisam.widgets.finetune.plot import Line, Plot
 from napari_pisam.widgets.loading import LoadedPredictor
 from napari_pisam.widgets.segment import SegmentWidget
@@ -319,6 +320,25 @@ def test_what_is_committed_in_segment_is_there_when_the_dock_opens(window):
     window.open()
     window.until(lambda: len(window.rows) == 2)
     assert {row.origin for row in window.rows} == {"session"}
+
+
+def test_painting_the_table_does_not_ask_every_row(qtbot, monkeypatch):
+    asked = []
+
+    class Counting(object_table._Model):
+        def flags(self, index):
+            asked.append(index.row())
+            return super().flags(index)
+
+    monkeypatch.setattr(object_table, "_Model", Counting)
+    table = object_table.ObjectTable()
+    qtbot.addWidget(table)
+    table.show_rows([ObjectRow("many", label, (0, 0, 6, 6), 36) for label in range(1, 3_001)])
+    table.show()
+    table.selectAll()
+    asked.clear()
+    table.grab()
+    assert len(asked) < 1_000
 
 
 def test_nothing_is_cut_off_at_the_side(window):

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
+    from typing import TypeAlias
 
     from napari_pisam.widgets.finetune.collecting import StartJob
     from napari_pisam.widgets.finetune.core import Core
+
+    _Chosen: TypeAlias = dict[tuple[str, int], str]
 
 NOTHING = (
     "There is nothing to learn from yet. Commit objects in Segment, or add layers or folders above."
@@ -57,7 +60,9 @@ class LearningSet:
         self._turn, self.is_dividing = 0, False
         self.images: dict[str, Any] = {}
         self._listed: dict[str, list[Any]] = {}
-        self._chosen: dict[tuple[str, int], str] = {}
+        self._chosen: _Chosen = {}
+        # What the user decided since, not yet among the chosen ones.
+        self._decided: list[tuple[list[Any], str]] = []
         self.rows: list[Any] = []
         self.fraction, self._seed = 0.25, 0
         self.revision, self.problem = 0, NOTHING
@@ -92,6 +97,9 @@ class LearningSet:
         for name in gone:
             del self.images[name], self._listed[name]
         self._chosen = {key: part for key, part in self._chosen.items() if key[0] not in gone}
+        self._decided = [
+            ([row for row in rows if row.image not in gone], part) for rows, part in self._decided
+        ]
         self._split()
 
     def set_fraction(self, fraction: float) -> None:
@@ -103,32 +111,36 @@ class LearningSet:
     def split_again(self) -> None:
         """Draw another split, and forget what was decided by hand."""
         self._seed += 1
-        self._chosen.clear()
+        self._chosen = {}
+        self._decided.clear()
         self._split()
 
     def set_part(self, places: Iterable[int], part: str) -> None:
         """Give the objects in these lines of the table a part; too small ones stay unused."""
         rows = [row for row in map(self.rows.__getitem__, places) if not row.note]
-        self._chosen.update(dict.fromkeys([(row.image, row.label) for row in rows], part))
+        self._decided.append((rows, part))
         self._split()
 
     def _split(self) -> None:
         """Give every object its part: what the user decided, or else what the split says."""
         self._turn += 1
-        turn, fraction, seed, chosen = self._turn, self.fraction, self._seed, dict(self._chosen)
+        turn, fraction, seed = self._turn, self.fraction, self._seed
+        chosen, decided = self._chosen, tuple(self._decided)
         rows = [row for found in self._listed.values() for row in found]
 
-        def job(_report: Any, _cancelled: Any) -> tuple[list[Any], str]:
-            return _divided(self._core, rows, fraction, seed, chosen)
+        def job(_report: Any, _cancelled: Any) -> tuple[list[Any], str, _Chosen]:
+            merged = _merged(chosen, decided)
+            return *_divided(self._core, rows, fraction, seed, merged), merged
 
-        def done(result: tuple[list[Any], str]) -> None:
+        def done(result: tuple[list[Any], str, _Chosen]) -> None:
             if turn == self._turn:  # else something was changed since, and is on its way
                 self.is_dividing = False
-                self.rows, self.problem = result
+                self.rows, self.problem, self._chosen = result
+                self._decided.clear()
                 self._tell()
 
         def failed(error: BaseException) -> None:
-            done((rows, str(error)))
+            done((rows, str(error), chosen))
 
         if len(rows) <= _MANY:
             done(job(None, None))
@@ -171,12 +183,16 @@ class LearningSet:
         return f"{text} · {images} image{'s' if images > 1 else ''}"
 
 
+def _merged(chosen: _Chosen, decided: Iterable[tuple[list[Any], str]]) -> _Chosen:
+    """Give what was chosen with what was decided since; the later counts."""
+    found = dict(chosen)
+    for rows, part in decided:
+        found.update(dict.fromkeys([(row.image, row.label) for row in rows], part))
+    return found
+
+
 def _divided(
-    core: Core,
-    rows: list[Any],
-    fraction: float,
-    seed: int,
-    chosen: Mapping[tuple[str, int], str],
+    core: Core, rows: list[Any], fraction: float, seed: int, chosen: _Chosen
 ) -> tuple[list[Any], str]:
     """Give the rows with their parts, and why there is no split; empty where there is one."""
     problem = "" if rows else NOTHING

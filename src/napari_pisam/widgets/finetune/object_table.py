@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
+from qtpy.QtCore import QAbstractTableModel, QItemSelectionModel, QModelIndex, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QHeaderView, QTableView, QWidget
 
@@ -114,6 +114,8 @@ class ObjectTable(QTableView):
             vertical.hide()
             vertical.setDefaultSectionSize(20)
             header.setHighlightSections(False)
+            # Otherwise it asks every row whether it is selected before it paints a column's title.
+            header.setSelectionModel(QItemSelectionModel(self._model, header))
             header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
             header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
             for column, width in ((1, 52), (2, 72), (3, 50), (4, 78)):
