@@ -17,13 +17,10 @@ pytest.importorskip(
 if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
     pytest.skip("there is no display: run the tests by `make test`", allow_module_level=True)
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
-
+from finetune_hand import Hand
 from micro import MICRO
 from napari_pisam.model import variants
 from napari_pisam.train.finetune import process
-from napari_pisam.widgets.finetune.dock import FineTuneWidget
 from napari_pisam.widgets.segment import SegmentWidget
 
 pytestmark = pytest.mark.slow
@@ -53,35 +50,17 @@ def viewer(make_napari_viewer, tmp_path, monkeypatch):
     monkeypatch.setattr(process, "MODULE", "micro_training")
     monkeypatch.setitem(variants.VARIANTS, "micro", replace(MICRO, residual=True))
     viewer = make_napari_viewer(show=True)
-    viewer.window.resize(1600, 1000)
     image, labels = discs()
     viewer.add_image(image, name="discs")
     viewer.add_labels(labels, name="discs labels")
     return viewer
 
 
-class Hand:
-    """The dock, and a hand on its buttons."""
+class Trainer(Hand):
+    """The dock with the micro model, and a hand that is patient enough for real training."""
 
     def __init__(self, viewer, qtbot):
-        self.viewer, self.qtbot = viewer, qtbot
-        self.dock = FineTuneWidget(viewer)
-        viewer.window.add_dock_widget(self.dock, name="Pi-SAM: Fine-tune")
-        self.settle()
-
-    def settle(self):
-        for _ in range(5):
-            QApplication.processEvents()
-
-    def until(self, condition, timeout=120_000):
-        self.qtbot.waitUntil(lambda: bool(condition()), timeout=timeout)
-        self.settle()
-
-    def press(self, button):
-        assert button.isVisible(), button.text()
-        assert button.isEnabled(), button.text()
-        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-        self.settle()
+        super().__init__(viewer, qtbot, timeout=120_000)
 
     def choose(self, *, epochs):
         """Take the layers and the micro model."""
@@ -91,7 +70,7 @@ class Hand:
         labels = panel.labels_combo.findText("discs labels")
         panel.labels_combo.setCurrentIndex(labels)
         self.press(panel.add_layers_button)
-        self.until(lambda: self.dock.controller.learning.rows)
+        self.until(lambda: self.rows)
         settings.base.insertItem(0, "micro")
         settings.base.setCurrentIndex(0)
         settings.unit.setCurrentText("rounds")
@@ -101,14 +80,6 @@ class Hand:
         settings.editors["device"].inner.setCurrentIndex(1)
         settings.editors["patience"].inner.setValue(0)
 
-    @property
-    def state(self):
-        return self.dock.controller.runner.state
-
-    @property
-    def status(self):
-        return None if self.state is None else self.state.status
-
     def running_after(self, step):
         return self.status == "running" and self.state.step > step
 
@@ -116,7 +87,7 @@ class Hand:
 def test_from_start_to_a_model_in_segment(viewer, qtbot):
     segment = SegmentWidget(viewer)
     viewer.window.add_dock_widget(segment, name="Pi-SAM: Segment")
-    hand = Hand(viewer, qtbot)
+    hand = Trainer(viewer, qtbot)
     hand.choose(epochs=80)
     hand.press(hand.dock.run_panel.check_button)
     hand.until(lambda: hand.dock.controller.check_result is not None)
@@ -140,7 +111,7 @@ def test_from_start_to_a_model_in_segment(viewer, qtbot):
 
 
 def test_a_run_is_paused_stopped_and_goes_on_in_another_dock(viewer, qtbot):
-    hand = Hand(viewer, qtbot)
+    hand = Trainer(viewer, qtbot)
     hand.choose(epochs=10_000)
     panel = hand.dock.run_panel
     hand.press(panel.start_button)
@@ -154,8 +125,8 @@ def test_a_run_is_paused_stopped_and_goes_on_in_another_dock(viewer, qtbot):
     step = hand.state.step
     folder = hand.dock.controller.runner.run.folder
     viewer.window.remove_dock_widget(hand.dock)
-    other = Hand(viewer, qtbot)
-    other.dock.tabs.setCurrentIndex(1)
+    other = Trainer(viewer, qtbot)
+    other.show(1)
     other.dock.controller.runner.open(folder)
     other.settle()
     assert other.state.step == step

@@ -14,11 +14,13 @@ if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
     pytest.skip("there is no display: run the tests by `make test`", allow_module_level=True)
 
 from qtpy.QtCore import QItemSelectionModel, Qt
-from qtpy.QtWidgets import QApplication, QFileDialog
+from qtpy.QtWidgets import QFileDialog
 
 from fake_dock import ImagePredictor, click, draw_box
 from fake_finetune import FakeCore
-from napari_pisam.widgets.finetune.dock import FineTuneWidget
+from finetune_hand import Hand
+from napari_pisam.train.finetune.sources import ObjectRow, SourceImage
+from napari_pisam.widgets.finetune import object_table
 from napari_pisam.widgets.finetune.plot import Line, Plot
 from napari_pisam.widgets.loading import LoadedPredictor
 from napari_pisam.widgets.segment import SegmentWidget
@@ -45,34 +47,13 @@ def own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("NAPARI_PISAM_RUNS", str(tmp_path / "runs"))
 
 
-class Window:
-    """A viewer with the dock, and a hand."""
+class Window(Hand):
+    """A viewer with layers and the dock, and a hand; runs are fakes."""
 
     def __init__(self, viewer, qtbot, core):
-        self.viewer, self.qtbot, self.core = viewer, qtbot, core
-        viewer.window.resize(1600, 1000)
         viewer.add_image(np.random.default_rng(0).random(SHAPE), name="cells")
         viewer.add_labels(discs(), name="cells labels")
-        self.open()
-
-    def open(self):
-        self.dock = FineTuneWidget(self.viewer, self.core)
-        self.viewer.window.add_dock_widget(self.dock, name="Pi-SAM: Fine-tune")
-        self.settle()
-
-    def settle(self):
-        for _ in range(5):
-            QApplication.processEvents()
-
-    def until(self, condition, timeout=20_000):
-        self.qtbot.waitUntil(lambda: bool(condition()), timeout=timeout)
-        self.settle()
-
-    def press(self, button):
-        assert button.isVisible(), button.text()
-        assert button.isEnabled(), button.text()
-        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-        self.settle()
+        super().__init__(viewer, qtbot, core)
 
     def add_layers(self):
         objects = self.dock.objects_panel
@@ -87,19 +68,11 @@ class Window:
 
     def finish(self, **result):
         self.run.finish(**result)
-        self.until(lambda: self.dock.controller.runner.state.status == "finished")
-
-    def show(self, page):
-        self.dock.tabs.setCurrentIndex(page)
-        self.settle()
+        self.until(lambda: self.status == "finished")
 
     def cells(self, column):
         model = self.dock.objects_panel.table.model()
         return [model.index(line, column).data() for line in range(model.rowCount())]
-
-    @property
-    def rows(self):
-        return self.dock.controller.learning.rows
 
     @property
     def run(self):
@@ -146,6 +119,17 @@ def test_a_sorted_table_gives_the_part_to_what_is_selected(window):
     table.selectionModel().select(table.model().index(0, 0), flags.ClearAndSelect | flags.Rows)
     window.press(window.dock.objects_panel.part_buttons["unused"])
     assert [row.label for row in window.rows if row.part == "unused"] == [4]
+
+
+def test_seventy_thousand_selected_objects_get_another_part(window):
+    learning, table = window.dock.controller.learning, window.dock.objects_panel.table
+    found = [ObjectRow("many", label, (0, label, 6, label + 6), 36) for label in range(1, 70_001)]
+    learning.add([SourceImage("many", np.zeros(SHAPE), discs())], found)
+    window.until(lambda: len(window.rows) == 70_000)
+    table.selectAll()
+    window.press(window.dock.objects_panel.part_buttons["validation"])
+    window.until(lambda: not learning.is_dividing)
+    assert {row.part for row in window.rows} == {"validation"}
 
 
 def test_the_share_of_validation_can_be_changed(window):
@@ -248,6 +232,8 @@ def test_a_better_result_is_shown_used_and_exported(window, tmp_path, monkeypatc
     window.press(training.result.use_button)
     window.until(lambda: (weights, "auto") in loaded and not segment.loader.is_loading)
     assert segment.model_panel.choice[0] == weights
+    window.until(lambda: "on cpu" in segment.model_panel.status.text())
+    assert f"<b>{window.run.folder.name}</b>" in segment.model_panel.status.text()
     assert len(segment.controller.session.current.prompts.points) == 1
     np.testing.assert_array_equal(choice["labels"].data, labels)
     path = tmp_path / "mine"
@@ -286,7 +272,7 @@ def test_a_run_of_before_is_chosen_and_goes_on(window):
     window.add_layers()
     window.start()
     window.run.close()
-    window.until(lambda: window.dock.controller.runner.state.status == "interrupted")
+    window.until(lambda: window.status == "interrupted")
     window.viewer.window.remove_dock_widget(window.dock)
     window.open()
     window.show(1)
@@ -334,6 +320,25 @@ def test_what_is_committed_in_segment_is_there_when_the_dock_opens(window):
     window.open()
     window.until(lambda: len(window.rows) == 2)
     assert {row.origin for row in window.rows} == {"session"}
+
+
+def test_painting_the_table_does_not_ask_every_row(qtbot, monkeypatch):
+    asked = []
+
+    class Counting(object_table._Model):
+        def flags(self, index):
+            asked.append(index.row())
+            return super().flags(index)
+
+    monkeypatch.setattr(object_table, "_Model", Counting)
+    table = object_table.ObjectTable()
+    qtbot.addWidget(table)
+    table.show_rows([ObjectRow("many", label, (0, 0, 6, 6), 36) for label in range(1, 3_001)])
+    table.show()
+    table.selectAll()
+    asked.clear()
+    table.grab()
+    assert len(asked) < 1_000
 
 
 def test_nothing_is_cut_off_at_the_side(window):

@@ -71,6 +71,7 @@ def fine_tune(request: TrainRequest) -> bool:
 def _run(request: TrainRequest) -> FineTuneRun:
     """Make the run, or open it."""
     from napari_pisam.train.finetune.layout import CHECKPOINT, RUN
+    from napari_pisam.train.finetune.lock import refuse_if_held
     from napari_pisam.train.finetune.run import FineTuneRun, new_folder
     from napari_pisam.train.finetune.settings import FineTuneSettings
 
@@ -85,6 +86,7 @@ def _run(request: TrainRequest) -> FineTuneRun:
         if request.resume and not begun:
             raise ValueError(f"The run in {folder} did not begin yet. Leave out --resume.")
         run = FineTuneRun.open(folder)
+        refuse_if_held(folder)
         return _changed(run, _overrides(run.settings, request))
     if request.config is None or request.resume:
         raise ValueError(f"There is no run in {request.output} to go on with. Check the path.")

@@ -267,26 +267,27 @@ class PiSam(nn.Module):
         *,
         boxes: Tensor | None = None,
     ) -> Decoded:
-        """Correct what was decoded by clicks; only for ``"pisam"`` kinds.
+        """Correct what was decoded by clicks.
+
+        Kinds without an interactor are decoded again, with the boxes, all clicks, and the mask from
+        before them as a prompt; clicks alone get no mask.
 
         Parameters
         ----------
         image, decoded, points, labels
             As for `refine`.
         boxes : (B, 4) float, optional
-            The boxes that were decoded; the interactor does without.
+            The boxes that were decoded; an interactor does without.
 
         Returns
         -------
         Decoded
             For `upscale`.
-
-        Raises
-        ------
-        ValueError
-            If the variant has no interactor.
         """
-        return replace(decoded, feature=self.refine(image, decoded, points, labels))
+        if self.variant.kind == "pisam":
+            return replace(decoded, feature=self.refine(image, decoded, points, labels))
+        earlier = None if boxes is None else decoded.low_res[:, :1].detach()
+        return self.decode(image, boxes=boxes, points=points, labels=labels, masks=earlier)
 
     def refine(
         self, image: EncodedImage, decoded: Decoded, points: Tensor, labels: Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,6 +74,18 @@ class _Steps(Sampler[list[int]]):
             first += self.world * self.batch
 
 
+def loader_processes(wanted: int) -> int:
+    """Give how many processes load samples: as wanted, and at most one for each usable core."""
+    return min(wanted, usable_cores())
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may run on: fewer than the machine has, at times."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def training_batches(
     samples: TrainingSamples, config: TrainConfig, start: int, rank: int, world: int
 ) -> DataLoader[Any]:
@@ -87,17 +100,18 @@ def training_batches(
     samples
         Draws a sample for any position.
     config
-        Batch, views and workers.
+        Batch, views and workers; of the latter not more than there are cores.
     start
         Position of the first sample, as many as were seen before.
     rank, world
         Which process of how many.
     """
+    workers = loader_processes(config.workers)
     return DataLoader(
         _Positions(samples, config.views),
         batch_sampler=_Steps(start, config.batch, rank, world),
-        num_workers=config.workers,
+        num_workers=workers,
         collate_fn=to_batch,
-        prefetch_factor=4 if config.workers else None,
-        worker_init_fn=leave_signals_to_the_parent if config.workers else None,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=leave_signals_to_the_parent if workers else None,
     )

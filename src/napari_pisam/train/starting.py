@@ -14,7 +14,6 @@ from napari_pisam.model.pisam import build_model
 from napari_pisam.model.variants import VitEncoder
 from napari_pisam.predict import weights
 from napari_pisam.train.encoding import freeze
-from napari_pisam.train.redecoding import build_redecoding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,10 +110,8 @@ def starting_model(config: TrainConfig) -> tuple[PiSam, str | None]:
 
 def _fresh(config: TrainConfig) -> PiSam:
     variant = _at_frame(variant_of_run(config), config)
-    if variant.kind != "pisam":
-        return build_redecoding(variant, seed=config.seed)
     model = build_model(variant, seed=config.seed)
-    if config.decoder is not None:
+    if variant.kind == "pisam" and config.decoder is not None:
         model.prior_gain.requires_grad_(False).zero_()
     return model
 

@@ -55,13 +55,11 @@ class LoadedPredictor:
     nbytes: int
     cache: Any = None
 
-    @property
-    def text(self) -> str:
-        """What is loaded where, and what memory it takes."""
+    def describe(self, title: str) -> str:
+        """Say what is loaded where, and what memory it takes; ``title`` is the model's name."""
         used = 0 if self.cache is None else self.cache.nbytes
-        name = self.name.replace("\\", "/").rsplit("/", 1)[-1]
         return (
-            f"<b>{html.escape(name)}</b> on {html.escape(self.device)} · weights "
+            f"<b>{html.escape(title)}</b> on {html.escape(self.device)} · weights "
             f"{memory_text(self.nbytes)} · encoded images {memory_text(used)}"
         )
 

@@ -73,14 +73,19 @@ class ModelPanel(QWidget):
         data = self.models.currentData()
         return str(data or self.models.currentText()), self.devices.currentText()
 
-    def choose_file(self, path: str) -> None:
-        """Add a checkpoint file to the list, and choose it."""
+    def choose_file(self, path: str, title: str = "") -> None:
+        """Add a checkpoint file to the list, by its name unless a title is given, and choose it."""
         place = self.models.findData(path)
         if place < 0:
             place = self.models.count() - 1
-            self.models.insertItem(place, Path(path).name, path)
+            self.models.insertItem(place, title or Path(path).name, path)
             self.models.setItemData(place, path, Qt.ItemDataRole.ToolTipRole)
         self.models.setCurrentIndex(place)
+
+    def title(self, name: str) -> str:
+        """Give a model's name as the list has it: of a run's result, the run's."""
+        place = self.models.findData(name)
+        return Path(name).name if place < 0 else self.models.itemText(place)
 
     def list_results(self) -> None:
         """Offer what fine-tuning made."""
@@ -109,7 +114,7 @@ class ModelPanel(QWidget):
     def show_loading(self, name: str) -> None:
         """Show that a model is being loaded."""
         self._set_loading(True)
-        self.status.setText(f"Loading {Path(name).name} …")
+        self.status.setText(f"Loading {self.title(name)} …")
 
     def show_progress(self, done: int, total: int | None) -> None:
         """Show how much of a download has arrived, bytes."""

@@ -7,6 +7,10 @@ import logging
 import sys
 from pathlib import Path
 
+from napari_pisam.train.finetune.layout import say_starting
+from napari_pisam.train.finetune.lock import RunLock, taken
+from napari_pisam.train.finetune.process import REFUSED
+
 
 def main() -> int:
     """Read the arguments and work; give the exit code."""
@@ -16,12 +20,20 @@ def main() -> int:
     parser.add_argument("--probe", action="store_true", help="take one step, and say what it costs")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    from napari_pisam.train.finetune.worker import lower_priority, probe_folder, train_folder
+    # Before torch is loaded, which takes seconds: nobody else may begin meanwhile.
+    lock = RunLock(given.folder)
+    if not lock.acquire():
+        sys.stderr.write(f"{taken(given.folder)}\n")
+        return REFUSED
+    if not given.probe:
+        say_starting(given.folder)
+    from napari_pisam.train.finetune.worker import lower_priority, probe_folder, train_locked
 
     lower_priority()
     if given.probe:
         return probe_folder(given.folder)
-    code, state = train_folder(given.folder, is_child=given.child)
+    code, state = train_locked(given.folder, is_child=given.child)
+    lock.release()
     if code:
         sys.stderr.write(f"{state.get('error', '')}\n")
     return code

@@ -75,6 +75,13 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
             return
 
 
+def say_starting(folder: Path) -> None:
+    """Write down that a process begins to work on a run; what went wrong before is no news."""
+    news = {"status": "starting", "message": "Starting", "error": ""}
+    with contextlib.suppress(OSError):
+        write_json(folder / STATE, (read_json(folder / STATE) or {}) | news)
+
+
 def is_alive(folder: Path) -> bool:
     """Whether a child works in a folder."""
     with contextlib.suppress(OSError):

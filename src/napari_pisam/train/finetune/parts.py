@@ -60,7 +60,10 @@ def split(rows: Sequence[ObjectRow], fraction: float = 0.25, seed: int = 0) -> l
         i: "validation" if validates else "training"
         for i, validates in zip(usable, held, strict=True)
     }
-    return [replace(row, part=parts.get(i, row.part)) for i, row in enumerate(rows)]
+    return [
+        row if parts.get(i, row.part) == row.part else replace(row, part=parts[i])
+        for i, row in enumerate(rows)
+    ]
 
 
 def _by_image(names: Sequence[str], fraction: float, seed: int) -> list[bool]:

@@ -19,12 +19,12 @@ from napari_pisam.train.finetune.layout import (
     SETTINGS,
     STATE,
     disk_full,
-    is_alive,
     is_disk_full,
     read_json,
     write_json,
 )
-from napari_pisam.train.finetune.process import Child, how_it_ended
+from napari_pisam.train.finetune.lock import is_held, refuse_if_held, taken
+from napari_pisam.train.finetune.process import REFUSED, Child, how_it_ended
 from napari_pisam.train.finetune.runs import default_root, new_folder
 from napari_pisam.train.finetune.settings import FineTuneSettings
 from napari_pisam.train.finetune.sources import check_images, check_split
@@ -69,6 +69,7 @@ class FineTuneRun:
         self._reader = StateReader(folder)
         self._child: Child | None = None
         self._asked: Status | None = None
+        self._stamp: tuple[int, int] | None = None
         self._asked_at = 0.0
 
     # -- making and opening ---------------------------------------------------------------------
@@ -159,28 +160,33 @@ class FineTuneRun:
         Raises
         ------
         ValueError
-            If it runs already, here or elsewhere, came to its end, or no process can be started.
+            If it runs already, here or elsewhere (with who has it), came to its end, or no
+            process can be started.
         """
-        if self._is_running() or (self._child is None and is_alive(self.folder)):
-            raise ValueError(f"The run in {self.folder} is going on already.")
+        if self._is_running():
+            raise ValueError(taken(self.folder))
+        refuse_if_held(self.folder)
         if self._reader.read().status == "finished":
             raise ValueError(f"The run in {self.folder} came to its end. Start a new one.")
         if self._child is not None:
             self._child.close()
             self._forget_life()
-        self._asked = None
-        with contextlib.suppress(OSError):  # what went wrong before is no news
-            write_json(
-                self.folder / STATE,
-                (read_json(self.folder / STATE) or {})
-                | {"status": "starting", "message": "Starting", "error": ""},
-            )
+        # Only who has the run's lock, the child, writes how it stands; until then nothing is new.
+        self._asked, self._stamp = None, self._reader.stamp
         self._child = Child.start(self.folder, self.folder / OUTPUT)
 
     def pause(self) -> None:
-        """Ask for a pause after the step that is being computed; all is saved then."""
+        """Ask for a pause after the step that is being computed; all is saved then.
+
+        Raises
+        ------
+        ValueError
+            If the run goes on elsewhere.
+        """
         if self._is_running():
             self._ask("pausing", "pause")
+        else:
+            refuse_if_held(self.folder)
 
     def resume(self) -> None:
         """Go on after a pause; or start a process that goes on with a run that ended early.
@@ -196,9 +202,17 @@ class FineTuneRun:
             self.start()
 
     def stop(self) -> None:
-        """Ask for the end; what was best stays. `poll` sees to it that 2 s suffice."""
+        """Ask for the end; what was best stays. `poll` sees to it that 2 s suffice.
+
+        Raises
+        ------
+        ValueError
+            If the run goes on elsewhere.
+        """
         if self._is_running():
             self._ask("stopping", "stop")
+        else:
+            refuse_if_held(self.folder)
 
     def kill(self) -> None:
         """End the process at once; at most one interval between two saves is lost."""
@@ -227,26 +241,42 @@ class FineTuneRun:
     # -- watching -------------------------------------------------------------------------------
 
     def poll(self) -> RunState:
-        """Give the state of now; quick enough for a timer of the interface."""
+        """Give the state of now; quick enough for a timer of the interface.
+
+        Raises
+        ------
+        ValueError
+            Once, if another process was quicker to start the run; from then on it is watched.
+        """
         child = self._child
         if child is None:
             return self._reader.read()
         code = child.exit_code()
         # One that the system suspended gives no sign of life, and lives.
         state = self._reader.read(must_live=code is not None)
+        is_old = self._reader.stamp == self._stamp
         if code is None:
+            if is_old and self._asked is None:
+                state = replace(state, status="starting", message="Starting", error="")
+                return replace(state, eta=None, can_resume=False)
             if self._asked == "stopping":
                 if time.monotonic() - self._asked_at < PATIENCE:
                     return replace(state, status="stopping", eta=None, can_resume=False)
                 # Every file is whole at any moment: it need not be waited for.
                 self.kill()
                 return self._mark(state, "stopped", f"Stopped after step {state.step}.", "")
-            if self._asked == "pausing" and state.status != "paused":
+            if self._asked == "pausing" and (is_old or state.status != "paused"):
                 return replace(state, status="pausing", can_resume=False)
             return state
         child.close()
-        if state.status in ("finished", "stopped", "failed"):
+        if state.status in ("finished", "stopped", "failed") and not is_old:
             return state
+        if code == REFUSED or is_held(self.folder):
+            # It is another one's now, who says how it stands.
+            self._child = None
+            if code == REFUSED:
+                raise ValueError(taken(self.folder))
+            return self._reader.read()
         if self._asked == "stopping":
             return self._mark(state, "stopped", f"Stopped after step {state.step}.", "")
         if child.was_killed or (code == 0 and not state.is_active):

@@ -1,14 +1,13 @@
-"""How good a network is on a run's objects, and whether it is better than another."""
+"""How good a network is on a run's objects."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
+from napari_pisam.predict.agreement import boundary_iou
 from napari_pisam.predict.focus import focused_window
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.train.dataset import ValidationSamples
@@ -29,13 +28,6 @@ if TYPE_CHECKING:
 
 COUNTS = (0, 3)
 """Numbers of simulated clicks that are scored: the box alone, and after three corrections."""
-
-_BAND = 0.02
-"""Width of the boundary's band, by the diagonal of what the network looks at."""
-
-# What is known of gains before any is measured: they vary by about this, as if seen twice.
-_PRIOR_SPREAD, _PRIOR_WEIGHT = 0.04, 2
-_LEAST_GAIN = 0.005
 
 
 @dataclass(frozen=True)
@@ -177,19 +169,6 @@ def natural_frame(item: StoredImage, focus: Focus | None, largest: int) -> int:
     return min(seen.frame or largest, largest)
 
 
-def boundary_iou(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Boundary IoU (Cheng et al., 2021) of two (h, w) masks: the IoU of the bands inside edges."""
-    width = max(1, round(_BAND * math.hypot(*truth.shape)))
-    first, second = _band(predicted, width), _band(truth, width)
-    union = np.count_nonzero(first | second)
-    return float(np.count_nonzero(first & second) / union) if union else 1.0
-
-
-def _band(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    depth: NDArray[Any] = ndimage.distance_transform_cdt(np.pad(mask, 1), metric="chessboard")
-    return np.asarray(mask & (depth[1:-1, 1:-1] <= width))
-
-
 def means(scores: dict[int, ObjectScore]) -> tuple[float, float]:
     """Mean IoU and boundary IoU from the box alone."""
     return (
@@ -201,80 +180,6 @@ def means(scores: dict[int, ObjectScore]) -> tuple[float, float]:
 def overall(scores: dict[int, ObjectScore]) -> float:
     """One number by which weights are compared."""
     return float(np.mean([score.value for score in scores.values()]))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A network against its base, on the same objects.
-
-    Attributes
-    ----------
-    gain : float
-        Mean difference of `ObjectScore.value`.
-    needed : float
-        What a gain must exceed to count.
-    """
-
-    gain: float
-    needed: float
-
-    @property
-    def is_better(self) -> bool:
-        """Whether the gain counts."""
-        return self.gain > self.needed
-
-
-def compare(base: dict[int, ObjectScore], new: dict[int, ObjectScore]) -> Comparison:
-    """Compare object by object.
-
-    The mean gain must exceed its own standard error, so that one lucky object among some that
-    got worse proves nothing; with few objects, whose spread cannot be known, a usual spread of
-    0.04 counts as well as the measured one. So one object alone must gain 0.04, and a dozen that
-    all gain alike 0.01.
-
-    Parameters
-    ----------
-    base, new : dict of int to ObjectScore
-        Of the same objects.
-    """
-    gains = np.array([new[place].value - base[place].value for place in base])
-    n = len(gains)
-    squares = float(((gains - gains.mean()) ** 2).sum()) + _PRIOR_WEIGHT * _PRIOR_SPREAD**2
-    spread = math.sqrt(squares / (n - 1 + _PRIOR_WEIGHT))
-    return Comparison(float(gains.mean()), max(_LEAST_GAIN, spread / math.sqrt(n)))
-
-
-def verdict(
-    base: dict[int, ObjectScore], best: dict[int, ObjectScore] | None, name: str
-) -> tuple[bool, str]:
-    """Say whether the best weights beat their base, and in a sentence why.
-
-    Parameters
-    ----------
-    base : dict of int to ObjectScore
-    best : dict of int to ObjectScore, optional
-        None where no weights scored higher than the base.
-    name : str
-        Of the base.
-    """
-    count = f"{len(base)} validation object{'s' if len(base) > 1 else ''}"
-    before = means(base)
-    if best is None:
-        return False, (
-            f"Not better: no weights scored higher than {name} on {count} (IoU {before[0]:.3f}, "
-            f"boundary IoU {before[1]:.3f}). Keep {name}."
-        )
-    after, comparison = means(best), compare(base, best)
-    numbers = (
-        f"IoU {before[0]:.3f} -> {after[0]:.3f}, boundary IoU {before[1]:.3f} -> {after[1]:.3f} "
-        f"on {count}"
-    )
-    if comparison.is_better:
-        return True, f"Better: {numbers}."
-    return False, (
-        f"Not surely better: {numbers}; the mean gain with clicks ({comparison.gain:+.3f}) is "
-        f"within chance ({comparison.needed:.3f}). Keep {name}, or correct more objects."
-    )
 
 
 def pack(scores: dict[int, ObjectScore]) -> dict[str, list[list[float]]]:

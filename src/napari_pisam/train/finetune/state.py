@@ -158,11 +158,16 @@ class StateReader:
     ----------
     folder : Path
         Of the run.
+
+    Attributes
+    ----------
+    stamp : (int, int) or None
+        Of the file that was read last: another one, another state.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._stamp: tuple[int, int] | None = None
+        self.stamp: tuple[int, int] | None = None
         self._state = RunState()
         self._loss = _LossLog(folder / LOG)
 
@@ -180,10 +185,10 @@ class StateReader:
             stamp = (status.st_mtime_ns, status.st_size)
         except OSError:
             stamp = None
-        if stamp is not None and stamp != self._stamp:
+        if stamp is not None and stamp != self.stamp:
             content = read_json(path)
             if content is not None:
-                self._state, self._stamp = _parse(self.folder, content), stamp
+                self._state, self.stamp = _parse(self.folder, content), stamp
         state = replace(self._state, loss=self._loss.read())
         if must_live and state.is_active and not is_alive(self.folder):
             return replace(
@@ -279,7 +284,8 @@ def _parse(folder: Path, content: dict[str, Any]) -> RunState:
         last_weights=last if last.is_file() else None,
         previews=previews,
         report=report if report.is_file() else None,
-        can_resume=known not in ACTIVE
+        # In a pause the process goes on, or, where it is gone meanwhile, another one does.
+        can_resume=(known not in ACTIVE or known == "paused")
         and known != "finished"
         and (
             known != "failed"

@@ -26,7 +26,6 @@ from napari_pisam.train.finetune.scoring import (
     overall,
     pack,
     unpack,
-    verdict,
 )
 from napari_pisam.train.finetune.tensorboard import Board
 from napari_pisam.train.finetune.tuning import (
@@ -38,6 +37,7 @@ from napari_pisam.train.finetune.tuning import (
     resolve,
     write_weights,
 )
+from napari_pisam.train.finetune.verdict import verdict
 from napari_pisam.train.objective import Objective
 from napari_pisam.train.run_state import Table
 from napari_pisam.train.starting import starting_model
@@ -258,14 +258,20 @@ class Trainer:
                 iou, boundary = means(values)
                 point |= {f"iou_{part}": iou, f"boundary_{part}": boundary}
         memory.setdefault("points", []).append(point)
-        packed = pack(scores)
         if is_base:
-            memory["base"] = packed
+            memory["base"] = pack(scores)
             self._draw(scores, is_base=True)
-        elif overall(scores) > overall(unpack(memory.get("best") or memory["base"])):
-            memory["best"], run.best_step = packed, run.step
-            self._write(BEST, scores)
-            self._draw(scores, is_base=False)
+        else:
+            # All that were tried: the best of many is lucky, which the verdict allows for.
+            memory.setdefault("tried", []).append([one.value for one in scores.values()])
+            if overall(scores) > overall(unpack(memory.get("best") or memory["base"])):
+                memory["best"], run.best_step = pack(scores), run.step
+                self._write(BEST, scores)
+                self._draw(scores, is_base=False)
+        best = unpack(memory["best"]) if "best" in memory else None
+        memory["verdict"] = list(
+            verdict(unpack(memory["base"]), best, memory.get("tried", []), self.settings.base)
+        )
         row = [point.get(name) for name in _COLUMNS[:-1]]
         self.table.add([*row, f"{overall(scores):.5f}"])
         self.board.add(run.step, point)
@@ -367,9 +373,7 @@ class Trainer:
             content["base_iou"], content["base_boundary"] = means(base)
             if best is not None:
                 content["best_iou"], content["best_boundary"] = means(unpack(best))
-            content["is_better"], content["verdict"] = verdict(
-                base, None if best is None else unpack(best), self.settings.base
-            )
+            content["is_better"], content["verdict"] = memory["verdict"]
             content["objects"] = self._objects(base, None if best is None else unpack(best))
         self.control.say(status, message, now=now, **content)
 

@@ -20,11 +20,11 @@ from napari_pisam.train.finetune.layout import (
     SETTINGS,
     STATE,
     disk_full,
-    is_alive,
     is_disk_full,
     read_json,
     write_json,
 )
+from napari_pisam.train.finetune.lock import RunLock, taken
 from napari_pisam.train.finetune.memory import (
     OutOfMemory,
     free_device_bytes,
@@ -61,8 +61,17 @@ def train_folder(folder: Path, *, is_child: bool) -> tuple[int, dict[str, Any]]:
     dict
         The state at the end, as it is on the disk.
     """
-    if is_alive(folder):
-        return REFUSED, {"error": f"The run in {folder} is going on already."}
+    lock = RunLock(folder)
+    if not lock.acquire():
+        return REFUSED, {"error": taken(folder)}
+    try:
+        return train_locked(folder, is_child=is_child)
+    finally:
+        lock.release()
+
+
+def train_locked(folder: Path, *, is_child: bool) -> tuple[int, dict[str, Any]]:
+    """Do what `train_folder` does, for one who has the run's `RunLock`."""
     control = Control(folder, _known(folder))
     control.live()
     _remove_parts(folder)

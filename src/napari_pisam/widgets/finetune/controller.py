@@ -78,7 +78,7 @@ class FineTuneController:
         link: Callable[[bool], SegmentLink | None] = lambda open_it: None,
     ) -> None:
         self._viewer, self._start_job, self._core, self._link = viewer, start_job, core, link
-        self.learning = LearningSet(core)
+        self.learning = LearningSet(core, start_job)
         self.collector = Collector(self.learning, start_job, core)
         self.runner = RunControl(core)
         self.values: dict[str, Any] = {}

@@ -9,12 +9,20 @@ from psygnal import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import TypeAlias
 
+    from napari_pisam.widgets.finetune.collecting import StartJob
     from napari_pisam.widgets.finetune.core import Core
+
+    _Chosen: TypeAlias = dict[tuple[str, int], str]
 
 NOTHING = (
     "There is nothing to learn from yet. Commit objects in Segment, or add layers or folders above."
 )
+WAIT = "The objects are being divided into those that train and those that validate. Wait a moment."
+
+# More would be felt in the interface (70,000 take 0.2 s and more): a worker divides them.
+_MANY = 5000
 
 
 class LearningSet:
@@ -24,6 +32,8 @@ class LearningSet:
     ----------
     core : Core
         Splits and checks.
+    start_job : StartJob
+        Divides many objects in a worker; `rows` are those of before until it is done.
 
     Attributes
     ----------
@@ -39,15 +49,20 @@ class LearningSet:
         Grows with every change.
     problem : str
         Why there cannot be a split; empty where there is one.
+    is_dividing : bool
+        Whether a worker finds out which part each object has.
     """
 
     changed = Signal()
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, core: Core, start_job: StartJob) -> None:
+        self._core, self._start_job = core, start_job
+        self._turn, self.is_dividing = 0, False
         self.images: dict[str, Any] = {}
         self._listed: dict[str, list[Any]] = {}
-        self._chosen: dict[tuple[str, int], str] = {}
+        self._chosen: _Chosen = {}
+        # What the user decided since, not yet among the chosen ones.
+        self._decided: list[tuple[list[Any], str]] = []
         self.rows: list[Any] = []
         self.fraction, self._seed = 0.25, 0
         self.revision, self.problem = 0, NOTHING
@@ -82,6 +97,9 @@ class LearningSet:
         for name in gone:
             del self.images[name], self._listed[name]
         self._chosen = {key: part for key, part in self._chosen.items() if key[0] not in gone}
+        self._decided = [
+            ([row for row in rows if row.image not in gone], part) for rows, part in self._decided
+        ]
         self._split()
 
     def set_fraction(self, fraction: float) -> None:
@@ -93,33 +111,43 @@ class LearningSet:
     def split_again(self) -> None:
         """Draw another split, and forget what was decided by hand."""
         self._seed += 1
-        self._chosen.clear()
+        self._chosen = {}
+        self._decided.clear()
         self._split()
 
     def set_part(self, places: Iterable[int], part: str) -> None:
         """Give the objects in these lines of the table a part; too small ones stay unused."""
-        for place in places:
-            row = self.rows[place]
-            if not row.note:
-                self._chosen[row.image, row.label] = part
-                self.rows[place] = replace(row, part=part)
-        self._tell()
+        rows = [row for row in map(self.rows.__getitem__, places) if not row.note]
+        self._decided.append((rows, part))
+        self._split()
 
     def _split(self) -> None:
+        """Give every object its part: what the user decided, or else what the split says."""
+        self._turn += 1
+        turn, fraction, seed = self._turn, self.fraction, self._seed
+        chosen, decided = self._chosen, tuple(self._decided)
         rows = [row for found in self._listed.values() for row in found]
-        self.problem = "" if rows else NOTHING
-        if rows:
-            try:
-                rows = self._core.split(rows, self.fraction, self._seed)
-            except ValueError as error:
-                self.problem = str(error)
-        if self._chosen:
-            rows = [
-                replace(row, part=self._chosen.get((row.image, row.label), row.part))
-                for row in rows
-            ]
-        self.rows = rows
+
+        def job(_report: Any, _cancelled: Any) -> tuple[list[Any], str, _Chosen]:
+            merged = _merged(chosen, decided)
+            return *_divided(self._core, rows, fraction, seed, merged), merged
+
+        def done(result: tuple[list[Any], str, _Chosen]) -> None:
+            if turn == self._turn:  # else something was changed since, and is on its way
+                self.is_dividing = False
+                self.rows, self.problem, self._chosen = result
+                self._decided.clear()
+                self._tell()
+
+        def failed(error: BaseException) -> None:
+            done((rows, str(error), chosen))
+
+        if len(rows) <= _MANY:
+            done(job(None, None))
+            return
+        self.is_dividing = True
         self._tell()
+        self._start_job("Pi-SAM: dividing objects", job, done, failed)
 
     def _tell(self) -> None:
         self.revision += 1
@@ -128,6 +156,8 @@ class LearningSet:
     @property
     def problems(self) -> list[str]:
         """Why nothing can be learned from this; empty where it can."""
+        if self.is_dividing:
+            return [WAIT]
         return [self.problem] if self.problem else self._core.check_split(self.rows)
 
     @property
@@ -139,6 +169,8 @@ class LearningSet:
     @property
     def summary(self) -> str:
         """How many objects have which part, for people."""
+        if self.is_dividing:
+            return WAIT
         if not self.rows:
             return NOTHING
         counts = dict.fromkeys(("training", "validation", "unused"), 0)
@@ -149,3 +181,30 @@ class LearningSet:
             text += f", {counts['unused']} left out"
         images = len(self.images)
         return f"{text} · {images} image{'s' if images > 1 else ''}"
+
+
+def _merged(chosen: _Chosen, decided: Iterable[tuple[list[Any], str]]) -> _Chosen:
+    """Give what was chosen with what was decided since; the later counts."""
+    found = dict(chosen)
+    for rows, part in decided:
+        found.update(dict.fromkeys([(row.image, row.label) for row in rows], part))
+    return found
+
+
+def _divided(
+    core: Core, rows: list[Any], fraction: float, seed: int, chosen: _Chosen
+) -> tuple[list[Any], str]:
+    """Give the rows with their parts, and why there is no split; empty where there is one."""
+    problem = "" if rows else NOTHING
+    if rows:
+        try:
+            rows = core.split(rows, fraction, seed)
+        except ValueError as error:
+            problem = str(error)
+    if chosen:
+        parts = [chosen.get((row.image, row.label), row.part) for row in rows]
+        rows = [
+            row if row.part == part else replace(row, part=part)
+            for row, part in zip(rows, parts, strict=True)
+        ]
+    return rows, problem

@@ -37,7 +37,8 @@ class DockedSegment:
         """Choose a model in the dock's list, and load it."""
         panel = self._widget.model_panel
         panel.list_results()
-        panel.choose_file(str(weights))
+        # A result has the name of its run, wherever it is shown.
+        panel.choose_file(str(weights), weights.parent.name)
         panel.devices.setCurrentText(device)
         self._widget.loader.load(str(weights), device)
 

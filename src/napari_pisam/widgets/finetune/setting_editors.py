@@ -123,47 +123,43 @@ def editor_for(field: Any) -> Editor:
     return NumberEditor(field)
 
 
-class QuietCombo(QComboBox):
-    """A choice that the mouse wheel changes only where it was clicked before."""
+class _Quiet:
+    """Goes before a Qt class: the wheel changes the value only where it was clicked before.
 
-    def __init__(self) -> None:
+    Otherwise whoever scrolls the panel would change what happens to be under the mouse.
+    """
+
+    def __init__(self: Any) -> None:
         super().__init__()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
-    def wheelEvent(self, event: QWheelEvent | None) -> None:
+    def wheelEvent(self: Any, event: QWheelEvent | None) -> None:
         """Scroll the panel instead."""
         if event is not None and not self.hasFocus():
             event.ignore()
         else:
-            super().wheelEvent(event)
+            qt: Any = super()
+            qt.wheelEvent(event)
 
 
-class _QuietSpin(QSpinBox):
+class QuietCombo(_Quiet, QComboBox):
+    """A choice."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-
-    def wheelEvent(self, event: QWheelEvent | None) -> None:
-        if event is not None and not self.hasFocus():
-            event.ignore()
-        else:
-            super().wheelEvent(event)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
 
-class _QuietDoubleSpin(QDoubleSpinBox):
+class _QuietSpin(_Quiet, QSpinBox):
+    pass
+
+
+class _QuietDoubleSpin(_Quiet, QDoubleSpinBox):
     def __init__(self) -> None:
         super().__init__()
         self.setDecimals(2)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-
-    def wheelEvent(self, event: QWheelEvent | None) -> None:
-        if event is not None and not self.hasFocus():
-            event.ignore()
-        else:
-            super().wheelEvent(event)
 
     def textFromValue(self, value: float) -> str:
         return f"{value:g}"

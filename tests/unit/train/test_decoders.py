@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from micro import MICRO, micro_model
+from micro import micro_model
 from napari_pisam.model import variants
 from napari_pisam.model.checkpoint import save_checkpoint
 from napari_pisam.model.pisam import build_model
@@ -16,7 +16,6 @@ from napari_pisam.predict.predictor import Predictor
 from napari_pisam.train.config import TrainConfig
 from napari_pisam.train.engine import fit
 from napari_pisam.train.export import model_of_run, run_of
-from napari_pisam.train.redecoding import build_redecoding
 from napari_pisam.train.starting import compared_variant, starting_model
 from training_sets import write_sets
 
@@ -49,24 +48,22 @@ def settings(tmp_path: Path, decoder: str, **changes) -> TrainConfig:
 
 @pytest.mark.parametrize("kind", ["sam", "hqsam"])
 def test_clicks_are_decoded_with_the_box_and_the_mask_before_them(kind):
-    plain = micro_model(kind=kind)
-    model = build_redecoding(plain.variant)
-    model.load_state_dict(plain.state_dict())
+    model = micro_model(kind=kind)
     picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
     with torch.inference_mode():
-        image = plain.encode(picture)
-        first = plain.decode(image, boxes=BOX)
-        expected = plain.decode(image, boxes=BOX, points=POINTS, labels=LABELS, masks=first.low_res)
+        image = model.encode(picture)
+        first = model.decode(image, boxes=BOX)
+        expected = model.decode(image, boxes=BOX, points=POINTS, labels=LABELS, masks=first.low_res)
         decoded = model.decode(image, boxes=BOX)
         corrected = model.correct(image, decoded, POINTS, LABELS, boxes=BOX)
         fine = model.upscale(image, corrected)
-    torch.testing.assert_close(fine, plain.upscale(image, expected))
-    assert (fine - plain.upscale(image, first)).abs().max() > 1e-4
+    torch.testing.assert_close(fine, model.upscale(image, expected))
+    assert (fine - model.upscale(image, first)).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("kind", ["sam", "hqsam"])
 def test_clicks_alone_are_decoded_all_together(kind):
-    model = build_redecoding(micro_model(kind=kind).variant)
+    model = micro_model(kind=kind)
     picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
     with torch.inference_mode():
         image = model.encode(picture)
@@ -74,11 +71,6 @@ def test_clicks_alone_are_decoded_all_together(kind):
         corrected = model.correct(image, decoded, POINTS, LABELS)
         expected = model.decode(image, points=POINTS, labels=LABELS)
     torch.testing.assert_close(corrected.low_res, expected.low_res)
-
-
-def test_a_pisam_is_not_decoded_again():
-    with pytest.raises(ValueError, match="which has an interactor"):
-        build_redecoding(MICRO)
 
 
 def test_the_three_differ_in_nothing_but_the_decoder():
