@@ -162,6 +162,7 @@ def test_only_what_is_to_learn_changes(tmp_path, trains):
     assert (changed == interactor) == (trains == "interactor")
     assert bool(sam) == (trains in ("decoder", "all"))
     assert bool(encoder) == (trains == "all")
+    assert any("offset_conv" in name for name in changed) == (trains != "interactor")
 
 
 def test_the_checkpoint_leaves_out_what_is_frozen(tmp_path):
@@ -187,6 +188,10 @@ def test_weights_on_top_of_a_public_sam_leave_it_out(tmp_path, monkeypatch):
     assert checkpoint.variant == "micro"
     assert checkpoint.needs_base
     assert checkpoint.header.base_sha256 == "cd" * 32
+    # What no SAM has ever trained stays at its start, where it costs less.
+    offsets = [value for name, value in checkpoint.tensors.items() if "offset_conv" in name]
+    assert offsets
+    assert not any(value.any() for value in offsets)
     assert list((run.folder / "cache").glob("*.safetensors"))
 
 

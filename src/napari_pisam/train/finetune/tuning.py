@@ -48,12 +48,16 @@ def base_variant(base: str) -> Variant:
     ValueError
         If there is no such base, or it cannot be fine-tuned.
     """
+    return pisam_variant(_own_variant(base))
+
+
+def _own_variant(base: str) -> Variant:
     if base in VARIANTS:
-        return pisam_variant(VARIANTS[base])
+        return VARIANTS[base]
     name = read_checkpoint(Path(base)).variant
     if name is None or name not in VARIANTS:
         raise ValueError(f"{base} does not say which network it is of. Choose another base.")
-    return pisam_variant(VARIANTS[name])
+    return VARIANTS[name]
 
 
 def origin(base: str) -> dict[str, str]:
@@ -89,6 +93,8 @@ def resolve(
     if is_large and settings.trains != "all":
         # Its encoder takes seconds a picture; what it says of some views is computed once.
         changes["views"] = _VIEWS
+        # Fresh deformable convolutions would hardly move in minutes, and cost a third of a step.
+        changes["rigid"] = _own_variant(settings.base).kind != "pisam"
     if settings.epochs is not None:
         changes["steps"] = max(1, -(-settings.epochs * len(training) // batch))
     return train_config(settings, folder, **changes)
