@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal
+from qtpy.QtCore import QCoreApplication, QObject, Qt, QTimer, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,8 @@ Cancelled: TypeAlias = "Callable[[], bool]"
 
 # napari's progress bars and ours need not be redrawn for every 256 kB that arrive.
 _REPORT_EVERY = 0.05  # s
+# napari draws its whole window, twice, to open a bar: not for what is over before one could read it.
+_BAR_AFTER = 800  # ms
 
 
 class _Courier(QObject):
@@ -51,12 +53,9 @@ class LongJob:
     """A job in a napari worker; made by `Background.start`."""
 
     def __init__(self, title: str) -> None:
-        from napari.utils import progress
-
         self.title = title
         self._cancel = threading.Event()
-        # Shown in napari's activity dock until it is closed.
-        self._bar = progress(total=0, desc=title)
+        self._bar: Any = None
         self._closed = False
 
     @property
@@ -68,9 +67,16 @@ class LongJob:
         """Ask the job to end; its `failed` or `done` is called as ever."""
         self._cancel.set()
 
+    def open(self) -> None:
+        """Show it in napari's activity dock until it is closed."""
+        from napari.utils import progress
+
+        if not self._closed and self._bar is None:
+            self._bar = progress(total=0, desc=self.title)
+
     def show(self, done: int, total: int | None) -> None:
-        """Show how far it is in napari's activity dock."""
-        if self._closed:
+        """Show how far it is, where it is shown."""
+        if self._closed or self._bar is None:
             return
         if total and self._bar.total != total:
             self._bar.reset(total=total)
@@ -80,7 +86,8 @@ class LongJob:
         """Take it out of the activity dock."""
         if not self._closed:
             self._closed = True
-            self._bar.close()
+            if self._bar is not None:
+                self._bar.close()
 
 
 class Background:
@@ -160,7 +167,7 @@ class Background:
         failed: Callable[[BaseException], None],
         on_progress: Report | None = None,
     ) -> LongJob:
-        """Run a long job in a napari worker, with its progress in napari's activity dock.
+        """Run a long job in a napari worker; one that takes a while is in napari's activity dock.
 
         Parameters
         ----------
@@ -207,6 +214,7 @@ class Background:
                 future.set_result(result)
             self._courier.send(finish)
 
+        QTimer.singleShot(_BAR_AFTER, running.open)
         # Made right before it starts: napari counts it as busy from then on.
         create_worker(work, _start_thread=True)
         return running

@@ -110,6 +110,8 @@ class Workspace:
             raise ValueError(NO_IMAGE)
         if self.planes.labels is None:
             self.new_labels()
+        if self.planes.plane is not None:
+            self.preview.prepare(image, self.planes.plane)
         shapes, points = new_prompt_layers(self.viewer, image)
         shapes.metadata[OWN] = points.metadata[OWN] = True
         self.choice.choose("boxes", shapes)
