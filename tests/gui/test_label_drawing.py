@@ -13,6 +13,7 @@ if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
     pytest.skip("there is no display: run the tests by `make test`", allow_module_level=True)
 
 from napari.layers import Labels
+
 from napari_pisam.layers import label_drawing, labels_plane, plane_of, refresh_labels_windows
 
 TEXTURE = 32

@@ -65,7 +65,7 @@ def _draw_reduced(labels: LabelsPlane, windows: Sequence[Bounds], partial: Any) 
         owner = callback[0]() if isinstance(callback, tuple) else None
         node = getattr(owner, "node", None)
         texture = getattr(node, "_texture", None)
-        if node is None or not hasattr(texture, "scale_and_set_data"):
+        if node is None or texture is None or not hasattr(texture, "scale_and_set_data"):
             return False
         shape, sides = labels.shape, texture.shape[:2]
         steps = [-(-size // side) for size, side in zip(shape, sides, strict=True)]

@@ -5,6 +5,8 @@ Everything that comes back is called on the GUI thread, and nothing comes back a
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,8 +29,22 @@ Cancelled: TypeAlias = "Callable[[], bool]"
 
 # napari's progress bars and ours need not be redrawn for every 256 kB that arrive.
 _REPORT_EVERY = 0.05  # s
-# napari draws its whole window, twice, to open a bar: not for what is over before one could read it.
+# napari draws its whole window, twice, to open a bar: not for what is over before it is read.
 _BAR_AFTER = 800  # ms
+
+
+# What the window needs comes first where both want the same core; far from starving the jobs.
+_NICE = 3
+
+
+def _give_way() -> None:
+    """Let this thread, and the threads that torch makes for it, wait for the window's."""
+    if sys.platform == "linux":
+        # Elsewhere this would be of the whole process.
+        with suppress(OSError):
+            thread = threading.get_native_id()
+            nice = os.getpriority(os.PRIO_PROCESS, thread) + _NICE
+            os.setpriority(os.PRIO_PROCESS, thread, nice)
 
 
 class _Courier(QObject):
@@ -100,8 +116,8 @@ class Background:
 
     def __init__(self) -> None:
         self._courier = _Courier()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="pisam-predict")
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="pisam-disk")
+        self._pool = ThreadPoolExecutor(1, "pisam-predict", _give_way)
+        self._disk = ThreadPoolExecutor(1, "pisam-disk", _give_way)
         self._jobs: set[LongJob] = set()
         self._stopped = False
         application = QCoreApplication.instance()

@@ -36,6 +36,17 @@ def keeping_selection(viewer: Any) -> Iterator[None]:
                 viewer.layers.selection.active = active
 
 
+def select_only(viewer: Any, layer: Any) -> None:
+    """Select a layer and no other.
+
+    In one step, which napari draws once: by `selection.active` there are moments without any layer
+    and without its controls.
+    """
+    selection = viewer.layers.selection
+    if set(selection) != {layer}:
+        selection.symmetric_difference_update(set(selection) ^ {layer})
+
+
 def put_below_prompts(viewer: Any, layer: Any) -> None:
     """Leave boxes and clicks above a layer, to be seen and to be caught by the mouse."""
     layers = viewer.layers
@@ -77,11 +88,13 @@ class Preview:
             show_preview(self._layer, image, plane, mask)
             self._shown = image, plane, mask
 
-    def prepare(self, image: Any, plane: ImagePlane) -> None:
+    def prepare(self, image: Any, plane: ImagePlane | None) -> None:
         """Make the layer, empty, where there is none that fits: better than with the first mask.
 
         napari needs a tenth of a second for a new layer.
         """
+        if plane is None:
+            return
         if self._layer is not None and (image is not self._image or plane.axes != self._axes):
             self.remove()
         if self._layer is None or self._layer not in self._viewer.layers:
