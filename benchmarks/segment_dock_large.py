@@ -66,7 +66,7 @@ def main() -> None:
             f"box of {box[2] - box[0]} px: commit {written:.3f} s, until drawn {drawn:.3f} s, "
             f"longest block {watch.longest:.3f} s, of own work {watch.own:.3f} s, "
             f"without drawing the window {watch.undrawn:.3f} s, "
-            f"peak +{after[0] - before[0]:.0f} MB, now {after[1] - before[1]:+.0f} MB; labels {choice['labels'].data.nbytes / 1e6:.0f} MB"
+            f"peak +{after[0] - before[0]:.0f} MB, now {after[1] - before[1]:+.0f} MB"
         )
     viewer.close()
 
