@@ -12,7 +12,6 @@ pytest.importorskip("napari", reason="napari is not installed: pip install 'napa
 if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
     pytest.skip("there is no display: run the tests by `make test`", allow_module_level=True)
 
-from napari_pisam.widgets import background as module
 from napari_pisam.widgets.background import Background
 
 
@@ -39,19 +38,18 @@ def bars(monkeypatch):
     return opened, closed
 
 
-def test_a_short_job_opens_no_bar(qtbot, bars):
+def test_a_job_that_reports_nothing_opens_no_bar(qtbot, bars):
     results = []
-    job = Background().start("short", lambda report, cancelled: 3, results.append, results.append)
+    Background().start("short", lambda report, cancelled: 3, results.append, results.append)
     qtbot.waitUntil(lambda: results == [3])
-    job.open()  # the timer, later
     assert bars == ([], [])
 
 
-def test_a_long_job_is_shown_until_it_ends(qtbot, bars, monkeypatch):
-    monkeypatch.setattr(module, "_BAR_AFTER", 1)
+def test_a_job_is_shown_from_its_first_report_until_it_ends(qtbot, bars):
     results, gate = [], threading.Event()
 
     def work(report, cancelled):
+        report(1, 2)
         gate.wait(10)
         return 3
 
@@ -60,4 +58,4 @@ def test_a_long_job_is_shown_until_it_ends(qtbot, bars, monkeypatch):
     assert bars[1] == []
     gate.set()
     qtbot.waitUntil(lambda: results == [3])
-    assert bars[1] == ["long"]
+    assert bars == (["long"], ["long"])

@@ -5,15 +5,13 @@ Everything that comes back is called on the GUI thread, and nothing comes back a
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qtpy.QtCore import QCoreApplication, QObject, Qt, QTimer, Signal
+from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,22 +27,6 @@ Cancelled: TypeAlias = "Callable[[], bool]"
 
 # napari's progress bars and ours need not be redrawn for every 256 kB that arrive.
 _REPORT_EVERY = 0.05  # s
-# napari draws its whole window, twice, to open a bar: not for what is over before it is read.
-_BAR_AFTER = 800  # ms
-
-
-# What the window needs comes first where both want the same core; far from starving the jobs.
-_NICE = 3
-
-
-def _give_way() -> None:
-    """Let this thread, and the threads that torch makes for it, wait for the window's."""
-    if sys.platform == "linux":
-        # Elsewhere this would be of the whole process.
-        with suppress(OSError):
-            thread = threading.get_native_id()
-            nice = os.getpriority(os.PRIO_PROCESS, thread) + _NICE
-            os.setpriority(os.PRIO_PROCESS, thread, nice)
 
 
 class _Courier(QObject):
@@ -83,17 +65,16 @@ class LongJob:
         """Ask the job to end; its `failed` or `done` is called as ever."""
         self._cancel.set()
 
-    def open(self) -> None:
-        """Show it in napari's activity dock until it is closed."""
+    def show(self, done: int, total: int | None) -> None:
+        """Show how far it is in napari's activity dock, from the first time on."""
         from napari.utils import progress
 
-        if not self._closed and self._bar is None:
-            self._bar = progress(total=0, desc=self.title)
-
-    def show(self, done: int, total: int | None) -> None:
-        """Show how far it is, where it is shown."""
-        if self._closed or self._bar is None:
+        if self._closed:
             return
+        if self._bar is None:
+            # Not before there is something to show: napari draws its whole window, twice, to open
+            # a bar, and that takes a third of a second while torch is being imported.
+            self._bar = progress(total=0, desc=self.title)
         if total and self._bar.total != total:
             self._bar.reset(total=total)
         self._bar.update(done - self._bar.n)
@@ -116,8 +97,8 @@ class Background:
 
     def __init__(self) -> None:
         self._courier = _Courier()
-        self._pool = ThreadPoolExecutor(1, "pisam-predict", _give_way)
-        self._disk = ThreadPoolExecutor(1, "pisam-disk", _give_way)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="pisam-predict")
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="pisam-disk")
         self._jobs: set[LongJob] = set()
         self._stopped = False
         application = QCoreApplication.instance()
@@ -183,7 +164,7 @@ class Background:
         failed: Callable[[BaseException], None],
         on_progress: Report | None = None,
     ) -> LongJob:
-        """Run a long job in a napari worker; one that takes a while is in napari's activity dock.
+        """Run a long job in a napari worker; what it reports is shown in napari's activity dock.
 
         Parameters
         ----------
@@ -230,7 +211,6 @@ class Background:
                 future.set_result(result)
             self._courier.send(finish)
 
-        QTimer.singleShot(_BAR_AFTER, running.open)
         # Made right before it starts: napari counts it as busy from then on.
         create_worker(work, _start_thread=True)
         return running
