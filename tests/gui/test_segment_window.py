@@ -275,7 +275,7 @@ viewer.window.add_dock_widget(SegmentWidget(viewer))
 from qtpy.QtWidgets import QApplication
 for _ in range(20):
     QApplication.processEvents()
-assert len(viewer.layers) == 4, viewer.layers
+assert len(viewer.layers) == 5, viewer.layers
 print(sorted({name.split(".")[0] for name in sys.modules} & {"torch", "torchvision", "timm"}))
 viewer.close()
 """

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from napari_pisam.layers.geometry import ImagePlane, PlaneMap, plane_of
 from napari_pisam.layers.images import ImageView, image_source_of
+from napari_pisam.layers.label_drawing import refresh_labels_windows
 from napari_pisam.layers.labels import (
     LabelsPlane,
     labels_plane,
     new_labels_layer,
     plane_is_displayed,
     promote_labels,
-    refresh_labels_windows,
 )
 from napari_pisam.layers.preview import new_preview_layer, show_preview
 from napari_pisam.layers.prompt_layers import (

@@ -13,18 +13,10 @@ from napari_pisam.layers.prompt_layers import prompt_axes
 from napari_pisam.layers.transforms import placement_of, transform_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import DTypeLike, NDArray
 
-    Bounds = tuple[int, int, int, int]
-
 _IN_MEMORY = 512 << 20
-# What OpenGL takes as one texture nearly everywhere; napari shows larger planes reduced.
-_TEXTURE = 16_384
 _COPY_BYTES = 64 << 20
-# Pixels that the graphics card gets in one piece rather than in many small ones.
-_ONE_PIECE = 1 << 20
 
 
 def new_labels_layer(
@@ -199,47 +191,6 @@ def labels_plane(layer: Any, plane: ImagePlane, image: Any = None) -> LabelsPlan
         )
     axes = plane.axes[0] - extra, plane.axes[1] - extra
     return LabelsPlane(layer, axes, plane.index[extra:])
-
-
-def refresh_labels_windows(
-    labels: LabelsPlane, windows: Sequence[Bounds], *, is_displayed: bool = False
-) -> None:
-    """Show what was written to windows.
-
-    Parameters
-    ----------
-    labels : LabelsPlane
-    windows : sequence of 4 int
-        (row0, col0, row1, col1) each, half open.
-    is_displayed : bool
-        True if the viewer displays this very plane now. Then only the windows are sent to the
-        graphics card where that can be; otherwise the displayed plane.
-    """
-    layer = labels.layer
-    # 8 and 16 bits are what the card gets; others napari has to convert.
-    is_plain = isinstance(layer.data, np.ndarray) and layer.data.dtype in (np.uint8, np.uint16)
-    partial = getattr(layer.events, "labels_update", None)
-    if (
-        not (is_displayed and is_plain and layer.visible)
-        or partial is None
-        or layer.contour
-        or max(labels.shape) > _TEXTURE
-    ):
-        layer.refresh(extent=False, thumbnail=False)
-        return
-    for row0, col0, row1, col1 in _joined(windows):
-        partial(data=np.array(labels[row0:row1, col0:col1]), offset=[row0, col0])
-
-
-def _joined(windows: Sequence[Bounds]) -> Sequence[Bounds]:
-    """Leave out empty windows; one around all where that is little to send."""
-    full = [window for window in windows if window[2] > window[0] and window[3] > window[1]]
-    if len(full) < 2:
-        return full
-    corners = np.array(full)
-    row0, col0 = (int(value) for value in corners[:, :2].min(axis=0))
-    row1, col1 = (int(value) for value in corners[:, 2:].max(axis=0))
-    return [(row0, col0, row1, col1)] if (row1 - row0) * (col1 - col0) <= _ONE_PIECE else full
 
 
 def promote_labels(layer: Any, dtype: DTypeLike = np.uint32) -> None:

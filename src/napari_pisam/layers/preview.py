@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.layers.geometry import ImagePlane
-    from napari_pisam.layers.labels import Bounds
+    from napari_pisam.layers.label_drawing import Bounds
     from napari_pisam.predict.mask import Mask
 
 PREVIEW_COLOR = "#f0e442"

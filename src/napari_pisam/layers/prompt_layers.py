@@ -146,7 +146,10 @@ def set_current_object(shapes: Any, points: Any, object_id: int) -> None:
             continue
         if "object" not in layer.features:
             prepare(layer)
-        _set_defaults(layer, {"object": int(object_id)})
+        # Asked for at every turn; napari goes through its colours whenever defaults are set.
+        default = _default(layer, "object", None)
+        if not isinstance(default, int | np.integer) or default != int(object_id):
+            _set_defaults(layer, {"object": int(object_id)})
 
 
 def relabel_clicks(points: Any, rows: Sequence[int], label: Label) -> None:

@@ -15,7 +15,7 @@ from napari_pisam.predict.embedding_cache import WindowEncoder
 from napari_pisam.predict.focus import window_for
 from napari_pisam.predict.image_source import ImageSource
 from napari_pisam.predict.prompts import Prompts
-from napari_pisam.predict.stages import Stages, take
+from napari_pisam.predict.stages import Before, Stages, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,7 +89,7 @@ class Predictor:
         self._lock = threading.RLock()
         self._source: ImageSource | None = None
         self._last: Prompts | None = None
-        self._decoded: OrderedDict[tuple[Window, Prompts], Decoded] = OrderedDict()
+        self._decoded: OrderedDict[tuple[Window, Prompts], tuple[Decoded, Before]] = OrderedDict()
         self._runner.on_move.append(self._move_to)
 
     # -- what it is ---------------------------------------------------------------------------
@@ -338,31 +338,35 @@ class Predictor:
         decoded = self._decode_one(window, encoded, prompts.first_clicks(0))
         if clicks is not None and self._model.variant.kind != "pisam":
             # SAM has no interactor: its clicks go into the decoder, with the mask so far.
-            decoded = self._stages.decode([window], encoded, [prompts], decoded.low_res)
+            again = self._stages.decode([window], encoded, [prompts], decoded[0].low_res)
+            decoded = again, Before()
         return self._finish(window, encoded, decoded, clicks, prompts.region)
 
     def _finish(
         self,
         window: Window,
         encoded: EncodedImage,
-        decoded: Decoded,
+        decoded: tuple[Decoded, Before],
         clicks: Prompts | None,
         box: Box | None,
         start: MaskPrompt | None = None,
     ) -> Mask:
-        shape = self._image().shape
-        return self._stages.finish([window], encoded, decoded, clicks, shape, [box], start)[0]
+        shape, (state, before) = self._image().shape, decoded
+        return self._stages.finish([window], encoded, state, clicks, shape, [box], start, before)[0]
 
     def _move_to(self, device: torch.device) -> None:
-        for key, decoded in self._decoded.items():
-            self._decoded[key] = decoded.to(device)
+        # Logits from before any click go on being those of the decoded state, wherever that was.
+        for key, (decoded, before) in self._decoded.items():
+            self._decoded[key] = decoded.to(device), before
 
-    def _decode_one(self, window: Window, encoded: EncodedImage, prompts: Prompts) -> Decoded:
-        decoded = self._decoded.get((window, prompts))
-        if decoded is None:
-            decoded = self._stages.decode([window], encoded, [prompts])
-            self._decoded[window, prompts] = decoded
+    def _decode_one(
+        self, window: Window, encoded: EncodedImage, prompts: Prompts
+    ) -> tuple[Decoded, Before]:
+        known = self._decoded.get((window, prompts))
+        if known is None:
+            known = self._stages.decode([window], encoded, [prompts]), Before()
+            self._decoded[window, prompts] = known
             while len(self._decoded) > _KEPT_DECODED:
                 self._decoded.popitem(last=False)
         self._decoded.move_to_end((window, prompts))
-        return decoded
+        return known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -47,6 +47,23 @@ def take(batch: _Batch, place: int) -> _Batch:
         if isinstance(value := getattr(batch, field.name), torch.Tensor)
     }
     return replace(batch, **parts)
+
+
+@dataclass
+class Before:
+    """What the head made of decoded prompts before any click: the same for all their clicks.
+
+    Attributes
+    ----------
+    logits : (h, w) float32 array or None
+        The valid part of the frame; None until they were computed.
+    region : (int, int, int, int) or None
+        Where the head was used for them. Those of another region differ outside it: they are
+        computed anew, for a mask must not depend on what was asked earlier.
+    """
+
+    logits: NDArray[np.float32] | None = None
+    region: tuple[int, int, int, int] | None = None
 
 
 class Stages:
@@ -129,6 +146,7 @@ class Stages:
         shape: tuple[int, int],
         boxes: Sequence[Box | None],
         start: MaskPrompt | None = None,
+        before: Before | None = None,
     ) -> list[Mask]:
         """Masks at full resolution of B decoded prompts, corrected by clicks where B is 1.
 
@@ -148,6 +166,8 @@ class Stages:
             Where the objects are said to be.
         start : MaskPrompt, optional
             A mask to keep, where B is 1: what the clicks change is added to it.
+        before : Before, optional
+            That of `decoded`, where B is 1; filled here, and saves a pass of the head then.
         """
         transforms = [self.transform(window) for window in windows]
         height, width = transforms[0].size
@@ -161,6 +181,11 @@ class Stages:
         # Published weights are left to say what they say.
         is_local = given is not None and network.variant.click_maps
 
+        compares = given is not None and (start is not None or (is_local and places[0] is not None))
+        # Only networks whose clicks are local ask for it again.
+        store = before if network.variant.click_maps else None
+        known = store.logits if store is not None and store.region == region else None
+
         def run() -> Tensor:
             image, state = encoded.to(self._runner.device), decoded.to(self._runner.device)
             corrected = state
@@ -168,26 +193,35 @@ class Stages:
                 click_points, labels = (self._runner.tensor(v[None]) for v in given)
                 corrected = network.correct(image, state, click_points, labels)
             fine = network.upscale(image, corrected, region=region)
-            if start is not None or (is_local and places[0] is not None):
+            if compares and known is None:
                 fine = torch.cat([fine, network.upscale(image, state, region=region)])
             return fine[:, 0, :height, :width].float().cpu()
 
-        kept = None
+        kept: NDArray[np.float32] | None = None
         if start is not None:
-            kept = _KEPT * transforms[0].mask_to_logits(start, network.frame, cell=1)
-            kept = np.array(kept[:, :height, :width], dtype=np.float32, order="C")
+            drawn = _KEPT * transforms[0].mask_to_logits(start, network.frame, cell=1)
+            kept = np.array(drawn[:, :height, :width], dtype=np.float32, order="C")
+        logits: NDArray[np.float32]
         if kept is not None and given is None:
             logits = kept  # nothing changes it
+        elif known is not None and given is None:
+            logits = known[None].copy()
         else:
             logits = np.array(self._runner.run(run).numpy(), order="C")
+            if known is None and (compares or given is None):
+                known = logits[-1]
+                if store is not None:
+                    # A copy: the caller's mask is the caller's to change.
+                    store.logits, store.region = known.copy(), region
         if given is not None:
-            logits, before = logits[:1], logits[1:]
-            if kept is not None:
+            logits = logits[:1]
+            reference = known[None] if compares and known is not None else None
+            if kept is not None and reference is not None:
                 # What the clicks change is added to the mask to keep.
-                logits, before = kept + (logits - before), kept
-            if is_local and len(before):
-                logits += _HELD_BACK * (before - logits)
-                keep_changes_at_clicks(before[0], logits[0], *given)
+                logits, reference = kept + (logits - reference), kept
+            if is_local and reference is not None:
+                logits += _HELD_BACK * (reference - logits)
+                keep_changes_at_clicks(reference[0], logits[0], *given)
             if is_local:
                 obey_clicks(logits[0], *given)
         return [

@@ -215,13 +215,18 @@ class ObservedDocument:
 
     def _attempt(self, change: Callable[[], Change]) -> Change | None:
         """Make a change of the document and tell it; None where writing the labels failed."""
+        made = self._made(change)
+        if made is not None:
+            self._tell(made)
+        return made
+
+    def _made(self, change: Callable[[], Change]) -> Change | None:
+        """Make a change that is to be told; None where writing the labels failed, which is told."""
         try:
-            made = change()
+            return change()
         except _STORE_ERRORS as error:
             self.failed.emit(failure_sentence(error, "Writing the labels"))
             return None
-        self._tell(made)
-        return made
 
     def _tell(self, change: Change) -> None:
         self._objects = None

@@ -290,16 +290,18 @@ class Session(ObservedDocument):
     def _repeat(self, step: Callable[[object | None], Change], is_possible: bool) -> bool:
         """Undo or redo once, or all of a group."""
         self._background.drop_pending()
-        changed: set[int] = set()
-        made = self._attempt(partial(step, None)) if is_possible else None
-        is_done = made is not None
+        changes: list[Change] = []
+        made = self._made(partial(step, None)) if is_possible else None
         while made is not None:
-            changed.update(made.ids)
-            group = made.group
-            made = None if group is None else self._attempt(partial(step, group))
-        for number in changed:
-            self._ask_if_live(number)
-        return is_done
+            changes.append(made)
+            made = None if made.group is None else self._made(partial(step, made.group))
+        if changes:
+            # Told once: many boxes go back into their layer in one go.
+            numbers = dict.fromkeys(number for change in changes for number in change.ids)
+            self._tell(Change(tuple(numbers), tuple(w for one in changes for w in one.windows)))
+            for number in numbers:
+                self._ask_if_live(number)
+        return bool(changes)
 
     # -- predictions --------------------------------------------------------------------------
 

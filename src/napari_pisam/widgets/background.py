@@ -51,12 +51,9 @@ class LongJob:
     """A job in a napari worker; made by `Background.start`."""
 
     def __init__(self, title: str) -> None:
-        from napari.utils import progress
-
         self.title = title
         self._cancel = threading.Event()
-        # Shown in napari's activity dock until it is closed.
-        self._bar = progress(total=0, desc=title)
+        self._bar: Any = None
         self._closed = False
 
     @property
@@ -69,9 +66,15 @@ class LongJob:
         self._cancel.set()
 
     def show(self, done: int, total: int | None) -> None:
-        """Show how far it is in napari's activity dock."""
+        """Show how far it is in napari's activity dock, from the first time on."""
+        from napari.utils import progress
+
         if self._closed:
             return
+        if self._bar is None:
+            # Not before there is something to show: napari draws its whole window, twice, to open
+            # a bar, and that takes a third of a second while torch is being imported.
+            self._bar = progress(total=0, desc=self.title)
         if total and self._bar.total != total:
             self._bar.reset(total=total)
         self._bar.update(done - self._bar.n)
@@ -80,7 +83,8 @@ class LongJob:
         """Take it out of the activity dock."""
         if not self._closed:
             self._closed = True
-            self._bar.close()
+            if self._bar is not None:
+                self._bar.close()
 
 
 class Background:
@@ -160,7 +164,7 @@ class Background:
         failed: Callable[[BaseException], None],
         on_progress: Report | None = None,
     ) -> LongJob:
-        """Run a long job in a napari worker, with its progress in napari's activity dock.
+        """Run a long job in a napari worker; what it reports is shown in napari's activity dock.
 
         Parameters
         ----------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ MODEL_NAMES = (
 
 IN_PACKAGE = "tiny"
 _CACHE_BYTES = 1 << 30
+_DRAW_FIRST = 0.15  # s
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -96,6 +99,10 @@ def load_predictor(
     ValueError, CheckpointError, DownloadError
         With a sentence that says what to do.
     """
+    if "torch" not in sys.modules:
+        # The linker has a lock of its own. OpenGL wants it to draw the box that was drawn just now,
+        # and torch's libraries keep it for half a second: the box comes first.
+        time.sleep(_DRAW_FIRST)
     with quiet_import():
         from napari_pisam.predict.embedding_cache import EmbeddingCache
         from napari_pisam.predict.predictor import Predictor

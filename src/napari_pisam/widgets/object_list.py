@@ -118,6 +118,7 @@ class ObjectList(QWidget):
             The id of the current object.
         """
         blocker = QSignalBlocker(self.table)
+        self.table.setUpdatesEnabled(False)
         self.table.setRowCount(len(rows))
         for line, new in enumerate(rows):
             if line >= len(self._rows) or self._rows[line] != new:
@@ -129,19 +130,20 @@ class ObjectList(QWidget):
         elif place not in {index.row() for index in self.table.selectedIndexes()}:
             self.table.selectRow(place)
             self.table.scrollToItem(self.table.item(place, 0))
+        self.table.setUpdatesEnabled(True)
         blocker.unblock()
 
     def _show_row(self, line: int, shown: ObjectRow) -> None:
         for column, text in enumerate(shown.cells):
             item = QTableWidgetItem(text)
-            if column in (1, 2):
+            # Made whole before the table has it: each change then is looked at by the whole view.
+            if column == 0:
+                pixels = QPixmap(12, 12)
+                pixels.fill(QColor.fromRgbF(*shown.color))
+                item.setIcon(QIcon(pixels))
+            elif column in (1, 2):
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             self.table.setItem(line, column, item)
-        pixels = QPixmap(12, 12)
-        pixels.fill(QColor.fromRgbF(*shown.color))
-        first = self.table.item(line, 0)
-        if first is not None:
-            first.setIcon(QIcon(pixels))
 
     def show_possible(
         self, *, commit: bool, current: bool, undo: bool, redo: bool, label: bool

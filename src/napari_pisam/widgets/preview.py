@@ -36,6 +36,17 @@ def keeping_selection(viewer: Any) -> Iterator[None]:
                 viewer.layers.selection.active = active
 
 
+def select_only(viewer: Any, layer: Any) -> None:
+    """Select a layer and no other.
+
+    In one step, which napari draws once: by `selection.active` there are moments without any layer
+    and without its controls.
+    """
+    selection = viewer.layers.selection
+    if set(selection) != {layer}:
+        selection.symmetric_difference_update(set(selection) ^ {layer})
+
+
 def put_below_prompts(viewer: Any, layer: Any) -> None:
     """Leave boxes and clicks above a layer, to be seen and to be caught by the mouse."""
     layers = viewer.layers
@@ -71,21 +82,27 @@ class Preview:
                 show_preview(self._layer, *self._shown[:2], None)
             self._shown = None
             return
-        if self._layer is not None and (image is not self._image or plane.axes != self._axes):
-            self.remove()
-        if self._layer is None:
-            self._make(image, plane)
-            self._image, self._axes, self._shown = image, plane.axes, None
+        self.prepare(image, plane)
         # Asked for at every turn; drawn when it is another one.
         if self._shown is None or self._shown[1] != plane or self._shown[2] is not mask:
             show_preview(self._layer, image, plane, mask)
             self._shown = image, plane, mask
 
-    def _make(self, image: Any, plane: ImagePlane) -> None:
-        with keeping_selection(self._viewer):
-            self._layer = new_preview_layer(self._viewer, image, plane, name=NAME)
-            put_below_prompts(self._viewer, self._layer)
-        self.apply()
+    def prepare(self, image: Any, plane: ImagePlane | None) -> None:
+        """Make the layer, empty, where there is none that fits: better than with the first mask.
+
+        napari needs a tenth of a second for a new layer.
+        """
+        if plane is None:
+            return
+        if self._layer is not None and (image is not self._image or plane.axes != self._axes):
+            self.remove()
+        if self._layer is None or self._layer not in self._viewer.layers:
+            with keeping_selection(self._viewer):
+                self._layer = new_preview_layer(self._viewer, image, plane, name=NAME)
+                put_below_prompts(self._viewer, self._layer)
+            self.apply()
+            self._image, self._axes, self._shown = image, plane.axes, None
 
     def apply(self) -> None:
         """Make the layer look as `opacity`, `outline` and `is_visible` say."""

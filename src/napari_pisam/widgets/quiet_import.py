@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LIBRARIES = {"linux": "libtorch_python.so", "darwin": "libtorch_python.dylib"}
-_TURN = 0.001  # s, after which another thread gets Python's lock; 5 ms by default
+# After this, s, another thread gets Python's lock; 5 ms by default. To draw its window once, napari
+# calls OpenGL some hundred times, and lets go of the lock each time.
+_TURN = 0.0001
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QWidget
 if TYPE_CHECKING:
     from qtpy.QtGui import QPaintEvent
 
-_AFTER, _STEP = 300, 250  # ms
+_AFTER, _STEP = 300, 500  # ms; each step has Qt put the whole window together
 _STEPS = 5
 # Seen on napari's dark and light ground; its themes are no palettes.
 _TRACK, _PART = QColor(128, 128, 128, 50), QColor("#56b4e9")

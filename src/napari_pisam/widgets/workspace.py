@@ -14,6 +14,7 @@ from napari_pisam.widgets.preview import (
     is_preview,
     keeping_selection,
     put_below_prompts,
+    select_only,
 )
 from napari_pisam.widgets.prompt_sync import PromptSync
 from napari_pisam.widgets.waiting_boxes import OWN
@@ -110,6 +111,7 @@ class Workspace:
             raise ValueError(NO_IMAGE)
         if self.planes.labels is None:
             self.new_labels()
+        self.preview.prepare(image, self.planes.plane)
         shapes, points = new_prompt_layers(self.viewer, image)
         shapes.metadata[OWN] = points.metadata[OWN] = True
         self.choice.choose("boxes", shapes)
@@ -135,7 +137,7 @@ class Workspace:
         """Select the layer for boxes or clicks, with its tool that draws one."""
         layer = self.choice[role]
         if layer is not None and layer in self.viewer.layers:
-            self.viewer.layers.selection.active = layer
+            select_only(self.viewer, layer)
             layer.mode = "add_rectangle" if role == "boxes" else "add"
 
     def _on_chosen(self, role: str) -> None:

@@ -179,6 +179,45 @@ def test_clicks_after_a_box_neither_encode_nor_decode():
     assert predictor.model.calls - before == {"correct": 2, "upscale": 2}
 
 
+def local_painter(image):
+    """A painter whose clicks are local: what they change is compared with what was there."""
+    predictor = painter(image)
+    predictor.model.variant = replace(predictor.model.variant, click_maps=True)
+    return predictor
+
+
+def test_a_local_click_runs_the_head_once_and_what_was_there_before_is_kept():
+    predictor = local_painter(SMALL)
+    predictor.predict(box=(10, 10, 30, 40))
+    assert predictor.model.calls["upscale"] == 1
+    predictor.refine([(12, 12)], [True])
+    predictor.refine([(20, 35)], [False])
+    assert predictor.model.calls["upscale"] == 3
+    predictor.predict(box=(10, 10, 30, 40))
+    assert predictor.model.calls["upscale"] == 3
+
+
+def test_a_click_that_widens_where_the_head_looks_has_it_look_there_again_once():
+    predictor = local_painter(SMALL)
+    predictor.predict(box=(2, 2, 6, 6))
+    predictor.refine([(40, 55)], [False])
+    assert predictor.model.calls["upscale"] == 3
+    predictor.refine([(41, 54)], [False])
+    assert predictor.model.calls["upscale"] == 4
+
+
+def test_local_clicks_give_the_same_bits_whatever_was_asked_before():
+    box, points, labels = (10, 10, 22, 25), [(12, 12), (48, 58), (20, 20)], [True, False, True]
+    asked = micro(SMALL, click_maps=True, residual=True)
+    first = asked.predict(box=box)
+    first.frame_logits[:] = 0  # the caller's own
+    for count in (1, 3, 2, 1, 0):
+        given = {"points": points[:count], "labels": labels[:count]}
+        alone = micro(SMALL, click_maps=True, residual=True).predict(box=box, **given)
+        found = asked.predict(box=box, **given)
+        assert np.array_equal(found.frame_logits, alone.frame_logits)
+
+
 def test_a_click_outside_the_window_encodes_one_that_holds_all():
     predictor = painter(np.zeros((500, 500), np.uint8))
     first = predictor.predict(box=(100, 100, 120, 120))

@@ -279,6 +279,18 @@ def test_segment_all_commits_each_box_and_is_one_step():
     assert areas(session) == {}
 
 
+def test_boxes_of_many_predictions_are_undone_and_redone_in_one_telling():
+    session = fake_session()
+    session.segment_all([(0, c, 2, c + 2) for c in range(0, 24, 4)], batch=2)
+    told, windows = [], []
+    session.objects_changed.connect(lambda: told.append(len(session.objects)))
+    session.labels_changed.connect(windows.append)
+    session.undo()
+    assert (told, len(windows)) == ([0], 6)
+    session.redo()
+    assert (told, len(windows)) == ([0, 6], 12)
+
+
 def test_clicks_go_before_the_next_batch_and_undo_stays_in_order():
     execute = ByHand()
     session = fake_session(execute)
