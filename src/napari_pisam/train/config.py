@@ -22,6 +22,7 @@ from pydantic import (
 Decoder = Literal["sam", "hqsam", "pisam"]
 Frozen = Literal["nothing", "encoder", "base"]
 Optimizer = Literal["adamw", "muon"]
+Loss = Literal["pixels", "points"]
 MaskKind = Literal["auto", "binary", "instances", "classes"]
 
 
@@ -80,6 +81,10 @@ class TrainConfig(BaseModel):
         Of either optimizer; warm-up steps, and the largest norm of the gradient.
     ema
         Decay of the averaged weights, which are the ones that are kept.
+    loss
+        Of masks: on every pixel, half of the cross entropy's weight on what is wrong
+        (``"pixels"``); or as published, on 112 x 112 points, most of them where the mask is
+        unsure (``"points"``).
     max_clicks
         Most clicks of one training sample.
     clicks_only, mask_prompt
@@ -133,6 +138,7 @@ class TrainConfig(BaseModel):
     warmup: int = 200
     clip_norm: PositiveFloat = 1.0
     ema: float = Field(default=0.998, ge=0, lt=1)
+    loss: Loss = "pixels"
     max_clicks: PositiveInt = 6
     clicks_only: float = Field(default=0.1, ge=0, le=1)
     mask_prompt: float = Field(default=0.05, ge=0, le=1)

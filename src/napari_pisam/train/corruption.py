@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from napari_pisam.model.pisam import Decoded, PiSam
 
-# Logits that nothing learnt comes near, and the radius of a flaw by that of the object.
-_FLAW = 20.0
+# Logits of a mask that is surely wrong, yet not beyond what clicks can mend; the radius of a flaw
+# by that of the object.
+_FLAW = 5.0
 _RADII = (0.15, 0.5)
 
 
@@ -26,7 +27,7 @@ def flaws(
     truth: NDArray[np.bool_],
     inside: NDArray[np.bool_],
     rngs: Sequence[np.random.Generator],
-) -> NDArray[np.float32]:
+) -> NDArray[np.int8]:
     """Draw a flaw for each mask that has no error of one kind.
 
     Parameters
@@ -38,14 +39,14 @@ def flaws(
 
     Returns
     -------
-    (B, S, S) float32
-        To be added to the logits: a disc of -20 inside the true object if nothing of it is missed,
-        one of +20 outside it if nothing is spilled; zero elsewhere.
+    (B, S, S) int8
+        A disc of -1 inside the true object if nothing of it is missed, one of 1 outside it if
+        nothing is spilled; 0 elsewhere.
     """
-    drawn = np.zeros(found.shape, dtype=np.float32)
+    drawn = np.zeros(found.shape, dtype=np.int8)
     ys, xs = np.ogrid[: found.shape[1], : found.shape[2]]
     for i, rng in enumerate(rngs):
-        kinds = ((truth[i], ~found[i], -_FLAW), (~truth[i] & inside[i], found[i], _FLAW))
+        kinds = ((truth[i], ~found[i], -1), (~truth[i] & inside[i], found[i], 1))
         for where, wrong, value in kinds:
             if (where & wrong).any() or not where.any():
                 continue
@@ -59,7 +60,7 @@ def flaws(
 
 
 def decode_with_flaws(
-    model: PiSam, decode: Callable[[], Decoded], flaws: NDArray[np.float32]
+    model: PiSam, decode: Callable[[], Decoded], flaws: NDArray[np.int8]
 ) -> Decoded:
     """Decode with flaws in the coarse mask, which the object embedder sees too.
 
@@ -69,21 +70,23 @@ def decode_with_flaws(
         Of a ``"pisam"`` kind.
     decode : callable
         Decodes with ``model``.
-    flaws : (B, S, S) float32
+    flaws : (B, S, S) int8
         From `flaws`.
     """
-    full = torch.from_numpy(flaws).unsqueeze(1).to(model.device)
-    # The strongest of a cell's, so that a flaw of one pixel is one of the cell.
-    low, high = -F.max_pool2d(-full, 4), F.max_pool2d(full, 4)
-    coarse = low + high
+    full = torch.from_numpy(flaws).unsqueeze(1).to(model.device, torch.float32)
+    # A flaw of one pixel is one of its cell.
+    cells = F.max_pool2d(full, 4) - F.max_pool2d(-full, 4)
+
+    def flawed(logits: torch.Tensor) -> torch.Tensor:
+        return torch.where(cells == 0, logits, (_FLAW * cells).to(logits.dtype))
 
     def spoil(_: Any, given: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         feature, logits = given
-        return feature, logits + coarse.to(logits.dtype)
+        return feature, flawed(logits)
 
     handle = model.mask_decoder.mask_aspp.register_forward_pre_hook(spoil)
     try:
         decoded = decode()
     finally:
         handle.remove()
-    return replace(decoded, coarse=decoded.coarse + coarse.to(decoded.coarse.dtype))
+    return replace(decoded, coarse=flawed(decoded.coarse))

@@ -14,10 +14,10 @@ from torch import nn
 from napari_pisam.train.click_simulation import training_click
 from napari_pisam.train.corruption import decode_with_flaws, flaws
 from napari_pisam.train.encoding import encode_batch, set_training_mode
-from napari_pisam.train.losses import click_loss, mask_loss
+from napari_pisam.train.losses import click_loss, mask_loss, point_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -102,6 +102,13 @@ def _spoil(mask: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
     return ((small - 0.5 + 0.35 * noise) > 0).float() * 20 - 10
 
 
+def _mask_losses(config: TrainConfig, draws: Draws) -> tuple[Callable[..., Tensor], float]:
+    """Give the loss of a mask, and the weight that it has for the coarse one."""
+    if config.loss == "points":
+        return partial(point_loss, rngs=draws.objects), 1.0
+    return mask_loss, 0.5
+
+
 def batch_loss(
     model: PiSam, image: EncodedImage, batch: Batch, config: TrainConfig, draws: Draws
 ) -> Tensor:
@@ -147,7 +154,9 @@ def batch_loss(
     fine = model.upscale(image, decoded)
     small = F.interpolate(mask, scale_factor=0.25, mode="area")
     small_valid = F.interpolate(valid, scale_factor=0.25, mode="nearest")
-    loss = mask_loss(fine, mask, valid) + 0.5 * mask_loss(decoded.coarse, small, small_valid)
+    measure, coarse_share = _mask_losses(config, draws)
+    loss = measure(fine, mask, valid)
+    loss = loss + coarse_share * measure(decoded.coarse, small, small_valid)
     loss = loss + F.mse_loss(decoded.iou[:, 0], iou(fine.detach(), mask, valid))
     if model.variant.kind == "pisam":
         inside = valid[:, 0].cpu().numpy() > 0.5
@@ -186,7 +195,8 @@ def _click_rounds(
         with torch.set_grad_enabled(r == rounds - 1):
             corrected = model.correct(image, decoded, points, labels, boxes=boxes)
             logits = model.upscale(image, corrected)
-    return mask_loss(logits, mask, valid) + 0.1 * click_loss(logits, points, labels)
+    measure, _ = _mask_losses(config, draws)
+    return measure(logits, mask, valid) + 0.1 * click_loss(logits, points, labels)
 
 
 class Objective(nn.Module):

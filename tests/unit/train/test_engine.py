@@ -108,6 +108,10 @@ def test_clicks_alone_and_masks_are_prompts_too(
     assert torch.isfinite(objective(batch(data), 0))
 
 
+def test_the_published_loss_trains(config: TrainConfig) -> None:
+    assert engine.fit(config.model_copy(update={"loss": "points"})).step == 3
+
+
 def test_repeated_steps_on_one_batch_lower_the_loss(data: Path, config: TrainConfig) -> None:
     objective = Objective(micro_model(**SWITCHES), config, None).train()
     optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-3)
