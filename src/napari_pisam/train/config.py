@@ -77,6 +77,7 @@ class TrainConfig(BaseModel):
         Only a run without it can be repeated exactly.
     optimizer
         AdamW, or Muon (Jordan et al., 2024) for matrices and convolutions with AdamW for the rest.
+        Muon multiplies in bfloat16, which not every processor does fast.
     learning_rate, weight_decay, warmup, clip_norm
         Of either optimizer; warm-up steps, and the largest norm of the gradient.
     ema
