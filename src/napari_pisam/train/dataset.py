@@ -103,9 +103,8 @@ class TrainingSamples(IterableDataset[Any]):
     weights : tuple of float
         Shares of real images, generated images and composites; a kind without material gets none.
     bank : Bank, optional
-        Cut-outs and textures for the composites, families of generated images.
-    synthetic_kinds : sequence of str, optional
-        Families of generated images instead; all of them without a bank.
+        Cut-outs and textures for the composites, families of generated images; without one, all
+        families and no composites.
     rank, world : int
         This process among the training processes; each takes every `world`-th index.
 
@@ -125,7 +124,6 @@ class TrainingSamples(IterableDataset[Any]):
         start: int = 0,
         weights: tuple[float, float, float] = (0.55, 0.25, 0.20),
         bank: Bank | None = None,
-        synthetic_kinds: Sequence[str] | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -133,8 +131,7 @@ class TrainingSamples(IterableDataset[Any]):
         self.images = list(images)
         self.size, self.seed, self.start = size, seed, start
         self.bank = bank
-        known = synthetic.KINDS if bank is None else bank.kinds
-        self.synthetic_kinds = tuple(known if synthetic_kinds is None else synthetic_kinds)
+        self.synthetic_kinds = synthetic.KINDS if bank is None else bank.kinds
         self.rank, self.world = rank, world
         shares = np.array(weights, dtype=np.float64)
         shares[0] *= bool(self.images)

@@ -49,8 +49,7 @@ def compared_variant(variant: variants.Variant, decoder: Decoder) -> variants.Va
 
     All get the box as corners and as a filled mask prompt, and nothing else: the appearance prior,
     the drawn clicks, and the coarse logits' start from the box are left out, which only a Pi-SAM
-    would profit from; so is decoding its clicks again, which is not in the published network. A
-    Pi-SAM corrects its enlarged coarse logits, as in all runs here.
+    would profit from. A Pi-SAM corrects its enlarged coarse logits, as in all runs here.
     """
     return replace(
         variant,
