@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from typer.testing import CliRunner
 
 from micro import MICRO, micro_model
@@ -18,6 +19,7 @@ from napari_pisam.cli import app
 from napari_pisam.commands import train as command
 from napari_pisam.model import variants
 from napari_pisam.model.checkpoint import read_checkpoint
+from napari_pisam.model.deform_conv import ModulatedDeformConv2d
 from napari_pisam.predict import weights
 from napari_pisam.train import engine
 from napari_pisam.train.config import TrainConfig
@@ -44,7 +46,14 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result
         kind: dict[str, Any] = (
             {"kind": "sam", "name": "micro_sam"} if name == "micro_sam" else SWITCHES
         )
-        return weights.LoadedModel(micro_model(**kind), "ab" * 32, "MIT", "embedded")
+        model = micro_model(**kind)
+        if name == "micro_never_deformed":
+            for layer in model.modules():
+                if isinstance(layer, ModulatedDeformConv2d):
+                    for part in (layer.offset_conv, layer.modulator_conv):
+                        for parameter in part.parameters():
+                            nn.init.zeros_(parameter)
+        return weights.LoadedModel(model, "ab" * 32, "MIT", "embedded")
 
     monkeypatch.setattr(weights, "load_model", load)
     monkeypatch.setattr(
@@ -122,7 +131,9 @@ def test_a_sam_gets_modules_of_its_own_and_a_cache(
     assert list((tmp_path / "out" / "cache").glob("*.safetensors"))
 
 
-@pytest.mark.parametrize(("base", "rigid"), [("micro_sam", True), ("micro", False)])
+@pytest.mark.parametrize(
+    ("base", "rigid"), [("micro_sam", True), ("micro", False), ("micro_never_deformed", True)]
+)
 def test_only_deformable_convolutions_that_were_never_trained_stay_rigid(
     base: str, rigid: bool, run: Callable[..., Result], tmp_path: Path
 ) -> None:

@@ -188,7 +188,7 @@ def _tuning(request: TrainRequest) -> dict[str, Any]:
     from napari_pisam.model.variants import VitEncoder
     from napari_pisam.predict import weights
     from napari_pisam.train.folders import match_folders
-    from napari_pisam.train.starting import pisam_variant
+    from napari_pisam.train.starting import is_never_deformed, pisam_variant
 
     if request.images is None or request.masks is None:
         raise ValueError("--images and --masks go together. Give both.")
@@ -211,11 +211,8 @@ def _tuning(request: TrainRequest) -> dict[str, Any]:
         "licence": loaded.licence or "not stated",
         **_TUNING,
     }
-    if not is_large:
-        return values | _SMALL
-    # Fresh deformable convolutions would hardly move in minutes, and cost a third of a step.
-    is_fresh = loaded.model.variant.kind != "pisam"
-    return values | _LARGE | {"frame": variant.frame, "rigid": is_fresh}
+    values["rigid"] = is_never_deformed(loaded.model)
+    return values | (_LARGE | {"frame": variant.frame} if is_large else _SMALL)
 
 
 def report(config: TrainConfig, result: FitResult) -> None:

@@ -120,6 +120,16 @@ class ModulatedDeformConv2d(nn.Module):
     def _learnt_shape(self) -> list[nn.Parameter]:
         return [*self.offset_conv.parameters(), *self.modulator_conv.parameters()]
 
+    def is_ordinary(self) -> bool:
+        """Whether offsets and modulators have their initial values, as an ordinary convolution."""
+        return not any(p.any() for p in self._learnt_shape())
+
+    def stiffen(self, is_rigid: bool = True) -> None:
+        """Let training leave offsets and modulators as they are, or not."""
+        self.rigid = is_rigid
+        for parameter in self._learnt_shape():
+            parameter.requires_grad_(not is_rigid)
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer.
 
@@ -133,8 +143,7 @@ class ModulatedDeformConv2d(nn.Module):
         Tensor
             (B, O, H, W).
         """
-        untrained = not torch.is_grad_enabled() and not any(p.any() for p in self._learnt_shape())
-        if self.rigid or untrained:
+        if self.rigid or (not torch.is_grad_enabled() and self.is_ordinary()):
             weight = self.regular_conv.weight
             return nn.functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
         if x.device.type == "cpu":

@@ -98,13 +98,29 @@ def starting_model(config: TrainConfig) -> tuple[PiSam, str | None]:
     else:
         model = _fresh(config)
     load_initial(model, config)
-    for module in model.modules():
-        if isinstance(module, ModulatedDeformConv2d):
-            module.rigid = config.rigid
-            module.offset_conv.requires_grad_(not config.rigid)
-            module.modulator_conv.requires_grad_(not config.rigid)
+    for layer in _deformable(model):
+        layer.stiffen(config.rigid)
     freeze(model, config.frozen)
     return model, detached
+
+
+def is_never_deformed(model: PiSam) -> bool:
+    """Whether no deformable convolution of a network has learnt offsets; also if it has none.
+
+    Minutes of training would hardly move them, and they cost a third of a step: such a network is
+    better trained ``rigid``.
+    """
+    return all(layer.is_ordinary() for layer in _deformable(model))
+
+
+def stiffen(model: PiSam) -> None:
+    """Let training leave the offsets of all deformable convolutions as they are."""
+    for layer in _deformable(model):
+        layer.stiffen()
+
+
+def _deformable(model: PiSam) -> list[ModulatedDeformConv2d]:
+    return [layer for layer in model.modules() if isinstance(layer, ModulatedDeformConv2d)]
 
 
 def _fresh(config: TrainConfig) -> PiSam:

@@ -165,6 +165,20 @@ def test_only_what_is_to_learn_changes(tmp_path, trains):
     assert any("offset_conv" in name for name in changed) == (trains != "interactor")
 
 
+def test_deformable_convolutions_that_were_never_trained_stay_ordinary(tmp_path, monkeypatch):
+    model = micro_model(residual=True)
+    offsets = {n: p for n, p in model.named_parameters() if "offset_conv" in n or "modulator" in n}
+    for parameter in offsets.values():
+        torch.nn.init.zeros_(parameter)
+    loaded = weights.LoadedModel(model, "ab" * 32, "MIT", "embedded")
+    monkeypatch.setattr(weights, "load_model", lambda name, **_: loaded)
+    run = make_run(tmp_path / "run", trains="all", learning_rate=1e-2)
+    train(run)
+    new = read_checkpoint(run.folder / "last.safetensors").tensors
+    assert offsets
+    assert not any(new[name].any() for name in offsets)
+
+
 def test_the_checkpoint_leaves_out_what_is_frozen(tmp_path):
     run = make_run(tmp_path / "run", trains="interactor")
     train(run)

@@ -77,8 +77,7 @@ def resolve(
     settings: FineTuneSettings, folder: Path, training: Sequence[TuneObject]
 ) -> TrainConfig:
     """Give the training loop's settings for a base and the objects that train."""
-    own = _own_variant(settings.base)
-    variant = pisam_variant(own)
+    variant = base_variant(settings.base)
     is_large = isinstance(variant.encoder, VitEncoder)
     largest = largest_frame(settings, variant)
     # What most of the objects are shown in when they are asked for.
@@ -94,8 +93,6 @@ def resolve(
     if is_large and settings.trains != "all":
         # Its encoder takes seconds a picture; what it says of some views is computed once.
         changes["views"] = _VIEWS
-        # Fresh deformable convolutions would hardly move in minutes, and cost a third of a step.
-        changes["rigid"] = own.kind != "pisam"
     if settings.epochs is not None:
         changes["steps"] = max(1, -(-settings.epochs * len(training) // batch))
     return train_config(settings, folder, **changes)
