@@ -32,7 +32,7 @@ def keep_changes_at_clicks(
     Parameters
     ----------
     before : (h, w) float32 array
-        Logits without the clicks.
+        Logits without these clicks.
     after : (h, w) float32 array
         Logits with them; changed.
     points : (n, 2) float array

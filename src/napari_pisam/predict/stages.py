@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -32,9 +32,12 @@ _MARGIN_PX = 16
 # Logits of a mask to start from are 10 times this: what a click has to overcome.
 _KEPT = 0.3
 
-# Share of what clicks change that is held back: an unsure change does not pass, which halves what a
-# click can spoil and costs nothing on average (docs/training-log.md).
-_HELD_BACK = 1 / 3
+# Share of what clicks change that is held back: an unsure change does not pass, which nearly halves
+# what a click can spoil and costs nothing on average (docs/training-log.md).
+_HELD_BACK = 0.2
+
+# Masks that are remembered of one object, each after one click more: undo finds them.
+_KEPT_CORRECTED = 12
 
 _Batch = TypeVar("_Batch", "Decoded", "EncodedImage")
 
@@ -42,28 +45,45 @@ _Batch = TypeVar("_Batch", "Decoded", "EncodedImage")
 def take(batch: _Batch, place: int) -> _Batch:
     """Element `place` of a batch of dataclasses of tensors, as a batch of one."""
     parts: dict[str, Any] = {
-        field.name: value[place : place + 1]
-        for field in fields(batch)
-        if isinstance(value := getattr(batch, field.name), torch.Tensor)
+        part.name: value[place : place + 1]
+        for part in fields(batch)
+        if isinstance(value := getattr(batch, part.name), torch.Tensor)
     }
     return replace(batch, **parts)
 
 
 @dataclass
 class Before:
-    """What the head made of decoded prompts before any click: the same for all their clicks.
+    """What was made of decoded prompts so far: the head's logits, and masks after some clicks.
 
     Attributes
     ----------
     logits : (h, w) float32 array or None
-        The valid part of the frame; None until they were computed.
+        Without clicks, the valid part of the frame; None until they were computed.
     region : (int, int, int, int) or None
         Where the head was used for them. Those of another region differ outside it: they are
         computed anew, for a mask must not depend on what was asked earlier.
+    corrected : dict of Prompts to (h, w) float32 array
+        After the clicks of the prompts, the latest ones last.
     """
 
     logits: NDArray[np.float32] | None = None
     region: tuple[int, int, int, int] | None = None
+    corrected: dict[Prompts, NDArray[np.float32]] = field(default_factory=dict)
+
+    def latest(self, clicks: Prompts) -> tuple[int, NDArray[np.float32] | None]:
+        """How many of the clicks, from the first on, were followed already, and what came then."""
+        for count in range(len(clicks.points), 0, -1):
+            found = self.corrected.get(clicks.first_clicks(count))
+            if found is not None:
+                return count, found
+        return 0, None
+
+    def keep(self, clicks: Prompts, logits: NDArray[np.float32]) -> None:
+        """Remember what came after the clicks, of a few."""
+        self.corrected[clicks] = logits
+        while len(self.corrected) > _KEPT_CORRECTED:
+            self.corrected.pop(next(iter(self.corrected)))
 
 
 class Stages:
@@ -170,59 +190,26 @@ class Stages:
             That of `decoded`, where B is 1; filled here, and saves a pass of the head then.
         """
         transforms = [self.transform(window) for window in windows]
-        height, width = transforms[0].size
         network = self._model.at_frame(self.frame(windows[0]))
-        given = None if clicks is None else _clicks(transforms[0], clicks)
-        points = None if given is None else given[0]
-        places = [
-            _place(transform, box, points) for transform, box in zip(transforms, boxes, strict=True)
-        ]
-        region = _region(places, network.frame)
-        # Published weights are left to say what they say.
-        is_local = given is not None and network.variant.click_maps
-
-        compares = given is not None and (start is not None or (is_local and places[0] is not None))
-        # Only networks whose clicks are local ask for it again.
-        store = before if network.variant.click_maps else None
-        known = store.logits if store is not None and store.region == region else None
-
-        def run() -> Tensor:
-            image, state = encoded.to(self._runner.device), decoded.to(self._runner.device)
-            corrected = state
-            if given is not None and network.variant.kind == "pisam":
-                click_points, labels = (self._runner.tensor(v[None]) for v in given)
-                corrected = network.correct(image, state, click_points, labels)
-            fine = network.upscale(image, corrected, region=region)
-            if compares and known is None:
-                fine = torch.cat([fine, network.upscale(image, state, region=region)])
-            return fine[:, 0, :height, :width].float().cpu()
-
+        known = _Known(network, encoded, decoded, transforms, boxes)
         kept: NDArray[np.float32] | None = None
         if start is not None:
+            height, width = transforms[0].size
             drawn = _KEPT * transforms[0].mask_to_logits(start, network.frame, cell=1)
-            kept = np.array(drawn[:, :height, :width], dtype=np.float32, order="C")
-        logits: NDArray[np.float32]
-        if kept is not None and given is None:
-            logits = kept  # nothing changes it
-        elif known is not None and given is None:
-            logits = known[None].copy()
+            kept = np.array(drawn[0, :height, :width], dtype=np.float32, order="C")
+        if clicks is None:
+            # Nothing changes a mask to keep.
+            logits = self._without_clicks(known, before) if kept is None else kept[None]
+        elif network.variant.click_maps and boxes[0] is not None:
+            logits = self._follow(known, clicks, kept, before or Before())[None]
         else:
-            logits = np.array(self._runner.run(run).numpy(), order="C")
-            if known is None and (compares or given is None):
-                known = logits[-1]
-                if store is not None:
-                    # A copy: the caller's mask is the caller's to change.
-                    store.logits, store.region = known.copy(), region
-        if given is not None:
-            logits = logits[:1]
-            reference = known[None] if compares and known is not None else None
-            if kept is not None and reference is not None:
+            # Published weights are left to say what they say.
+            given = _clicks(transforms[0], clicks)
+            logits = self._head(known, known.region(given[0]), given, compares=kept is not None)
+            if kept is not None:
                 # What the clicks change is added to the mask to keep.
-                logits, reference = kept + (logits - reference), kept
-            if is_local and reference is not None:
-                logits += _HELD_BACK * (reference - logits)
-                keep_changes_at_clicks(reference[0], logits[0], *given)
-            if is_local:
+                logits = kept + (logits[:1] - logits[1:])
+            if network.variant.click_maps:
                 obey_clicks(logits[0], *given)
         return [
             Mask.from_frame_logits(one, transform, window.native_bbox(shape), shape, float(score))
@@ -230,6 +217,89 @@ class Stages:
                 logits, transforms, windows, decoded.iou[:, 0], strict=True
             )
         ]
+
+    def _without_clicks(self, known: _Known, before: Before | None) -> NDArray[np.float32]:
+        region = known.region()
+        # Only networks whose clicks are local ask for it again.
+        store = before if known.network.variant.click_maps else None
+        if store is not None and store.logits is not None and store.region == region:
+            return store.logits[None].copy()
+        logits = self._head(known, region)
+        if store is not None:
+            # A copy: the caller's mask is the caller's to change.
+            store.logits, store.region = logits[-1].copy(), region
+        return logits
+
+    def _follow(
+        self, known: _Known, clicks: Prompts, kept: NDArray[np.float32] | None, before: Before
+    ) -> NDArray[np.float32]:
+        """(h, w) logits after clicks on a network whose clicks are local, one click after another.
+
+        What a click does depends on those before it alone: what was put right stays right.
+        """
+        done, logits = before.latest(clicks)
+        points, labels = _clicks(known.transforms[0], clicks)
+        for count in range(done + 1, len(labels) + 1):
+            given = points[:count], labels[:count]
+            region = known.region(given[0])
+            reference = before.logits if before.region == region else None
+            found = self._head(known, region, given, compares=reference is None)
+            if reference is None:
+                reference = found[1]
+                before.logits, before.region = reference, region
+            first = reference if kept is None else kept
+            # What the clicks change is added to a mask to keep.
+            after = first + (1 - _HELD_BACK) * (found[0] - reference)
+            newest = points[count - 1 : count], labels[count - 1 : count]
+            keep_changes_at_clicks(first if logits is None else logits, after, *newest)
+            obey_clicks(after, *given)
+            before.keep(clicks.first_clicks(count), after)
+            logits = after
+        assert logits is not None  # there is a click
+        # A copy: the caller's mask is the caller's to change.
+        return logits.copy()
+
+    def _head(
+        self,
+        known: _Known,
+        region: tuple[int, int, int, int] | None,
+        given: tuple[NDArray[Any], NDArray[Any]] | None = None,
+        *,
+        compares: bool = False,
+    ) -> NDArray[np.float32]:
+        """(B, h, w) logits of the valid part, after clicks; then those without them, to compare."""
+        height, width = known.transforms[0].size
+        network = known.network
+
+        def run() -> Tensor:
+            image = known.encoded.to(self._runner.device)
+            state = known.decoded.to(self._runner.device)
+            states = [state]
+            if given is not None and network.variant.kind == "pisam":
+                points, labels = (self._runner.tensor(v[None]) for v in given)
+                states = [network.correct(image, state, points, labels)]
+            if compares:
+                states.append(state)
+            fine = torch.cat([network.upscale(image, one, region=region) for one in states])
+            return fine[:, 0, :height, :width].float().cpu()
+
+        return np.array(self._runner.run(run).numpy(), order="C")
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of B prompts before the head looks at them."""
+
+    network: PiSam
+    encoded: EncodedImage
+    decoded: Decoded
+    transforms: Sequence[FrameTransform]
+    boxes: Sequence[Box | None]
+
+    def region(self, points: NDArray[Any] | None = None) -> tuple[int, int, int, int] | None:
+        """Where the head has to look, with clicks at (x, y) frame px."""
+        pairs = zip(self.transforms, self.boxes, strict=True)
+        return _region([_place(*pair, points) for pair in pairs], self.network.frame)
 
 
 def _place(

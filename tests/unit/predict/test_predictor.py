@@ -218,6 +218,36 @@ def test_local_clicks_give_the_same_bits_whatever_was_asked_before():
         assert np.array_equal(found.frame_logits, alone.frame_logits)
 
 
+class Forgetful(Painter):
+    """With a click the box reaches 12 px further towards the newest one, and only there."""
+
+    def correct(self, image, decoded, points, labels, *, boxes=None):
+        self.count("correct")
+        side = 0 if points[0, -1, 0] < decoded.token[0, 0] else 2
+        token = decoded.token.clone()
+        token[0, side] += 12 * (side - 1)
+        return replace(decoded, token=token)
+
+
+def test_a_click_leaves_what_an_earlier_one_put_right():
+    network = Forgetful()
+    network.variant = replace(network.variant, click_maps=True)
+    predictor = Predictor(network, device="cpu", precision="fp32")
+    predictor.set_image(SMALL)
+    box, points, labels = (10, 20, 30, 40), [(20, 44), (20, 16)], [True, True]
+    areas = [predictor.predict(box=box, points=points[:n], labels=labels[:n]).area for n in (0, 1)]
+    both = predictor.predict(box=box, points=points, labels=labels)
+    gained = areas[1] - areas[0]
+    assert gained > 0
+    assert both.area == areas[0] + 2 * gained
+    assert both.bbox[1] < 20
+    assert both.bbox[3] > 41
+    # One click fewer is known already.
+    before = network.calls.copy()
+    assert predictor.predict(box=box, points=points[:1], labels=labels[:1]).area == areas[1]
+    assert not network.calls - before
+
+
 def test_a_click_outside_the_window_encodes_one_that_holds_all():
     predictor = painter(np.zeros((500, 500), np.uint8))
     first = predictor.predict(box=(100, 100, 120, 120))
