@@ -193,7 +193,8 @@ class Predictor:
         box : (4,) float, optional
             (row_min, col_min, row_max, col_max) px.
         points : (n, 2) float, optional
-            All clicks of the object, (row, col) px.
+            All clicks of the object in the order in which they were made, (row, col) px. `tiny`
+            follows them one after another; one click more than before costs one step.
         labels : (n,) bool, optional
             True for FG, False for BG.
         mask : optional
