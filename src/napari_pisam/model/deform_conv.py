@@ -89,16 +89,14 @@ def modulated_deform_conv2d(
 class ModulatedDeformConv2d(nn.Module):
     """Deformable convolution that predicts its own offsets and modulators.
 
+    They start at 0 and 1: an untrained layer is an ordinary convolution.
+
     Parameters
     ----------
     in_channels, out_channels : int
         C and O.
     kernel_size : int
         k, odd.
-
-    Notes
-    -----
-    Offsets and modulators start at 0 and 1: an untrained layer is an ordinary convolution.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
@@ -113,8 +111,7 @@ class ModulatedDeformConv2d(nn.Module):
         )
         for parameter in self._learnt_shape():
             nn.init.zeros_(parameter)
-        # Set while a training run keeps offsets and modulators at their initial 0 and 1: then the
-        # layer is its ordinary convolution, at a fifth of the time.
+        # Set while training keeps it an ordinary convolution, at a fifth of the time.
         self.rigid = False
 
     def _learnt_shape(self) -> list[nn.Parameter]:
@@ -123,12 +120,6 @@ class ModulatedDeformConv2d(nn.Module):
     def is_ordinary(self) -> bool:
         """Whether offsets and modulators have their initial values, as an ordinary convolution."""
         return not any(p.any() for p in self._learnt_shape())
-
-    def stiffen(self, is_rigid: bool = True) -> None:
-        """Let training leave offsets and modulators as they are, or not."""
-        self.rigid = is_rigid
-        for parameter in self._learnt_shape():
-            parameter.requires_grad_(not is_rigid)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer.

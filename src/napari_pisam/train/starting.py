@@ -98,8 +98,7 @@ def starting_model(config: TrainConfig) -> tuple[PiSam, str | None]:
     else:
         model = _fresh(config)
     load_initial(model, config)
-    for layer in _deformable(model):
-        layer.stiffen(config.rigid)
+    _stiffen(model, config.rigid)
     freeze(model, config.frozen)
     return model, detached
 
@@ -113,10 +112,17 @@ def is_never_deformed(model: PiSam) -> bool:
     return all(layer.is_ordinary() for layer in _deformable(model))
 
 
-def stiffen(model: PiSam) -> None:
-    """Let training leave the offsets of all deformable convolutions as they are."""
+def keep_ordinary(model: PiSam) -> None:
+    """Let training leave the deformable convolutions alone if none has ever learnt offsets."""
+    if is_never_deformed(model):
+        _stiffen(model, True)
+
+
+def _stiffen(model: PiSam, is_rigid: bool) -> None:
     for layer in _deformable(model):
-        layer.stiffen()
+        layer.rigid = is_rigid
+        layer.offset_conv.requires_grad_(not is_rigid)
+        layer.modulator_conv.requires_grad_(not is_rigid)
 
 
 def _deformable(model: PiSam) -> list[ModulatedDeformConv2d]:

@@ -40,7 +40,7 @@ from napari_pisam.train.finetune.tuning import (
 from napari_pisam.train.finetune.verdict import verdict
 from napari_pisam.train.objective import Objective
 from napari_pisam.train.run_state import Table
-from napari_pisam.train.starting import is_never_deformed, starting_model, stiffen
+from napari_pisam.train.starting import keep_ordinary, starting_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,8 +94,7 @@ class Trainer:
         self.validation = [o for o in objects if o.part == "validation"]
         config = resolve(settings, folder, self.training)
         self.model, self.base_sha256 = starting_model(config)
-        if is_never_deformed(self.model):
-            stiffen(self.model)
+        keep_ordinary(self.model)
         narrow(self.model, settings)
         self.origin = origin(settings.base)
         self.frozen: FrozenEncoder | None = None
