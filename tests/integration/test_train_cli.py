@@ -11,15 +11,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 from typer.testing import CliRunner
 
-from micro import MICRO, micro_model
+from micro import MICRO, micro_model, never_deformed_model
 from napari_pisam.cli import app
 from napari_pisam.commands import train as command
 from napari_pisam.model import variants
 from napari_pisam.model.checkpoint import read_checkpoint
-from napari_pisam.model.deform_conv import ModulatedDeformConv2d
 from napari_pisam.predict import weights
 from napari_pisam.train import engine
 from napari_pisam.train.config import TrainConfig
@@ -46,14 +44,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result
         kind: dict[str, Any] = (
             {"kind": "sam", "name": "micro_sam"} if name == "micro_sam" else SWITCHES
         )
-        model = micro_model(**kind)
-        if name == "micro_never_deformed":
-            for layer in model.modules():
-                if isinstance(layer, ModulatedDeformConv2d):
-                    for part in (layer.offset_conv, layer.modulator_conv):
-                        for parameter in part.parameters():
-                            nn.init.zeros_(parameter)
-        return weights.LoadedModel(model, "ab" * 32, "MIT", "embedded")
+        build = never_deformed_model if name == "micro_never_deformed" else micro_model
+        return weights.LoadedModel(build(**kind), "ab" * 32, "MIT", "embedded")
 
     monkeypatch.setattr(weights, "load_model", load)
     monkeypatch.setattr(

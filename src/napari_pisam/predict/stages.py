@@ -63,25 +63,25 @@ class Before:
     region : (int, int, int, int) or None
         Where the head was used for them. Those of another region differ outside it: they are
         computed anew, for a mask must not depend on what was asked earlier.
-    corrected : dict of Prompts to (h, w) float32 array
-        After the clicks of the prompts, the latest ones last.
+    corrected : dict of str to (h, w) float32 array
+        After the clicks of the prompts with this digest, the latest ones last.
     """
 
     logits: NDArray[np.float32] | None = None
     region: tuple[int, int, int, int] | None = None
-    corrected: dict[Prompts, NDArray[np.float32]] = field(default_factory=dict)
+    corrected: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def latest(self, clicks: Prompts) -> tuple[int, NDArray[np.float32] | None]:
         """How many of the clicks, from the first on, were followed already, and what came then."""
         for count in range(len(clicks.points), 0, -1):
-            found = self.corrected.get(clicks.first_clicks(count))
+            found = self.corrected.get(clicks.first_clicks(count).digest())
             if found is not None:
                 return count, found
         return 0, None
 
     def keep(self, clicks: Prompts, logits: NDArray[np.float32]) -> None:
         """Remember what came after the clicks, of a few."""
-        self.corrected[clicks] = logits
+        self.corrected[clicks.digest()] = logits
         while len(self.corrected) > _KEPT_CORRECTED:
             self.corrected.pop(next(iter(self.corrected)))
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from finetune_runs import discs, make_run, train, use_micro
-from micro import MICRO, micro_model
+from micro import MICRO, micro_model, never_deformed_model
 from napari_pisam.model import variants
 from napari_pisam.model.checkpoint import read_checkpoint
 from napari_pisam.predict import weights
@@ -166,10 +166,8 @@ def test_only_what_is_to_learn_changes(tmp_path, trains):
 
 
 def test_deformable_convolutions_that_were_never_trained_stay_ordinary(tmp_path, monkeypatch):
-    model = micro_model(residual=True)
-    offsets = {n: p for n, p in model.named_parameters() if "offset_conv" in n or "modulator" in n}
-    for parameter in offsets.values():
-        torch.nn.init.zeros_(parameter)
+    model = never_deformed_model(residual=True)
+    offsets = [n for n, _ in model.named_parameters() if "offset_conv" in n or "modulator" in n]
     loaded = weights.LoadedModel(model, "ab" * 32, "MIT", "embedded")
     monkeypatch.setattr(weights, "load_model", lambda name, **_: loaded)
     run = make_run(tmp_path / "run", trains="all", learning_rate=1e-2)
