@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_pisam.files import replacing
 from napari_pisam.train.fixed_objects import FixedObject, read_objects
-from napari_pisam.train.splits import FAMILIES, VALIDATION_ONLY
+from napari_pisam.train.splits import read_facts
 
 if TYPE_CHECKING:
     import argparse
@@ -119,12 +119,13 @@ def load(model: str) -> tuple[str | PiSam, list[str], list[str]]:
     return model, training.get("held_out", []), training.get("held_out_kinds", [])
 
 
-def left_out(held_out: Iterable[str], kinds: Iterable[str]) -> set[str]:
+def left_out(held_out: Iterable[str], kinds: Iterable[str], data: Path) -> set[str]:
     """Give the sources that a run without these sets and families never saw, relatives included."""
-    closed = VALIDATION_ONLY | set(held_out)
-    families = {FAMILIES.get(name, name) for name in closed}
-    relatives = {name for name in FAMILIES if FAMILIES[name] in families}
-    return closed | families | relatives | {GENERATED + kind for kind in kinds}
+    facts = read_facts(data)
+    closed = facts.validation_only | set(held_out)
+    families = {facts.family(name) for name in closed}
+    relatives = {name for name in facts if facts.family(name) in families}
+    return closed | relatives | {GENERATED + kind for kind in kinds}
 
 
 # -------------------------------------------------------------------------------- in a process
@@ -146,7 +147,7 @@ def _start(plan: Plan, deadline: float) -> None:
         deadline=deadline,
         system=Predictor(model, "cpu", cache=EmbeddingCache(64 << 20)),
         baselines={name: BASELINES[name]() for name in plan.baselines},
-        left_out=left_out(held_out, kinds),
+        left_out=left_out(held_out, kinds, Path(plan.data)),
     )
 
 
@@ -154,13 +155,11 @@ def _measure(job: Job) -> tuple[list[Row], list[str]]:
     """Rows of an image's objects, and what went wrong or was not reached."""
     from napari_pisam.evaluate.quality import Questions, measure
     from napari_pisam.train.fixed_objects import generated_object
-    from napari_pisam.train.splits import COARSE_OUTLINES
     from napari_pisam.train.store import load_image
 
     plan, system, baselines = _STATE["plan"], _STATE["system"], _STATE["baselines"]
     if time.time() > _STATE["deadline"]:
         return [], [f"{job.source}/{job.image}: no time left"] * len(job.objects)
-    questions = Questions(plan.clicks, plan.kinds, job.source not in COARSE_OUTLINES)
     item = None
     if job.source.startswith(GENERATED):
         pixels, truth, part = generated_object(job.source[len(GENERATED) :], int(job.image))
@@ -178,6 +177,8 @@ def _measure(job: Job) -> tuple[list[Row], list[str]]:
         if time.time() > _STATE["deadline"]:
             missed.append(f"{job.source}/{job.image}: no time left")
             continue
+        sharp = item is None or item.class_of(wanted.object) not in item.coarse_classes
+        questions = Questions(plan.clicks, plan.kinds, sharp)
         known = asdict(wanted) | {
             "part": part,
             "left_out": job.source in _STATE["left_out"],

@@ -60,8 +60,8 @@ def test_a_time_limit_would_cut_all_sources_alike(data: Path) -> None:
     assert len({(job.source, job.image) for job in jobs}) == len(jobs)
 
 
-def test_relatives_of_what_was_held_out_are_unseen_too() -> None:
-    found = scoring.left_out(["coffee_leaf_lesions"], ["rings"])
+def test_relatives_of_what_was_held_out_are_unseen_too(tmp_path: Path) -> None:
+    found = scoring.left_out(["coffee_leaf_lesions"], ["rings"], tmp_path)
     assert found >= {"coffee_leaf", "coffee_leaf_lesions", "mushrooms", "synthetic:rings"}
     assert not found & {"pebbles", "axon_sem_axons", "synthetic:cells"}
 

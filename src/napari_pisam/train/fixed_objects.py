@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from napari_pisam.files import replacing
-from napari_pisam.train.splits import NETWORKS
 from napari_pisam.train.synthetic import KINDS, generate
 
 if TYPE_CHECKING:
@@ -74,8 +73,7 @@ class FixedObject:
 def part_of(item: StoredImage, index: int) -> Part:
     """Tell what kind of object an entry of an image's `ids` is."""
     which = int(item.ids[index])
-    owner = -which if which < 0 else int(item.classes[which])
-    if owner in NETWORKS.get(item.source, ()):
+    if item.class_of(which) in item.thin_classes:
         return "network"
     return "class" if which < 0 else "compact"
 

@@ -15,7 +15,7 @@ import numpy as np
 from napari_pisam.files import files_by_name
 from napari_pisam.predict.preprocessing import Window, to_frame
 from napari_pisam.train.image_files import LazyFile, open_plane
-from napari_pisam.train.store import Kind, NameMismatchError, StoredImage, index_objects
+from napari_pisam.train.store import NameMismatchError, StoredImage, index_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.train.config import MaskKind
+    from napari_pisam.train.splits import Kind
 
     Region = tuple[int, int, int, int]
 

@@ -17,13 +17,42 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 FOLDS: tuple[frozenset[str], ...] = (
-    # Tissue and nuclei.
-    frozenset({"dsb2018_nuclei", "nuinsseg_oesophagus", "glomeruli_pas", "prostate_glands"}),
-    # Cells, neurons, axons, embryos.
-    frozenset({"usiigaci_phase", "pfc_neurons", "axon_sem_axons", "axon_sem_myelin", "embryos"}),
+    # Tissue, nuclei and the borders of cells.
+    frozenset(
+        {
+            "dsb2018_nuclei",
+            "nuinsseg_oesophagus",
+            "glomeruli_pas",
+            "prostate_glands",
+            "corneal_endothelium",
+        }
+    ),
+    # Cells, neurons, axons, embryos; what electron microscopes see of brains.
+    frozenset(
+        {
+            "usiigaci_phase",
+            "pfc_neurons",
+            "axon_sem_axons",
+            "axon_sem_myelin",
+            "embryos",
+            "cortex_em_membranes",
+            "cortex_em_neurites",
+            "fib_em_membranes",
+            "fib_em_neurites",
+            "neurons_em_course",
+        }
+    ),
     # Materials and grains.
     frozenset(
-        {"nasa_superalloy", "nasa_ebc", "nasa_meltpool", "bn_flakes", "pebbles", "sand_grains"}
+        {
+            "nasa_superalloy",
+            "nasa_ebc",
+            "nasa_meltpool",
+            "bn_flakes",
+            "pebbles",
+            "sand_grains",
+            "pv_el_cells",
+        }
     ),
     # Damage, and what is seen from outside and above.
     frozenset(
@@ -34,9 +63,12 @@ FOLDS: tuple[frozenset[str], ...] = (
             "flood_water",
             "aerial_solar",
             "satellite_forest",
+            "aerial_roads",
+            "pavement_cracks",
+            "uav_cracks",
         }
     ),
-    # Medical scans and layers; plants and animals.
+    # Medical scans and layers; plants, roots, animals and hands.
     frozenset(
         {
             "carotid_ultrasound",
@@ -47,6 +79,14 @@ FOLDS: tuple[frozenset[str], ...] = (
             "coffee_leaf_lesions",
             "mushrooms",
             "wild_animals",
+            "hrf_vessels",
+            "nerve_ultrasound",
+            "grape_leaf_blades",
+            "grape_leaf_veins",
+            "leaf_veins",
+            "leaves_lighttable",
+            "minirhizotron_roots",
+            "hands_grabcut",
         }
     ),
 )

@@ -1,49 +1,166 @@
-"""Which images train and which validate: from their names alone, the same on every machine."""
+"""What is known of the sets, and which images train: the same on every machine."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
-VALIDATION_ONLY = frozenset({"mushrooms", "embryos", "bn_flakes", "wild_animals"})
-"""Sets whose licence rests on their uploader's word alone: never in trained weights."""
+Kind = Literal["B", "I", "S"]
+"""What the numbers of a mask mean: binary, instances, classes."""
 
-FAMILIES: Mapping[str, str] = {
-    "axon_sem_axons": "axon_sem_myelin",
-    "coffee_leaf_lesions": "coffee_leaf",
+_KINDS: Mapping[str, Kind] = {"binary": "B", "instances": "I", "classes": "S"}
+
+
+@dataclass(frozen=True)
+class SetFacts:
+    """What is known of a set beside its pictures.
+
+    Attributes
+    ----------
+    kind : {"B", "I", "S"}, optional
+        What the numbers of its masks mean; ``None``: to be told from the masks.
+    validation_only : bool
+        Never in trained weights.
+    images : str, optional
+        Sets of the same value hold the same pictures, and are split together, by stem.
+    one_specimen : bool
+        Sections or tiles of one thing, which stay in one part.
+    thin_classes : frozenset of int
+        Classes of lines a few px wide (1 where a mask is binary).
+    coarse_classes : frozenset of int
+        Classes whose outlines are too coarse to measure boundaries on.
+    group : str, optional
+        Regular expression whose first group names what images of one specimen, video or warped
+        copy have in common in their stems.
+    """
+
+    kind: Kind | None = None
+    validation_only: bool = False
+    images: str | None = None
+    one_specimen: bool = False
+    thin_classes: frozenset[int] = frozenset()
+    coarse_classes: frozenset[int] = frozenset()
+    group: str | None = None
+
+
+def _classes(*numbers: int) -> frozenset[int]:
+    return frozenset(numbers)
+
+
+KNOWN: Mapping[str, SetFacts] = {
+    "aerial_solar": SetFacts(group=r"(\d+)$"),
+    "axon_sem_axons": SetFacts(images="axon_sem", group=r"^(sub-[a-z]+\d+)"),
+    "axon_sem_myelin": SetFacts(
+        images="axon_sem", thin_classes=_classes(1), group=r"^(sub-[a-z]+\d+)"
+    ),
+    "bn_flakes": SetFacts(validation_only=True),
+    "carotid_ultrasound": SetFacts(group=r"^(.+?)_slice"),
+    "coffee_leaf": SetFacts(images="coffee", coarse_classes=_classes(1)),
+    "coffee_leaf_lesions": SetFacts(images="coffee", coarse_classes=_classes(1)),
+    "concrete_damage": SetFacts(thin_classes=_classes(1, 2)),
+    "embryos": SetFacts(validation_only=True),
+    "flood_water": SetFacts(group=r"(\d+)$"),
+    "lumbar_mri": SetFacts(group=r"^(\d+)_"),
+    "mushrooms": SetFacts(validation_only=True),
+    "nasa_ebc": SetFacts(thin_classes=_classes(2), group=r"^(.+)\d{4}$"),
+    "nasa_superalloy": SetFacts(group=r"^(.+)_\d+$"),
+    "nuinsseg_oesophagus": SetFacts(group=r"(\d+)$"),
+    "octa_faz": SetFacts(group=r"(\d+)$"),
+    "pebbles": SetFacts(group=r"^(fh_\d+_P\d+)"),
+    "pfc_neurons": SetFacts(thin_classes=_classes(1)),
+    "pv_el_cells": SetFacts(group=r"^(.+)_\d+$"),
+    "road_damage": SetFacts(thin_classes=_classes(2)),
+    "satellite_forest": SetFacts(group=r"(\d+)$"),
+    "wild_animals": SetFacts(validation_only=True),
 }
-"""Sets that hold the same pictures as another set: they are split together, by stem."""
+"""What ``sets.toml`` does not say of the older sets, and what stems say of specimens."""
 
-NETWORKS: Mapping[str, frozenset[int]] = {
-    "axon_sem_myelin": frozenset({1}),
-    "pfc_neurons": frozenset({1}),
-    "road_damage": frozenset({2}),
-    "concrete_damage": frozenset({1, 2}),
-    "nasa_ebc": frozenset({2}),
-}
-"""Classes of thin lines (1 where a mask is binary): myelin, neurites, cracks, rebar, cracks."""
 
-COARSE_OUTLINES = frozenset({"coffee_leaf", "coffee_leaf_lesions"})
-"""Sets whose outlines were drawn too coarsely to measure boundaries on."""
+class FactsTable(Mapping[str, SetFacts]):
+    """Facts by set; of a set that nobody knows, nothing is known."""
 
-GROUPS: Mapping[str, str] = {
-    "aerial_solar": r"(\d+)$",
-    "flood_water": r"(\d+)$",
-    "nuinsseg_oesophagus": r"(\d+)$",
-    "satellite_forest": r"(\d+)$",
-    "octa_faz": r"(\d+)$",
-    "carotid_ultrasound": r"^(.+?)_slice",
-    "lumbar_mri": r"^(\d+)_",
-    "nasa_superalloy": r"^(.+)_\d+$",
-    "nasa_ebc": r"^(.+)\d{4}$",
-    "pebbles": r"^(fh_\d+_P\d+)",
-    "axon_sem_myelin": r"^(sub-[a-z]+\d+)",
-}
-"""Per set, what images of one specimen, video or warped copy have in common in their stems."""
+    def __init__(self, facts: Mapping[str, SetFacts] = KNOWN) -> None:
+        self._facts = dict(facts)
+
+    def __getitem__(self, name: str) -> SetFacts:
+        """Give the facts of any set."""
+        return self._facts.get(name, SetFacts())
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the known sets."""
+        return iter(self._facts)
+
+    def __len__(self) -> int:
+        """Count the known sets."""
+        return len(self._facts)
+
+    def family(self, name: str) -> str:
+        """Name that all sets of the same pictures share."""
+        return self[name].images or name
+
+    def group(self, family: str) -> str | None:
+        """Pattern of what related images of a family share in their stems."""
+        groups = {facts.group for name, facts in self.items() if self.family(name) == family}
+        return next((group for group in groups if group is not None), None)
+
+    @property
+    def validation_only(self) -> frozenset[str]:
+        """Sets that are never in trained weights."""
+        return frozenset(name for name, facts in self.items() if facts.validation_only)
+
+
+def read_facts(root: Path) -> FactsTable:
+    """Read ``ROOT/sets.toml``, on top of what is known here.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data; without ``sets.toml`` only what is known here counts.
+
+    Raises
+    ------
+    ValueError
+        If the file is not what it should be.
+    """
+    path = root / "sets.toml"
+    facts = dict(KNOWN)
+    if not path.is_file():
+        return FactsTable(facts)
+    try:
+        for name, row in tomllib.loads(path.read_text(encoding="utf-8")).items():
+            facts[name] = _from_row(row, KNOWN.get(name, SetFacts()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} cannot be used ({error}). Expected a table per set with kind (binary, "
+            "instances or classes) and use (training or validation)."
+        ) from error
+    return FactsTable(facts)
+
+
+def _from_row(row: Mapping[str, Any], known: SetFacts) -> SetFacts:
+    if row["use"] not in ("training", "validation"):
+        raise ValueError(f"use is {row['use']!r}")
+    kind = _KINDS[row["kind"]]
+    thin = frozenset(row.get("thin_classes", known.thin_classes))
+    if row.get("thin") and not thin and kind == "B":
+        thin = frozenset({1})
+    return replace(
+        known,
+        kind=kind,
+        validation_only=known.validation_only or row["use"] == "validation",
+        images=row.get("images", known.images),
+        one_specimen=row.get("one_specimen", False),
+        thin_classes=thin,
+        coarse_classes=frozenset(row.get("coarse_classes", known.coarse_classes)),
+    )
 
 
 def split_images(

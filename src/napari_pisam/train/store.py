@@ -6,9 +6,8 @@ A root holds `sets/NAME/images/*` and `sets/NAME/masks/*`, paired by stem.
 from __future__ import annotations
 
 import logging
-import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -16,7 +15,7 @@ import tifffile
 from PIL import Image
 from scipy import ndimage
 
-from napari_pisam.train.splits import FAMILIES, GROUPS, VALIDATION_ONLY, split_images
+from napari_pisam.train.splits import FactsTable, Kind, SetFacts, read_facts, split_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,12 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Kind = Literal["B", "I", "S"]
-
 logger = logging.getLogger(__name__)
-
-KIND_OVERRIDES: Mapping[str, Kind] = {}
-"""Kinds of masks that neither the table of the data nor the masks themselves tell rightly."""
 
 SMALLEST_OBJECT = 30
 """Smallest area of an object, in px of the stored image and of the frame."""
@@ -64,6 +58,9 @@ class StoredImage:
         (row_min, col_min, row_max, col_max) of each, maxima excluded.
     areas : (m,) ndarray of int
         Areas in px.
+    thin_classes, coarse_classes : frozenset of int
+        Which classes are thin lines, and which have outlines too coarse to measure
+        (`splits.SetFacts`).
     """
 
     source: str
@@ -75,6 +72,12 @@ class StoredImage:
     ids: NDArray[np.int64]
     boxes: NDArray[np.int64]
     areas: NDArray[np.int64]
+    thin_classes: frozenset[int] = frozenset()
+    coarse_classes: frozenset[int] = frozenset()
+
+    def class_of(self, which: int) -> int:
+        """Class of one entry of `ids`."""
+        return -which if which < 0 else int(self.classes[which])
 
     def mask(self, which: int, rows: slice, cols: slice) -> NDArray[np.bool_]:
         """Return the mask of one entry of `ids` inside a window, (rows, cols) bool."""
@@ -157,33 +160,6 @@ def _infer_kind(mask: NDArray[Any]) -> Kind:
     return "S" if len(values) <= 8 and values.max() <= 16 else "I"
 
 
-def table_kinds(text: str) -> dict[str, Kind]:
-    """Kinds of masks from a Markdown table: `| set, set | domain | pairs | kind, kind | ...`.
-
-    Parameters
-    ----------
-    text : str
-        Contents of the data's README.
-
-    Returns
-    -------
-    dict
-        Kind by set; one kind in a row counts for all sets of the row.
-    """
-    kinds: dict[str, Kind] = {}
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if len(cells) < 4 or not re.fullmatch(r"[BIS](, ?[BIS])*", cells[3]):
-            continue
-        names = [name.strip() for name in cells[0].split(",")]
-        letters = [letter.strip() for letter in cells[3].split(",")]
-        if len(letters) == 1:
-            letters *= len(names)
-        for name, letter in zip(names, letters, strict=False):
-            kinds[name] = cast("Kind", letter)
-    return kinds
-
-
 def index_objects(
     source: str, name: str, kind: Kind, pixels: NDArray[np.uint8], mask: NDArray[Any]
 ) -> StoredImage:
@@ -258,16 +234,13 @@ def index_objects(
 _UNREADABLE = (OSError, ValueError, SyntaxError, tifffile.TiffFileError)
 
 
-def _known_kinds(root: Path) -> dict[str, Kind]:
-    readme = root / "README.md"
-    known = table_kinds(readme.read_text(encoding="utf-8")) if readme.is_file() else {}
-    return known | dict(KIND_OVERRIDES)
-
-
-def _decode(source: str, image: Path, mask: Path, known: Mapping[str, Kind]) -> StoredImage:
+def _decode(
+    source: str, image: Path, mask: Path, facts: SetFacts, kind: Kind | None = None
+) -> StoredImage:
     pixels, values = _to_uint8(_read(image), image), _read(mask)
-    kind = known.get(source) or _infer_kind(values)
-    return index_objects(source, image.stem, kind, pixels, values)
+    kind = kind or facts.kind or _infer_kind(values)
+    item = index_objects(source, image.stem, kind, pixels, values)
+    return replace(item, thin_classes=facts.thin_classes, coarse_classes=facts.coarse_classes)
 
 
 def load_image(root: Path, source: str, name: str) -> StoredImage:
@@ -295,7 +268,7 @@ def load_image(root: Path, source: str, name: str) -> StoredImage:
             raise ValueError(f"{folder / part} holds {len(paths)} files {name}.*; expected one.")
         found += paths
     try:
-        return _decode(source, found[0], found[1], _known_kinds(root))
+        return _decode(source, found[0], found[1], read_facts(root)[source])
     except _UNREADABLE as error:
         raise ValueError(f"{found[0]} or its mask cannot be read ({error}).") from error
 
@@ -324,7 +297,7 @@ def load_images(
     held_out : sequence of str
         Further sets to keep out of training.
     kinds : mapping, optional
-        Kind of the masks by set. Else the table in `root/README.md` counts, else the masks' values.
+        Kind of the masks by set. Else `root/sets.toml` counts, else the masks' values.
     validation_fraction, seed
         See `split_images`.
     threads : int
@@ -348,28 +321,23 @@ def load_images(
     unknown = [name for name in (*(names or ()), *held_out) if name not in available]
     if unknown or not available:
         raise ValueError(f"{folder} has no sets {unknown}; it holds {available}")
-    known = _known_kinds(root) | dict(kinds or {})
-    closed = VALIDATION_ONLY | set(held_out)
+    facts = read_facts(root)
+    given = dict(kinds or {})
+    closed = facts.validation_only | set(held_out)
 
     jobs: list[tuple[str, Path, Path]] = []
     pairs = {
         name: pair_names(folder / name / "images", folder / name / "masks") for name in available
     }
     for name in names or available:
-        family = FAMILIES.get(name, name)
-        relatives = [other for other in available if FAMILIES.get(other, other) == family]
-        if closed & set(relatives):
-            training: set[str] = set()
-        else:
-            stems = [pair[0].stem for other in relatives for pair in pairs[other]]
-            training = set(split_images(stems, validation_fraction, seed, GROUPS.get(family))[0])
+        training = _training_stems(name, pairs, facts, closed, validation_fraction, seed)
         for image, mask in pairs[name]:
             if part == "all" or (image.stem in training) == (part == "training"):
                 jobs.append((name, image, mask))
 
     def decode(job: tuple[str, Path, Path]) -> StoredImage | str:
         try:
-            return _decode(*job, known)
+            return _decode(*job, facts[job[0]], given.get(job[0]))
         except _UNREADABLE as error:
             return f"{job[1]}: {error}"
 
@@ -379,3 +347,22 @@ def load_images(
     if broken:
         logger.warning("%d unreadable files are skipped:\n%s", len(broken), "\n".join(broken))
     return [item for item in results if isinstance(item, StoredImage) and len(item.ids)]
+
+
+def _training_stems(
+    name: str,
+    pairs: Mapping[str, list[tuple[Path, Path]]],
+    facts: FactsTable,
+    closed: frozenset[str] | set[str],
+    validation_fraction: float,
+    seed: int,
+) -> set[str]:
+    """Give the stems of a set that are trained on; relatives are split as one."""
+    family = facts.family(name)
+    relatives = [other for other in pairs if facts.family(other) == family]
+    if closed & set(relatives):
+        return set()
+    stems = [pair[0].stem for other in relatives for pair in pairs[other]]
+    if any(facts[other].one_specimen for other in relatives):
+        return set(stems)
+    return set(split_images(stems, validation_fraction, seed, facts.group(family))[0])

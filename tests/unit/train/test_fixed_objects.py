@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from napari_pisam.train import fixed_objects
 from napari_pisam.train.fixed_objects import (
     choose_objects,
     generated_object,
@@ -16,7 +15,7 @@ from napari_pisam.train.fixed_objects import (
     read_objects,
     write_objects,
 )
-from napari_pisam.train.splits import NETWORKS, VALIDATION_ONLY
+from napari_pisam.train.splits import read_facts
 from napari_pisam.train.store import index_objects, load_image, load_images
 from training_sets import SHARED, needs_shared, write_sets
 
@@ -58,9 +57,8 @@ def test_all_pieces_of_a_class_are_no_compact_object() -> None:
     ]
 
 
-def test_a_network_is_taken_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fixed_objects, "NETWORKS", {"bars": {1}})
-    chosen = choose_objects([two_bars()], COUNTS)
+def test_a_network_is_taken_whole() -> None:
+    chosen = choose_objects([replace(two_bars(), thin_classes=frozenset({1}))], COUNTS)
     assert [(one.part, one.object, one.area) for one in chosen] == [("network", -1, 1500)]
 
 
@@ -123,13 +121,20 @@ def test_the_list_of_the_repository_fits_the_data(root: Path) -> None:
         items = {one.image: load_image(SHARED, source, one.image) for one in own}
         for one in own:
             assert part_of(items[one.image], one.index_in(items[one.image])) == one.part
-    assert {one.source for one in listed if one.part == "network"} == set(NETWORKS)
+    facts = read_facts(SHARED)
+    thin = {
+        name
+        for name in facts
+        if facts[name].thin_classes
+        and (facts[name].validation_only or not facts[name].one_specimen)
+    }
+    assert {one.source for one in listed if one.part == "network"} == thin
 
 
 @needs_shared
 def test_no_listed_image_is_trained_on(root: Path) -> None:
     listed = {(one.source, one.image) for one in read_objects(root / LISTED)}
-    assert {source for source, _ in listed} >= VALIDATION_ONLY
+    assert {source for source, _ in listed} >= read_facts(SHARED).validation_only
     held = {(item.source, item.name) for item in load_images(SHARED, names=["pebbles", "octa_faz"])}
     assert held
     assert not held & listed

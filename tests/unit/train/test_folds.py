@@ -12,7 +12,7 @@ from napari_pisam.train.config import TrainConfig
 from napari_pisam.train.dataset import TrainingSamples
 from napari_pisam.train.folds import FOLDS, KIND_FOLDS, fold_of, homes, without_fold, write_folds
 from napari_pisam.train.material import load_material
-from napari_pisam.train.splits import FAMILIES, VALIDATION_ONLY
+from napari_pisam.train.splits import KNOWN, read_facts
 from napari_pisam.train.store import load_images
 from napari_pisam.train.synthetic import KINDS
 from training_sets import SHARED, needs_shared, write_sets
@@ -29,8 +29,14 @@ def test_no_set_and_no_family_is_in_two_folds():
     assert len(FOLDS) == len(KIND_FOLDS) == 5
 
 
+@needs_shared
 def test_sets_of_the_same_pictures_are_left_out_together():
-    assert all(fold_of(name) == fold_of(other) is not None for name, other in FAMILIES.items())
+    facts = read_facts(SHARED)
+    homes: dict[str, set[int | None]] = {}
+    for name in facts:
+        homes.setdefault(facts.family(name), set()).add(fold_of(name))
+    assert all(len(found) == 1 and None not in found for found in homes.values())
+    assert {facts.family(name) for name in KNOWN} <= set(homes)
 
 
 def test_sources_find_their_fold():
@@ -46,7 +52,11 @@ def test_sources_find_their_fold():
 def test_every_set_of_the_data_is_in_a_fold():
     names = {path.name for path in (SHARED / "sets").iterdir()}
     assert names == {name for fold in FOLDS for name in fold}
-    assert all(len(fold - VALIDATION_ONLY) >= 4 for fold in FOLDS)
+    facts = read_facts(SHARED)
+    assert names == set(facts)
+    assert all(len(fold - facts.validation_only) >= 4 for fold in FOLDS)
+    thin = {name for name in names - facts.validation_only if facts[name].thin_classes}
+    assert all(fold & thin for fold in FOLDS)
 
 
 @pytest.fixture

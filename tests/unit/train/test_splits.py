@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from napari_pisam.train.splits import FAMILIES, GROUPS, VALIDATION_ONLY, split_images
+from napari_pisam.train.splits import read_facts, split_images
 from napari_pisam.train.store import load_images
 from training_sets import SHARED, needs_shared, write_set, write_sets
 
@@ -69,14 +69,65 @@ def test_holding_out_one_of_two_sets_of_the_same_pictures_holds_out_both(tmp_pat
 @needs_shared
 def test_no_picture_of_the_real_sets_is_in_both_parts() -> None:
     names = sorted(path.name for path in (SHARED / "sets").iterdir() if path.is_dir())
-    assert set(VALIDATION_ONLY) <= set(names)
-    for family in {FAMILIES.get(name, name) for name in names}:
-        relatives = [name for name in names if FAMILIES.get(name, name) == family]
+    facts = read_facts(SHARED)
+    assert facts.validation_only <= set(names)
+    for family in {facts.family(name) for name in names}:
+        relatives = [name for name in names if facts.family(name) == family]
+        if any(facts[name].one_specimen for name in relatives):
+            continue
         stems = [
             p.stem for name in relatives for p in (SHARED / "sets" / name / "images").iterdir()
         ]
-        training, validation = split_images(stems, group=GROUPS.get(family))
+        training, validation = split_images(stems, group=facts.group(family))
         assert training, family
         assert validation, family
         assert not set(training) & set(validation)
         assert len(validation) <= 0.55 * len(training) + 1, family
+
+
+SETS = """
+[discs]
+kind = "classes"
+use = "validation"
+images = "both"
+thin_classes = [2]
+
+[cells]
+kind = "binary"
+use = "training"
+images = "both"
+thin = true
+one_specimen = true
+"""
+
+
+def test_facts_come_from_the_table_of_the_data(tmp_path: Path) -> None:
+    (tmp_path / "sets.toml").write_text(SETS)
+    facts = read_facts(tmp_path)
+    assert facts["discs"].kind == "S"
+    assert facts["discs"].thin_classes == {2}
+    assert facts["cells"].thin_classes == {1}
+    assert facts.family("discs") == facts.family("cells") == "both"
+    assert "discs" in facts.validation_only
+    # What the table is silent of stays as it was known.
+    assert facts.family("coffee_leaf_lesions") == facts.family("coffee_leaf")
+
+
+def test_a_set_with_a_relative_for_validation_trains_nothing(tmp_path: Path) -> None:
+    write_sets(tmp_path)
+    (tmp_path / "sets.toml").write_text(SETS)
+    assert load_images(tmp_path) == []
+
+
+def test_one_specimen_stays_in_one_part(tmp_path: Path) -> None:
+    write_sets(tmp_path)
+    (tmp_path / "sets.toml").write_text(SETS.replace('use = "validation"', 'use = "training"'))
+    assert {item.source for item in load_images(tmp_path)} == {"cells", "discs"}
+    assert {i.source for i in load_images(tmp_path, part="validation")} == {"mushrooms"}
+
+
+@pytest.mark.parametrize("text", ["[discs", "[discs]\nkind = 'B'\nuse = 'training'", "discs = 1"])
+def test_a_table_of_another_form_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "sets.toml").write_text(text)
+    with pytest.raises(ValueError, match=r"sets\.toml cannot be used"):
+        read_facts(tmp_path)

@@ -14,7 +14,6 @@ from napari_pisam.train.store import (
     index_objects,
     load_images,
     pair_names,
-    table_kinds,
 )
 from training_sets import write_set, write_sets
 
@@ -74,12 +73,6 @@ def test_sixteen_bit_tiff_is_stretched_to_eight_bits(tmp_path: Path) -> None:
     assert image.pixels.dtype == np.uint8
     assert image.pixels.min() == 0
     assert image.pixels.max() == 255
-
-
-def test_kinds_come_from_the_table() -> None:
-    text = "| set | domain | pairs | masks |\n|---|---|---|---|\n| a, b | x | 3 | B, I |\n"
-    text += "| c, d | y | 2, 2 | S |\n"
-    assert table_kinds(text) == {"a": "B", "b": "I", "c": "S", "d": "S"}
 
 
 def test_kinds_are_inferred_from_masks_without_a_table(root: Path) -> None:
