@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_pisam.evaluate.quality import grouped, markdown_table, over_sources
-from napari_pisam.train.config import TrainConfig
+from napari_pisam.learn.config import TrainConfig
 from scoring import add_options, objects_of, plan_of, score, show, write
 from training_runs import train, write_settings
 

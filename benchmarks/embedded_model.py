@@ -17,8 +17,8 @@ import argparse
 import time
 
 from napari_pisam.evaluate.quality import grouped, over_sources, report
-from napari_pisam.train.fixed_objects import choose_objects, write_objects
-from napari_pisam.train.store import load_images
+from napari_pisam.learn.fixed_objects import choose_objects, write_objects
+from napari_pisam.learn.store import load_images
 from scoring import OBJECTS, add_options, objects_of, plan_of, score, show, write
 
 LISTED = {"compact": 20, "class": 10, "network": 20}

@@ -62,8 +62,8 @@ def measured(images: list[Any], count: int, seed: int) -> list[tuple[Any, int]]:
 
 def quality(model: str, objects: list[tuple[Any, int]]) -> dict[str, list[float]]:
     """Give IoU and boundary IoU of each object through the predictor."""
-    from napari_pisam.evaluate.metrics import boundary_iou, iou
-    from napari_pisam.predict.click_rule import evaluation_click
+    from napari_pisam.measure.click_rule import evaluation_click
+    from napari_pisam.measure.metrics import boundary_iou, iou
     from napari_pisam.predict.predictor import Predictor
 
     predictor = Predictor(model)
@@ -91,8 +91,8 @@ def quality(model: str, objects: list[tuple[Any, int]]) -> dict[str, list[float]
 
 def tune(chosen: dict, settings: Any, folder: Path) -> tuple[Any, dict[str, Any]]:
     """Fine-tune as the dock does, and note when the first validation came."""
-    from napari_pisam.train.finetune.run import FineTuneRun
-    from napari_pisam.train.finetune.sources import SourceImage, list_objects, split
+    from napari_pisam.learn.finetune.run import FineTuneRun
+    from napari_pisam.learn.finetune.sources import SourceImage, list_objects, split
 
     images = [
         SourceImage(
@@ -133,9 +133,9 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for the runs")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    from napari_pisam.train.finetune.runs import new_folder
-    from napari_pisam.train.finetune.settings import FineTuneSettings
-    from napari_pisam.train.store import load_images
+    from napari_pisam.learn.finetune.runs import new_folder
+    from napari_pisam.learn.finetune.settings import FineTuneSettings
+    from napari_pisam.learn.store import load_images
 
     changes = dict(text.split("=", 1) for text in given.set)
     if "epochs" in changes:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_pisam.model.checkpoint import initialise_pisam_from
+from napari_pisam.learn.batches import to_batch
+from napari_pisam.learn.config import TrainConfig
+from napari_pisam.learn.dataset import as_sample
+from napari_pisam.learn.encoding import FrozenEncoder, freeze
+from napari_pisam.learn.objective import Objective
 from napari_pisam.model.deform_conv import ModulatedDeformConv2d
 from napari_pisam.model.pisam import build_model
-from napari_pisam.train.batches import to_batch
-from napari_pisam.train.config import TrainConfig
-from napari_pisam.train.dataset import as_sample
-from napari_pisam.train.encoding import FrozenEncoder, freeze
-from napari_pisam.train.objective import Objective
+from napari_pisam.weights.checkpoint import initialise_pisam_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable

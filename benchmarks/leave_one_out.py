@@ -3,7 +3,7 @@
     python benchmarks/leave_one_out.py ../shared/data run.toml --objects 5 --json folds.json
 
 ``run.toml`` is a training run's settings, on ``data`` and from fresh weights. It is run once for
-each fold of `napari_pisam.train.folds`, into ``OUTPUT/fold0`` and so on, without that fold's sets
+each fold of `napari_pisam.learn.folds`, into ``OUTPUT/fold0`` and so on, without that fold's sets
 and families of generated images; then each run is measured on what it never saw, and all that goes
 into one table. ``--folds 0,1`` does some of them; runs go on where they stopped.
 """
@@ -14,8 +14,8 @@ import argparse
 from pathlib import Path
 
 from napari_pisam.evaluate.quality import grouped, over_sources, report
-from napari_pisam.train.config import TrainConfig
-from napari_pisam.train.folds import FOLDS, fold_of, write_folds
+from napari_pisam.learn.config import TrainConfig
+from napari_pisam.learn.folds import FOLDS, fold_of, write_folds
 from scoring import GENERATED, add_options, names, objects_of, plan_of, score, show, write
 from training_runs import train
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_pisam.files import replacing
-from napari_pisam.train.fixed_objects import FixedObject, read_objects
-from napari_pisam.train.splits import read_facts
+from napari_pisam.images.files import replacing
+from napari_pisam.learn.fixed_objects import FixedObject, read_objects
+from napari_pisam.learn.splits import read_facts
 
 if TYPE_CHECKING:
     import argparse
@@ -106,8 +106,8 @@ def jobs_of(objects: Sequence[FixedObject]) -> list[Job]:
 
 def load(model: str) -> tuple[str | PiSam, list[str], list[str]]:
     """Load what `Predictor` takes, with the sets and families that it was not trained on."""
-    from napari_pisam.model.checkpoint import read_checkpoint
-    from napari_pisam.train.export import model_of_run, run_of
+    from napari_pisam.learn.export import model_of_run, run_of
+    from napari_pisam.weights.checkpoint import read_checkpoint
 
     path = Path(model)
     run = run_of(path) if path.exists() else None
@@ -154,8 +154,8 @@ def _start(plan: Plan, deadline: float) -> None:
 def _measure(job: Job) -> tuple[list[Row], list[str]]:
     """Rows of an image's objects, and what went wrong or was not reached."""
     from napari_pisam.evaluate.quality import Questions, measure
-    from napari_pisam.train.fixed_objects import generated_object
-    from napari_pisam.train.store import load_image
+    from napari_pisam.learn.fixed_objects import generated_object
+    from napari_pisam.learn.store import load_image
 
     plan, system, baselines = _STATE["plan"], _STATE["system"], _STATE["baselines"]
     if time.time() > _STATE["deadline"]:
@@ -241,7 +241,7 @@ def names(text: str) -> tuple[str, ...]:
 
 def objects_of(options: argparse.Namespace) -> list[FixedObject]:
     """Give the objects that the options ask for."""
-    from napari_pisam.train.synthetic import KINDS
+    from napari_pisam.learn.synthetic import KINDS
 
     sources, parts = names(options.sources), names(options.parts)
     found = generated_objects(KINDS, options.generated)

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from napari_pisam.files import replacing
+from napari_pisam.images.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_pisam.train.config import TrainConfig
+    from napari_pisam.learn.config import TrainConfig
 
 
 def write_settings(config: TrainConfig, path: Path) -> Path:
@@ -42,4 +42,4 @@ def train(settings: Path, processes: int = 1) -> None:
     if processes > 1:
         command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
     environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    subprocess.run([*command, "napari_pisam.train", str(settings)], check=True, env=environment)
+    subprocess.run([*command, "napari_pisam.learn", str(settings)], check=True, env=environment)

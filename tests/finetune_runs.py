@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from micro import MICRO, micro_model
+from napari_pisam.learn.finetune.run import FineTuneRun
+from napari_pisam.learn.finetune.settings import FineTuneSettings
+from napari_pisam.learn.finetune.sources import SourceImage, UserClicks, list_objects, split
+from napari_pisam.learn.finetune.worker import train_folder
 from napari_pisam.model import variants
-from napari_pisam.predict import weights
-from napari_pisam.train.finetune.run import FineTuneRun
-from napari_pisam.train.finetune.settings import FineTuneSettings
-from napari_pisam.train.finetune.sources import SourceImage, UserClicks, list_objects, split
-from napari_pisam.train.finetune.worker import train_folder
+from napari_pisam.weights import loading as weights
 
 if TYPE_CHECKING:
     from pathlib import Path

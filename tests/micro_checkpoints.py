@@ -11,7 +11,8 @@ import torch
 
 import micro
 from micro import MICRO
-from napari_pisam.model import checkpoint_format, variants
+from napari_pisam.model import variants
+from napari_pisam.weights import checkpoint_format
 
 
 @cache

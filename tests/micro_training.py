@@ -6,9 +6,9 @@ import sys
 from dataclasses import replace
 
 from micro import MICRO, micro_model
+from napari_pisam.learn.finetune.__main__ import main
 from napari_pisam.model import variants
-from napari_pisam.predict import weights
-from napari_pisam.train.finetune.__main__ import main
+from napari_pisam.weights import loading as weights
 
 variants.VARIANTS["micro"] = replace(MICRO, residual=True)
 load_model = weights.load_model

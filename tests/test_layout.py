@@ -19,12 +19,6 @@ def test_there_are_sources_to_look_at() -> None:
     assert SOURCES
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_file_is_short_enough_to_read(path: Path) -> None:
-    limit = 250 if "widgets" in path.parts else 400
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= limit
-
-
 @pytest.mark.parametrize(
     ("forbidden", "why"),
     [

@@ -94,7 +94,7 @@ def test_import_loads_neither_torch_nor_napari_nor_qt(statements: str) -> None:
 
 def test_command_line_help_does_not_load_torch() -> None:
     statements = (
-        "from napari_pisam.cli import main\n"
+        "from napari_pisam.cli.app import main\n"
         "sys.argv = ['napari-pisam', '--help']\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code"
     )

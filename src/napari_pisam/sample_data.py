@@ -16,7 +16,7 @@ _SIDE = 512
 
 def coins() -> list[LayerData]:
     """Return scikit-image's photograph of Greek coins, (303, 384) uint8, as an image layer."""
-    from napari_pisam.commands.demo_scenes import SCENES, load
+    from napari_pisam.cli.demo_scenes import SCENES, load
 
     return [(load(SCENES["coins"]), {"name": "coins"}, "image")]
 
@@ -34,7 +34,7 @@ def cells() -> list[LayerData]:
 def _generated(kind: str) -> list[LayerData]:
     import numpy as np
 
-    from napari_pisam.train.synthetic import generate
+    from napari_pisam.learn.synthetic import generate
 
     image, _labels = generate(kind, _SIDE, np.random.default_rng(_SEEDS[kind]))
     return [(image, {"name": kind, "rgb": image.ndim == 3}, "image")]

@@ -19,8 +19,8 @@ if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
 
 from finetune_hand import Hand
 from micro import MICRO
+from napari_pisam.learn.finetune import process
 from napari_pisam.model import variants
-from napari_pisam.train.finetune import process
 from napari_pisam.widgets.segment import SegmentWidget
 
 pytestmark = pytest.mark.slow

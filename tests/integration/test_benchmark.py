@@ -12,8 +12,8 @@ from segment_anything.modeling import TwoWayTransformer as Transformer
 from typer.testing import CliRunner
 
 from micro import MICRO, micro_model
-from napari_pisam.cli import app
-from napari_pisam.commands import benchmark, benchmark_worker
+from napari_pisam.cli import benchmark, benchmark_worker
+from napari_pisam.cli.app import app
 
 MACHINE = {"threads": 2, "torch": "2", "device": "cpu", "device_name": None, "precision": "float32"}
 TIME = {"p50": 0.5, "p95": 0.75, "seconds": [0.5]}

@@ -16,10 +16,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from micro import micro_model
-from napari_pisam.cli import app
-from napari_pisam.commands import images, label_files
-from napari_pisam.predict import weights
+from napari_pisam.cli import images, label_files
+from napari_pisam.cli.app import app
 from napari_pisam.predict.predictor import Predictor
+from napari_pisam.weights import loading as weights
 
 BOXES = """index,shape-type,vertex-index,axis-0,axis-1
 0,rectangle,0,4,6
@@ -418,8 +418,8 @@ def test_failure_while_writing_leaves_nothing_half_written(run, work, micro, mon
 def test_ctrl_c_ends_a_run_without_a_file(work):
     code = (
         "import sys, time\n"
-        "from napari_pisam.commands import segment\n"
-        "from napari_pisam.cli import main\n"
+        "from napari_pisam.cli import segment\n"
+        "from napari_pisam.cli.app import main\n"
         "def wait(*arguments):\n"
         "    open('started', 'w').close()\n"
         "    time.sleep(60)\n"
@@ -541,7 +541,7 @@ def test_demo_of_an_unknown_picture_names_those_there_are(run, micro):
 
 @pytest.mark.parametrize("name", ["coins", "cell", "retina"])
 def test_reference_of_the_demo_fills_its_boxes(name):
-    from napari_pisam.commands.demo_scenes import SCENES, load
+    from napari_pisam.cli.demo_scenes import SCENES, load
 
     scene = SCENES[name]
     image = load(scene)

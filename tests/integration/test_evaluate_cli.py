@@ -11,8 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from micro import micro_model
-from napari_pisam.cli import app
-from napari_pisam.predict import weights
+from napari_pisam.cli.app import app
+from napari_pisam.weights import loading as weights
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from finetune_runs import discs, make_run, settings, train, use_micro
-from napari_pisam.cli import app
-from napari_pisam.train.finetune.scoring import ObjectScore, Scorer
-from napari_pisam.train.finetune.settings import FineTuneSettings
-from napari_pisam.train.objective import Objective
+from napari_pisam.cli.app import app
+from napari_pisam.learn.finetune.scoring import ObjectScore, Scorer
+from napari_pisam.learn.finetune.settings import FineTuneSettings
+from napari_pisam.learn.objective import Objective
 
 
 @pytest.fixture

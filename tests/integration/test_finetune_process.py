@@ -14,13 +14,13 @@ import torch
 
 import napari_pisam
 from finetune_runs import discs
-from napari_pisam.model.checkpoint import read_checkpoint
-from napari_pisam.train.finetune.layout import CHECKPOINT, STATE, is_alive, read_json
-from napari_pisam.train.finetune.preflight import preflight
-from napari_pisam.train.finetune.process import how_it_ended
-from napari_pisam.train.finetune.run import FineTuneRun
-from napari_pisam.train.finetune.settings import FineTuneSettings
-from napari_pisam.train.finetune.sources import list_objects, split
+from napari_pisam.learn.finetune.layout import CHECKPOINT, STATE, is_alive, read_json
+from napari_pisam.learn.finetune.preflight import preflight
+from napari_pisam.learn.finetune.process import how_it_ended
+from napari_pisam.learn.finetune.run import FineTuneRun
+from napari_pisam.learn.finetune.settings import FineTuneSettings
+from napari_pisam.learn.finetune.sources import list_objects, split
+from napari_pisam.weights.checkpoint import read_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.weights]
 
@@ -117,7 +117,7 @@ def test_it_saves_and_ends_when_the_program_that_started_it_does(tmp_path):
     program = (
         "import os, sys, time\n"
         "from pathlib import Path\n"
-        "from napari_pisam.train.finetune.run import FineTuneRun\n"
+        "from napari_pisam.learn.finetune.run import FineTuneRun\n"
         "run = FineTuneRun.open(Path(sys.argv[1]))\n"
         "run.start()\n"
         "while run.poll().step < 2: time.sleep(0.05)\n"

@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 
 from fake_session import at_once
 from micro import micro_model
-from napari_pisam.cli import app
-from napari_pisam.commands.replay import SparseLabels
-from napari_pisam.predict import weights
-from napari_pisam.predict.image_source import ImageSource
+from napari_pisam.cli.app import app
+from napari_pisam.cli.replay import SparseLabels
+from napari_pisam.images.image_source import ImageSource
 from napari_pisam.predict.predictor import Predictor
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.session.session import CommitRule, ModelRef, Session
 from napari_pisam.session.signature import image_signature
 from napari_pisam.session.storage import ImageView, SessionMeta, load_session, save_session
+from napari_pisam.weights import loading as weights
 
 HASH = "ab" * 32
 SHAPE = (90, 110)

@@ -12,10 +12,10 @@ import pytest
 import decoders
 import scoring
 from micro import micro_model
-from napari_pisam.train import fixed_objects
-from napari_pisam.train.config import TrainConfig
-from napari_pisam.train.fixed_objects import FixedObject, choose_objects, write_objects
-from napari_pisam.train.store import load_images
+from napari_pisam.learn import fixed_objects
+from napari_pisam.learn.config import TrainConfig
+from napari_pisam.learn.fixed_objects import FixedObject, choose_objects, write_objects
+from napari_pisam.learn.store import load_images
 from training_sets import write_sets
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from micro import MICRO, micro_model, never_deformed_model
-from napari_pisam.cli import app
-from napari_pisam.commands import train as command
+from napari_pisam.cli import train as command
+from napari_pisam.cli.app import app
+from napari_pisam.learn import engine
+from napari_pisam.learn.config import TrainConfig
+from napari_pisam.learn.objective import Objective
 from napari_pisam.model import variants
-from napari_pisam.model.checkpoint import read_checkpoint
-from napari_pisam.predict import weights
-from napari_pisam.train import engine
-from napari_pisam.train.config import TrainConfig
-from napari_pisam.train.objective import Objective
+from napari_pisam.weights import loading as weights
+from napari_pisam.weights.checkpoint import read_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_pisam.predict.image_source import ImageSource
+    from napari_pisam.images.image_source import ImageSource
 
 _UNKNOWN, _FG, _BG = 0, 1, 2
 # Clicks as discs of this radius, px of what is computed on.

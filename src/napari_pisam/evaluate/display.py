@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.predict.image_source import ImageSource
+from napari_pisam.images.image_source import ImageSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

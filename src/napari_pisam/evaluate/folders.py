@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_pisam.files import files_by_name
+from napari_pisam.images.files import files_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

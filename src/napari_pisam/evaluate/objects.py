@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy import ndimage
 
-from napari_pisam.evaluate.metrics import as_mask, check_pair, extent, iou
+from napari_pisam.measure.metrics import as_mask, check_pair, extent, iou
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,14 +11,14 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from napari_pisam.evaluate.display import rgb_window
-from napari_pisam.evaluate.metrics import extent, iou
+from napari_pisam.measure.metrics import extent, iou
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from napari_pisam.predict.click_rule import Click
+    from napari_pisam.measure.click_rule import Click
 
 TRUTH = (230, 159, 0)
 MASK = (86, 180, 233)

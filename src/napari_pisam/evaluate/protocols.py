@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from scipy import ndimage
 
-from napari_pisam.evaluate.metrics import check_pair, extent, iou
-from napari_pisam.predict.click_rule import Click, evaluation_click, innermost
+from napari_pisam.measure.click_rule import Click, evaluation_click, innermost
+from napari_pisam.measure.metrics import check_pair, extent, iou
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.evaluate import metrics, protocols
+from napari_pisam.evaluate import protocols
+from napari_pisam.measure import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari_pisam.evaluate import protocols, saliency
 from napari_pisam.evaluate.folders import read_mask
-from napari_pisam.evaluate.metrics import as_mask
 from napari_pisam.evaluate.objects import Target, saved_object, targets
 from napari_pisam.evaluate.pictures import Case, keep_worst, make_case
 from napari_pisam.evaluate.scores import ClickScores, Scores, as_json
+from napari_pisam.measure.metrics import as_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_pisam.evaluate.folders import Sample
     from napari_pisam.evaluate.objects import Which
     from napari_pisam.evaluate.protocols import ClickRun, Segmenter
-    from napari_pisam.predict.image_source import ImageSource
+    from napari_pisam.images.image_source import ImageSource
 
     OpenImage = Callable[[Path], contextlib.AbstractContextManager[ImageSource]]
 

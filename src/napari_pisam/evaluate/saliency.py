@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.evaluate.metrics import check_pair
+from napari_pisam.measure.metrics import check_pair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

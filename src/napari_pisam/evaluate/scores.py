@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.evaluate import metrics
 from napari_pisam.evaluate.saliency import SaliencyMeter
+from napari_pisam.measure import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from napari_pisam.images.image_source import ImageSource
 from napari_pisam.layers.geometry import ImagePlane, is_rgb, plane_of
-from napari_pisam.predict.image_source import ImageSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

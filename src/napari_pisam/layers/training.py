@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_pisam.layers.geometry import PlaneMap, as_plane, is_rgb
-from napari_pisam.train.finetune.sources import SourceImage, UserClicks
+from napari_pisam.learn.finetune.sources import SourceImage, UserClicks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

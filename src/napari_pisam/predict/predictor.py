@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from napari_pisam.images.image_source import ImageSource
 from napari_pisam.model.folding import folded
 from napari_pisam.predict.device import DeviceRunner, select_device, select_precision
 from napari_pisam.predict.embedding_cache import WindowEncoder
 from napari_pisam.predict.focus import window_for
-from napari_pisam.predict.image_source import ImageSource
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.predict.stages import Before, Stages, take
 
@@ -77,7 +77,7 @@ class Predictor:
         if isinstance(model, torch.nn.Module):
             network = model
         else:
-            from napari_pisam.predict.weights import resolve_model
+            from napari_pisam.weights.loading import resolve_model
 
             network = resolve_model(model, progress=progress)
         self._model: PiSam = network.eval()

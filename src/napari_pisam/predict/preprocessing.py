@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_pisam.predict.image_source import ImageSource, Limits
+    from napari_pisam.images.image_source import ImageSource, Limits
     from napari_pisam.predict.prompts import MaskPrompt, Prompts
 
 # A box gets half its side on top, a quarter at each end, so that the network sees the surroundings.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from napari_pisam.predict.image_source import ImageSource
+    from napari_pisam.images.image_source import ImageSource
 
 _BLOCK = 64
 _BLOCKS = 4

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.lib import format as npy
 
-from napari_pisam.files import replacing
+from napari_pisam.images.files import replacing
 from napari_pisam.session.file_format import ARRAYS, decode, encode
 from napari_pisam.session.json_reader import parse
 

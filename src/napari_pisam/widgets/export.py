@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.files import LABEL_TILE as _TILE
-from napari_pisam.files import replacing, write_label_tiles
+from napari_pisam.images.files import LABEL_TILE as _TILE
+from napari_pisam.images.files import replacing, write_label_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

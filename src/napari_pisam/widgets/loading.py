@@ -106,7 +106,7 @@ def load_predictor(
     with quiet_import():
         from napari_pisam.predict.embedding_cache import EmbeddingCache
         from napari_pisam.predict.predictor import Predictor
-        from napari_pisam.predict.weights import REGISTRY, cached_path, load_model
+        from napari_pisam.weights.loading import REGISTRY, cached_path, load_model
 
     if not may_download and name in REGISTRY and not cached_path(name).is_file():
         size = REGISTRY[name].size

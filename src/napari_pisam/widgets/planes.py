@@ -22,9 +22,9 @@ from napari_pisam.session.signature import image_signature
 from napari_pisam.widgets.label_search import largest_label
 
 if TYPE_CHECKING:
+    from napari_pisam.images.image_source import ImageSource
     from napari_pisam.layers import ImagePlane, LabelsPlane
     from napari_pisam.layers.label_drawing import Bounds
-    from napari_pisam.predict.image_source import ImageSource
     from napari_pisam.session.session import Execute, ModelRef
 
 

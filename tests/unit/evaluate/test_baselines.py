@@ -10,8 +10,8 @@ import pytest
 from napari_pisam.evaluate import baselines
 from napari_pisam.evaluate.baselines import BASELINES, FilledBox, GrabCut, OtsuInBox, RandomWalker
 from napari_pisam.evaluate.display import rgb_window
-from napari_pisam.evaluate.metrics import iou
 from napari_pisam.evaluate.protocols import box_of
+from napari_pisam.measure.metrics import iou
 
 HAS_OPENCV = importlib.util.find_spec("cv2") is not None
 needs_opencv = pytest.mark.skipif(not HAS_OPENCV, reason="OpenCV is not installed")

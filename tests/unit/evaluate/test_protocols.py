@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from micro import micro_model
 from napari_pisam.evaluate import protocols
-from napari_pisam.predict.click_rule import evaluation_click
+from napari_pisam.measure.click_rule import evaluation_click
 from napari_pisam.predict.predictor import Predictor
 
 

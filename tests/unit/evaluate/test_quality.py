@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_pisam.evaluate import metrics, protocols
+from napari_pisam.evaluate import protocols
 from napari_pisam.evaluate.quality import (
     Questions,
     by_source,
@@ -14,6 +14,7 @@ from napari_pisam.evaluate.quality import (
     over_sources,
     report,
 )
+from napari_pisam.measure import metrics
 
 
 def disc(shape=(60, 80), radius=15):

@@ -15,7 +15,7 @@ from napari_pisam.evaluate.html_report import html_report
 from napari_pisam.evaluate.pictures import Case, keep_worst, make_case
 from napari_pisam.evaluate.report import Table, tables
 from napari_pisam.evaluate.runner import Settings, evaluate
-from napari_pisam.predict.image_source import ImageSource
+from napari_pisam.images.image_source import ImageSource
 
 
 @contextlib.contextmanager

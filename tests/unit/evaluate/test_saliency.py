@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_pisam.evaluate import metrics, saliency
+from napari_pisam.evaluate import saliency
+from napari_pisam.measure import metrics
 
 needs_library = pytest.mark.skipif(
     not saliency.is_available(), reason='pysodmetrics is not installed: pip install ".[eval]"'

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_pisam.predict.image_source import ImageSource
+from napari_pisam.images.image_source import ImageSource
 from napari_pisam.predict.preprocessing import (
     FrameTransform,
     Window,

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fake_session import SHAPE, fake_session
-from napari_pisam.predict.image_source import ImageSource
+from napari_pisam.images.image_source import ImageSource
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.session.session import CommitRule, ModelRef
 from napari_pisam.session.signature import image_signature

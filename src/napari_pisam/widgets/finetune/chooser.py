@@ -35,7 +35,7 @@ def list_results(models: QComboBox, runs: Sequence[Any] | None = None) -> None:
         Those in the user's folder by default.
     """
     if runs is None:
-        from napari_pisam.train.finetune.runs import list_runs
+        from napari_pisam.learn.finetune.runs import list_runs
 
         runs = list_runs()
     blocker = QSignalBlocker(models)

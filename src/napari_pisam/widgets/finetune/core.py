@@ -1,4 +1,4 @@
-"""What the dock needs of `napari_pisam.train.finetune`, imported when it is first asked for."""
+"""What the dock needs of `napari_pisam.learn.finetune`, imported when it is first asked for."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Core:
         DownloadError
             If that fails, or was cancelled.
         """
-        from napari_pisam.predict.weights import REGISTRY, cached_path, download
+        from napari_pisam.weights.loading import REGISTRY, cached_path, download
 
         if base in REGISTRY and not cached_path(base).is_file():
             download(base, progress=report, cancel=cancel)
@@ -96,5 +96,5 @@ class Core:
 
 
 def _part(name: str) -> Any:
-    package = "napari_pisam.train.finetune"
+    package = "napari_pisam.learn.finetune"
     return importlib.import_module(f"{package}.{name}" if name else package)

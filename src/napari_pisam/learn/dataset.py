@@ -1,0 +1,353 @@
+"""An endless, self-seeded stream of prompts with their masks, and a fixed list to validate on.
+
+Every image is decoded once into the parent process; workers that fork afterwards share the pixels
+through copy-on-write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
+
+from napari_pisam.learn import synthetic
+from napari_pisam.learn.augment import augment_appearance, augment_geometry, noise_table
+from napari_pisam.learn.compose import Bank, composite
+from napari_pisam.learn.crops import (
+    cut,
+    exact_box,
+    noisy_box,
+    place_window,
+    predictor_window,
+    training_window,
+)
+from napari_pisam.learn.rendering import bundled_pictures
+from napari_pisam.learn.store import SMALLEST_OBJECT, StoredImage
+from napari_pisam.predict.focus import focused_window
+from napari_pisam.predict.prompts import Prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_pisam.model.variants import Focus
+
+    Sample = dict[str, Any]
+
+_FLAT = 2.5
+"""Standard deviation of the grey levels below which a picture shows nothing."""
+
+
+def as_sample(
+    image: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    frame: int,
+    source: str,
+    rng: np.random.Generator | None,
+) -> Sample:
+    """Pad into the frame and add the box; exact when `rng` is None."""
+    rows, cols = mask.shape
+    full = np.zeros((3, frame, frame), np.uint8)
+    full[:, :rows, :cols] = image.transpose(2, 0, 1)
+    wide = np.zeros((1, frame, frame), np.uint8)
+    wide[0, :rows, :cols] = mask
+    box = exact_box(mask)
+    if rng is not None:
+        box = noisy_box(box, (rows, cols), rng)
+    return {
+        "image": torch.from_numpy(full),
+        "mask": torch.from_numpy(wide),
+        "valid": torch.tensor([rows, cols]),
+        "box": torch.from_numpy(box.copy()),
+        "source": source,
+    }
+
+
+def _choose(areas: NDArray[np.int64], ids: NDArray[np.int64], rng: np.random.Generator) -> int:
+    """Draw the index of an object: a whole class in a third of the calls, else by area ** 0.25."""
+    single = np.flatnonzero(ids > 0)
+    whole = np.flatnonzero(ids < 0)
+    pool = whole if len(whole) and (not len(single) or rng.random() < 0.35) else single
+    weights = areas[pool].astype(np.float64) ** 0.25
+    return int(rng.choice(pool, p=weights / weights.sum()))
+
+
+def _inside(item: StoredImage, window: tuple[int, int, int, int], rng: np.random.Generator) -> int:
+    """Draw the index of a single object that has its middle in a window."""
+    low, high = np.array(window[:2]), np.array(window[2:])
+    middle = (item.boxes[:, :2] + item.boxes[:, 2:]) / 2
+    near = ((middle >= low) & (middle < high)).all(axis=1) & (item.ids > 0)
+    pool = np.flatnonzero(near) if near.any() else np.flatnonzero(item.ids > 0)
+    return int(rng.choice(pool))
+
+
+class TrainingSamples(IterableDataset[Any]):
+    """Endless stream of training samples, every one a function of `(seed, index)` alone.
+
+    Parameters
+    ----------
+    images : sequence of StoredImage
+        Real images of the training part; may be empty.
+    size : int
+        Frame in px.
+    seed : int
+        Seed of the stream.
+    start : int
+        First index; samples already seen in an interrupted run are skipped at no cost. With W
+        workers, resume after a multiple of W batches to go on exactly where the run stopped.
+    weights : tuple of float
+        Shares of real images, generated images and composites; a kind without material gets none.
+    bank : Bank, optional
+        Cut-outs and textures for the composites, families of generated images; without one, all
+        families and no composites.
+    rank, world : int
+        This process among the training processes; each takes every `world`-th index.
+
+    Notes
+    -----
+    A sample is a dict: `image` (3, size, size) uint8 RGB, zero right of and below the valid part;
+    `mask` (1, size, size) uint8 0/1; `valid` (2,) int64 rows and cols of the valid part; `box` (4,)
+    float32 x0, y0, x1, y1 in frame px with pixel edges; `source` str.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[StoredImage],
+        *,
+        size: int = 512,
+        seed: int = 0,
+        start: int = 0,
+        weights: tuple[float, float, float] = (0.55, 0.25, 0.20),
+        bank: Bank | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        super().__init__()
+        self.images = list(images)
+        self.size, self.seed, self.start = size, seed, start
+        self.bank = bank
+        self.synthetic_kinds = synthetic.KINDS if bank is None else bank.kinds
+        self.rank, self.world = rank, world
+        shares = np.array(weights, dtype=np.float64)
+        shares[0] *= bool(self.images)
+        shares[1] *= bool(self.synthetic_kinds)
+        shares[2] *= bank is not None and bool(bank.cutouts)
+        if shares.shape != (3,) or (shares < 0).any() or shares.sum() == 0:
+            raise ValueError(
+                f"weights are {weights} for {len(self.images)} images and bank={bank is not None};"
+                " expected three shares >= 0, one of them above 0 with material to draw from"
+            )
+        self.shares = shares / shares.sum()
+        self.by_source: dict[str, list[int]] = {}
+        for i, item in enumerate(self.images):
+            self.by_source.setdefault(item.source, []).append(i)
+        self.sources = sorted(self.by_source)
+        counts = np.sqrt([len(self.by_source[name]) for name in self.sources])
+        self.source_shares = counts / counts.sum() if len(counts) else counts
+        # Filled before the workers fork, so that they share one copy.
+        noise_table()
+        bundled_pictures()
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Yield samples from `start` on; workers and processes take interleaved indices."""
+        worker = get_worker_info()
+        workers = 1 if worker is None else worker.num_workers
+        own = 0 if worker is None else worker.id
+        index = self.start + self.rank * workers + own
+        while True:
+            yield self.sample(index)
+            index += workers * self.world
+
+    def sample(self, index: int, choose: np.random.Generator | None = None) -> Sample:
+        """Draw sample `index`; the same arguments always give the same sample.
+
+        Parameters
+        ----------
+        index : int
+            Which picture, crop and augmentation.
+        choose : numpy.random.Generator, optional
+            Chooses another object in the same picture, where there is one.
+        """
+        rng = np.random.default_rng([self.seed, index])
+        # Rarely, an object vanishes at the frame's resolution, or the whole picture in black or
+        # white: draw again from the same stream.
+        while True:
+            origin = int(rng.choice(3, p=self.shares))
+            before = rng.bit_generator.state
+            image, mask, source = (self._real, self._generated, self._composite)[origin](rng)
+            visible = image[::4, ::4].std() > _FLAT
+            if visible and mask.size > mask.sum() >= SMALLEST_OBJECT:
+                if choose is not None and origin == 0:
+                    mask = self._other_object(before, image, mask, choose)
+                return as_sample(image, mask, self.size, source, rng)
+
+    def _other_object(
+        self,
+        state: Any,
+        image: NDArray[np.uint8],
+        mask: NDArray[np.bool_],
+        choose: np.random.Generator,
+    ) -> NDArray[np.bool_]:
+        """Draw a real picture again from a state of its generator, with another object of it."""
+        again = np.random.default_rng()
+        again.bit_generator.state = state
+        repeated, other, _ = self._real(again, choose)
+        # Turning by any angle may depend on the object.
+        same = repeated.shape == image.shape and bool((repeated == image).all())
+        return other if same and other.size > other.sum() >= SMALLEST_OBJECT else mask
+
+    def _real(
+        self, rng: np.random.Generator, choose: np.random.Generator | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], str]:
+        source = self.sources[int(rng.choice(len(self.sources), p=self.source_shares))]
+        pool = self.by_source[source]
+        item = self.images[pool[int(rng.integers(0, len(pool)))]]
+        which = _choose(item.areas, item.ids, rng)
+        whole = bool(item.ids[which] < 0)
+        shape = (item.labels.shape[0], item.labels.shape[1])
+        window = training_window(item.boxes[which], shape, self.size, rng, whole=whole)
+        if choose is not None and not whole:
+            which = _inside(item, window, choose)
+        rows, cols = slice(window[0], window[2]), slice(window[1], window[3])
+        mask = item.mask(int(item.ids[which]), rows, cols)
+        image, mask = cut(item.pixels, mask, window, self.size)
+        if choose is None and mask.sum() < SMALLEST_OBJECT:
+            return image, mask, source
+        image, mask = augment_geometry(image, mask, rng, whole=whole)
+        # Often nearly as they are: what a colour says is worth knowing.
+        strength = 0.25 if rng.random() < 0.5 else 0.7
+        return augment_appearance(image, rng, strength), mask, source
+
+    def _generated(
+        self, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], str]:
+        kind = self.synthetic_kinds[int(rng.integers(0, len(self.synthetic_kinds)))]
+        pixels, labels = synthetic.generate(kind, self.size, rng)
+        image, mask = self._from_labels(pixels, labels, rng, whole_share=0.1)
+        return augment_appearance(image, rng, 0.3), mask, f"synthetic:{kind}"
+
+    def _composite(
+        self, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], str]:
+        if self.bank is None:
+            raise ValueError("composites need a bank of cut-outs and textures; pass bank=")
+        background = None
+        if self.images and rng.random() < 0.3:
+            item = self.images[int(rng.integers(0, len(self.images)))]
+            side = min(item.labels.shape) * rng.uniform(0.3, 1.0)
+            spot = (rng.uniform(0, item.labels.shape[0]), rng.uniform(0, item.labels.shape[1]))
+            window = place_window((side, side), spot, (item.labels.shape[0], item.labels.shape[1]))
+            patch = Image.fromarray(item.pixels[window[0] : window[2], window[1] : window[3]])
+            frame = (self.size, self.size)
+            background = np.asarray(patch.resize(frame, Image.Resampling.BILINEAR).convert("RGB"))
+        pixels, labels = composite(self.bank, self.size, rng, background)
+        image, mask = self._from_labels(pixels, labels, rng, whole_share=0.02)
+        return augment_appearance(image, rng, 0.4), mask, "composite"
+
+    def _from_labels(
+        self,
+        pixels: NDArray[np.uint8],
+        labels: NDArray[np.int32],
+        rng: np.random.Generator,
+        *,
+        whole_share: float,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Choose an object of a labelled image, and the whole of it or a crop."""
+        areas = np.bincount(labels.ravel())
+        ids = np.flatnonzero(areas >= SMALLEST_OBJECT)
+        ids = ids[ids > 0]
+        if not len(ids):
+            return pixels, np.zeros(labels.shape, bool)
+        union = len(ids) == 1 or rng.random() < whole_share
+        which = int(ids[_choose(areas[ids], ids, rng)])
+        mask = labels > 0 if union and len(ids) > 1 else labels == which
+        if rng.random() < 0.3:
+            window = (0, 0, labels.shape[0], labels.shape[1])
+        else:
+            x0, y0, x1, y1 = exact_box(mask).astype(np.int64)
+            box = np.array([y0, x0, y1, x1])
+            shape = (labels.shape[0], labels.shape[1])
+            window = training_window(box, shape, 2 * self.size, rng, whole=union)
+        if window != (0, 0, *labels.shape) or pixels.ndim == 2:
+            part = mask[window[0] : window[2], window[1] : window[3]]
+            pixels, mask = cut(pixels, part, window, self.size)
+        return augment_geometry(pixels, mask, rng, whole=union)
+
+
+class ValidationSamples(Dataset[Any]):
+    """Fixed samples as the predictor would see them: its window, the exact box, no augmentation.
+
+    Parameters
+    ----------
+    images : sequence of StoredImage
+        Images of the validation part.
+    size : int
+        Frame in px.
+    objects : int
+        Samples per source; one per image as long as there are images.
+    seed : int
+        Chooses images and objects.
+    focus : Focus, optional
+        Of a network that looks at windows around objects: its windows are used then.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[StoredImage],
+        *,
+        size: int = 512,
+        objects: int = 6,
+        seed: int = 0,
+        focus: Focus | None = None,
+    ) -> None:
+        self.size = size
+        self.focus = focus
+        self.entries: list[tuple[StoredImage, int]] = []
+        by_source: dict[str, list[StoredImage]] = {}
+        for item in images:
+            by_source.setdefault(item.source, []).append(item)
+        for source in sorted(by_source):
+            digest = hashlib.sha256(f"{seed}:{source}".encode()).digest()
+            rng = np.random.default_rng(list(digest[:8]))
+            pool = sorted(by_source[source], key=lambda item: item.name)
+            order = [pool[i] for i in rng.permutation(len(pool))]
+            taken: set[tuple[str, int]] = set()
+            for turn in range(4 * objects):
+                item = order[turn % len(order)]
+                which = _choose(item.areas, item.ids, rng)
+                key = (item.name, which)
+                if len(taken) < objects and key not in taken and self._large(item, which):
+                    taken.add(key)
+                    self.entries.append((item, which))
+
+    def _large(self, item: StoredImage, which: int) -> bool:
+        """Whether enough of the object is left at the frame's resolution."""
+        return bool(self._cut(item, which)[1].sum() >= SMALLEST_OBJECT)
+
+    def _cut(self, item: StoredImage, which: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        shape = (item.labels.shape[0], item.labels.shape[1])
+        if self.focus is None:
+            window = predictor_window(item.boxes[which], shape)
+        else:
+            row0, col0, row1, col1 = (float(v) for v in item.boxes[which])
+            # A public box is of pixels' centres, the last one included.
+            prompts = Prompts(box=(row0 - 0.5, col0 - 0.5, row1 - 0.5, col1 - 0.5))
+            seen = focused_window(prompts, shape, None, focus=self.focus)
+            window = seen.native_bbox(shape)
+        rows, cols = slice(window[0], window[2]), slice(window[1], window[3])
+        return cut(item.pixels, item.mask(int(item.ids[which]), rows, cols), window, self.size)
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return sample `index`, in the form that `TrainingSamples` documents."""
+        item, which = self.entries[index]
+        image, mask = self._cut(item, which)
+        return as_sample(image, mask, self.size, item.source, None)

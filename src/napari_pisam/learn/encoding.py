@@ -1,0 +1,177 @@
+"""Encoding of training batches, and a frozen encoder that computes each picture once."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from napari_pisam.model.appearance_prior import appearance
+from napari_pisam.model.states import EncodedImage
+from napari_pisam.model.variants import VitEncoder
+from napari_pisam.predict.embedding_cache import EmbeddingCache, model_fingerprint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from napari_pisam.learn.config import Frozen, TrainConfig
+    from napari_pisam.model.pisam import PiSam
+    from napari_pisam.model.variants import Variant
+
+_OWN = (
+    "hf_token",
+    "hf_mlp",
+    "compress_vit_feat",
+    "embedding_encoder",
+    "embedding_maskfeature",
+    "embedding_act",
+    "mask_aspp",
+    "output_upscaling_2",
+    "out_act",
+    "interact_2",
+)
+TRAINED_ON_A_BASE = (
+    *(f"mask_decoder.{part}." for part in _OWN),
+    "rgb_embedding.",
+    "appearance_prior.",
+    "prior_gain",
+)
+"""Beginnings of the names of all weights that SAM does not have."""
+
+# Largest value that float16 holds, with room for rounding.
+_LARGEST_HALF = 6e4
+
+
+def freeze(model: PiSam, what: Frozen) -> None:
+    """Let only the rest of a network be trained.
+
+    Parameters
+    ----------
+    model
+        Changed in place.
+    what
+        ``"encoder"``: the image encoder stays; ``"base"``: all that SAM has stays.
+    """
+    for name, parameter in model.named_parameters():
+        if what == "encoder":
+            trains = not name.startswith("image_encoder.")
+        else:
+            trains = what == "nothing" or name.startswith(TRAINED_ON_A_BASE)
+        parameter.requires_grad_(trains and parameter.requires_grad)
+
+
+def set_training_mode(model: PiSam, config: TrainConfig) -> None:
+    """Put what trains into training mode, and what is frozen into eval mode."""
+    model.train()
+    if config.frozen != "nothing":
+        model.image_encoder.eval()
+    if config.frozen_norms:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
+def encode_batch(
+    model: PiSam, batch: dict[str, Any], frozen: FrozenEncoder | None = None
+) -> EncodedImage:
+    """Encode the pictures of a batch as the predictor would encode each of them.
+
+    The predictor pads after the normalisation, so that the padding is grey; pictures of a batch
+    are padded with black before, and what is there is taken out again.
+
+    Parameters
+    ----------
+    model
+        Its frame is the batch's.
+    batch
+        With ``image`` (B, 3, S, S) float 0..255 and ``valid`` (B, 1, S, S).
+    frozen
+        Gives what the image encoder says, where it does not train.
+    """
+    image, valid = batch["image"], batch["valid"]
+    x = (image.to(model.pixel_mean.dtype) - model.pixel_mean) / model.pixel_std
+    x = (x * valid).contiguous(memory_format=torch.channels_last)
+    if frozen is None:
+        embedding, early = model.image_encoder.forward_features(x)  # type: ignore[operator]
+    else:
+        embedding, early = frozen(model, x)
+    hq_features = None
+    if model.variant.kind != "sam":
+        hq_features = model.mask_decoder.image_features(embedding, early)
+    rgb = None if model.rgb_embedding is None else model.rgb_embedding(x)
+    bins = None if model.appearance_prior is None else appearance(image, model.frame)
+    return EncodedImage(embedding, hq_features, rgb, (model.frame, model.frame), bins)
+
+
+class FrozenEncoder:
+    """What a frozen image encoder says of a picture, computed once and kept on the disk.
+
+    Values are rounded to float16 before their first use, so that a run does not depend on what
+    happens to be on the disk. Pixels are not kept: they come with the sample.
+
+    Parameters
+    ----------
+    model
+        Whose image encoder is frozen.
+    folder
+        Where to keep what was computed; ``None`` computes every time.
+    max_bytes
+        What the folder may hold.
+    """
+
+    def __init__(self, model: PiSam, folder: Path | None, max_bytes: int) -> None:
+        self._fingerprint = model_fingerprint(model)
+        disk = max_bytes if folder is not None else 0
+        self.cache = EmbeddingCache(max_bytes=0, disk=folder, disk_max_bytes=disk)
+        self.computed = 0
+
+    @torch.no_grad()
+    def __call__(self, model: PiSam, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Give embedding and early feature of normalised pictures.
+
+        Parameters
+        ----------
+        model
+            The network, on the device of ``x``.
+        x : (B, 3, S, S) float
+            Normalised, zero in the padding.
+        """
+        entries = [self._entry(model, picture) for picture in x]
+        # Types first: where autocast is on, a CPU does not join float16.
+        found = [entry.to(x.device, x.dtype) for entry in entries]
+        early = [entry.hq_features for entry in found if entry.hq_features is not None]
+        return torch.cat([entry.embedding for entry in found]), torch.cat(early)
+
+    def _entry(self, model: PiSam, picture: Tensor) -> EncodedImage:
+        pixels = picture.detach().cpu().contiguous().numpy().tobytes()
+        key = hashlib.sha256(f"{self._fingerprint} {model.frame}".encode() + pixels).hexdigest()
+        entry = self.cache.get(key)
+        if entry is None:
+            self.computed += 1
+            # One by one: the values must not depend on what else is in a batch.
+            single = picture.unsqueeze(0).contiguous(memory_format=torch.channels_last)
+            embedding, early = model.image_encoder.forward_features(single)  # type: ignore[operator]
+            entry = EncodedImage(_half(embedding), _half(early), None, (model.frame, model.frame))
+            self.cache.put(key, entry)
+        return entry
+
+
+def _half(values: Tensor) -> Tensor:
+    if float(values.abs().max()) > _LARGEST_HALF:
+        return values.float()
+    return values.to(torch.float16)
+
+
+def affordable_views(variant: Variant, wanted: int, max_bytes: int) -> int:
+    """Give how many of some views a cache can hold; to go around in more would forget them all."""
+    sixteenth = (variant.frame // 16) ** 2
+    if isinstance(variant.encoder, VitEncoder):
+        values = (256 + variant.encoder.embed_dim) * sixteenth
+    else:
+        values = (256 + 16 * variant.encoder.early_channels) * sixteenth
+    # A little more for what the files say about themselves.
+    return max(1, min(wanted, max_bytes // (2 * values + 512)))

@@ -1,0 +1,144 @@
+"""The child's side of control: what it is asked, what it says of itself, and that it lives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from napari_pisam.learn.finetune.layout import ALIVE, STATE, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_pisam.learn.finetune.state import Status
+
+_SIGN_OF_LIFE = 1.0
+# A user waits for the end: what is not done by then is cut off. Every file is whole at any moment.
+_LAST_MOMENT = 1.0
+_QUICKEST = 0.2
+
+
+class Left(Exception):
+    """Ends a validation early, because an end or a pause was asked for."""
+
+
+class Control:
+    """Knows what was asked, and writes what is to be known.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    content : dict
+        What is known of the run from before.
+    """
+
+    def __init__(self, folder: Path, content: dict[str, Any]) -> None:
+        self.folder = folder
+        self.content = content
+        self._changed = threading.Condition()
+        self._command = ""
+        self._written = 0.0
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._lives = threading.Thread(target=self._live, name="sign of life", daemon=True)
+        self._alive = folder / ALIVE
+
+    # -- what is asked --------------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """Hear commands on standard input until it closes, which is an order to save and end.
+
+        To be called when all libraries are loaded: on Windows, loading one waits for a thread
+        that reads standard input.
+        """
+        threading.Thread(target=self._hear, name="commands", daemon=True).start()
+
+    def _hear(self) -> None:
+        for line in sys.stdin.buffer:
+            command = line.decode("ascii", "replace").strip()
+            if command in ("pause", "resume", "stop"):
+                self.ask("" if command == "resume" else command)
+        self.ask("leave")
+
+    def ask(self, command: str) -> None:
+        """Take an order: ``pause``, ``stop``, ``leave``, or nothing to go on."""
+        with self._changed:
+            if self._command not in ("stop", "leave"):
+                self._command = command
+            self._changed.notify_all()
+        if command == "stop":
+            timer = threading.Timer(_LAST_MOMENT, self._cut_off)
+            timer.daemon = True
+            timer.start()
+
+    @property
+    def command(self) -> str:
+        """The order of now; empty for going on."""
+        return self._command
+
+    def check(self) -> None:
+        """Leave a long computation if there is an order.
+
+        Raises
+        ------
+        Left
+        """
+        if self._command:
+            raise Left
+
+    def wait_while_paused(self) -> None:
+        """Wait until the order is another one than a pause."""
+        with self._changed:
+            while self._command == "pause":
+                self._changed.wait(1.0)
+
+    def _cut_off(self) -> None:
+        step = self.content.get("step", 0)
+        with contextlib.suppress(OSError):
+            self.say("stopped", f"Stopped after step {step}.", now=True)
+        self._alive.unlink(missing_ok=True)
+        os._exit(0)
+
+    # -- what is said ---------------------------------------------------------------------------
+
+    def live(self) -> None:
+        """Give signs of life from now on."""
+        self._alive.touch()
+        self._lives.start()
+
+    def _live(self) -> None:
+        while not self._ended.wait(_SIGN_OF_LIFE):
+            with contextlib.suppress(OSError):
+                os.utime(self._alive)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the work is over."""
+        return self._ended.is_set()
+
+    def end(self) -> None:
+        """Give no more signs of life."""
+        self._ended.set()
+        with contextlib.suppress(OSError):
+            self._alive.unlink(missing_ok=True)
+
+    def say(self, status: Status, message: str, *, now: bool = True, **values: Any) -> None:
+        """Write the state; unless it must be known now, only if the last is a moment ago.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        with self._lock:
+            self.content |= {"status": status, "message": message, **values}
+            clock = time.monotonic()
+            if not now and clock - self._written < _QUICKEST:
+                return
+            self._written = clock
+            write_json(self.folder / STATE, self.content)

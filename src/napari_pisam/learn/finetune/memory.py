@@ -1,0 +1,70 @@
+"""When the memory does not suffice: how that shows, and what to do about it."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from napari_pisam.learn.config import TrainConfig
+
+_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+
+
+class OutOfMemory(RuntimeError):
+    """Even one object a step does not fit; the message says what to do."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there was not enough memory, of whatever device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS)
+
+
+def halved(config: TrainConfig) -> TrainConfig:
+    """Give the settings with half as many objects a step, and free what is not used.
+
+    Raises
+    ------
+    OutOfMemory
+        If it is one already.
+    """
+    if config.batch == 1:
+        raise OutOfMemory(
+            "The memory does not suffice for a single object a step. Close other programs, let "
+            "less learn, or choose a smaller base or picture side."
+        )
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    # Epochs were counted in steps of the batch so far; more steps than needed only end later.
+    return config.model_copy(update={"batch": config.batch // 2})
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """Most memory that this process ever had, of its graphics card if it uses one."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_reserved(device))
+    if sys.platform == "win32":
+        with contextlib.suppress(ImportError):
+            psutil = importlib.import_module("psutil")
+            return int(psutil.Process().memory_info().peak_wset)
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def free_device_bytes(device: torch.device) -> int | None:
+    """Give what the graphics card has left; None without one."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return None

@@ -1,0 +1,371 @@
+"""What a user decides about a fine-tuning, with explanations that an interface can show."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from napari_pisam.learn.config import MaskKind, TrainConfig, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Trains = Literal["modules", "interactor", "both", "decoder", "all"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+KIND = "finetune"
+"""What ``kind`` says in the settings' file, so that nobody takes it for another run's."""
+
+_CHOICES: dict[str, tuple[tuple[str, str], ...]] = {
+    "trains": (
+        ("modules", "High-resolution modules"),
+        ("interactor", "Interactor (clicks)"),
+        ("both", "Both"),
+        ("decoder", "Both and SAM's decoder"),
+        ("all", "Everything, the image encoder too"),
+    ),
+    "device": (
+        ("auto", "Automatic"),
+        ("cpu", "Processor (CPU)"),
+        ("cuda", "NVIDIA graphics card (CUDA)"),
+        ("mps", "Apple graphics (MPS)"),
+    ),
+}
+_LIMITS: dict[str, tuple[float, float]] = {
+    "minutes": (0.1, 24 * 60),
+    "epochs": (1, 100_000),
+    "batch": (0, 64),
+    "frame": (0, 1024),
+    "learning_rate": (1e-7, 1e-1),
+    "generated": (0.0, 0.9),
+    "patience": (0, 1000),
+    "validate_seconds": (1, 3600),
+    "checkpoint_seconds": (1, 3600),
+    "validation_objects": (1, 500),
+    "training_objects": (1, 100_000),
+    "cache_gb": (0.0, 1000.0),
+    "seed": (0, 2**31 - 1),
+}
+_UNITS = {
+    "minutes": "min",
+    "validate_seconds": "s",
+    "checkpoint_seconds": "s",
+    "frame": "px",
+    "cache_gb": "GB",
+}
+_TITLES = {
+    "base": "Base model",
+    "trains": "What learns",
+    "frame": "Picture side",
+    "generated": "Generated images",
+    "cache_gb": "Cache",
+    "validate_seconds": "Validate every",
+    "checkpoint_seconds": "Save every",
+}
+
+
+class FineTuneSettings(BaseModel):
+    """One fine-tuning: what is trained, how long, and on what device.
+
+    The descriptions of the fields say what each of them means. A file of them, as `to_toml` writes
+    it, can be run by ``napari-pisam train --config FILE``; for that, ``images`` and ``masks`` may
+    name folders.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["finetune"] = Field(default="finetune", description="Says what this file is.")
+    base: str = Field(
+        default="tiny",
+        min_length=1,
+        description="The model that learns: its name, or a file with weights. It stays as it is; "
+        "the result is a new file.",
+    )
+    trains: Trains = Field(
+        default="all",
+        description="Which part of the network may change. The less may change, the faster a step "
+        "and the less can be spoilt; the more, the further from its first training the network "
+        "can go. A SAM's image encoder needs much memory to learn.",
+    )
+    minutes: PositiveFloat | None = Field(
+        default=5.0,
+        description="How long to train. The learning rate follows, so that the end is calm.",
+    )
+    epochs: PositiveInt | None = Field(
+        default=None,
+        description="Instead of minutes: how often to go through all training objects.",
+    )
+    device: Device = Field(
+        default="auto", description="What computes. Automatic takes a graphics card if it can."
+    )
+    batch: NonNegativeInt = Field(
+        default=0,
+        description="Objects in each step; 0 for what suits the side of the pictures. Halved by "
+        "itself when the memory does not suffice.",
+    )
+    learning_rate: PositiveFloat | None = Field(
+        default=None,
+        description="Size of the steps. Empty: what suits the base and what learns.",
+    )
+    frame: NonNegativeInt = Field(
+        default=0,
+        description="Largest side of the pictures that the network is shown; 0 for what the "
+        "predictor shows it. Smaller is faster by its square, and loses fine edges.",
+    )
+    generated: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of generated images among those that are trained on. Some keep the "
+        "network from forgetting what else there is, and leave less time for your objects.",
+    )
+    validate_seconds: PositiveFloat = Field(
+        default=30.0,
+        description="Training time between two validations. Each is a point of the curves, and "
+        "only what was validated can become the result.",
+    )
+    checkpoint_seconds: PositiveFloat = Field(
+        default=20.0,
+        description="Training time between two saves: what a power cut may cost.",
+    )
+    patience: NonNegativeInt = Field(
+        default=8,
+        description="Validations in a row without a better one after which training stops early; "
+        "0 for never.",
+    )
+    validation_objects: PositiveInt = Field(
+        default=16,
+        description="Most objects that are validated on, drawn from those that validate.",
+    )
+    training_objects: PositiveInt = Field(
+        default=2000, description="Most objects that are trained on, drawn from those that train."
+    )
+    cache_gb: float = Field(
+        default=5.0,
+        ge=0,
+        description="What the run may keep of a frozen image encoder's results, in its folder.",
+    )
+    seed: NonNegativeInt = Field(
+        default=0, description="Another number, other random choices (crops, colours, clicks)."
+    )
+    licence: str = Field(
+        default="not stated",
+        min_length=1,
+        description="Licence of the new weights, part of their file.",
+    )
+    images: Path | None = Field(
+        default=None, description="For a run from a file: folder of images."
+    )
+    masks: Path | None = Field(
+        default=None, description="For a run from a file: folder of masks of the same names."
+    )
+    mask_kind: MaskKind = Field(
+        default="auto", description="What the numbers in the masks mean; told from each one."
+    )
+    validation_fraction: float = Field(
+        default=0.25, gt=0, lt=1, description="Share of the objects that validate."
+    )
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> Self:
+        if (self.minutes is None) == (self.epochs is None):
+            raise ValueError("give either minutes or epochs, the other one empty")
+        if (self.images is None) != (self.masks is None):
+            raise ValueError("images and masks go together, give both or neither")
+        if self.frame % 32:
+            raise ValueError(f"frame is {self.frame}, expected a multiple of 32 px")
+        return self
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any]) -> FineTuneSettings:
+        """Make settings from values.
+
+        Raises
+        ------
+        ValueError
+            In one sentence, if one of them is wrong.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise ValueError(explain(error)) from None
+
+    @classmethod
+    def from_toml(cls, path: Path) -> FineTuneSettings:
+        """Read a file that `to_toml` wrote.
+
+        Relative folders in it are relative to the file.
+
+        Raises
+        ------
+        ValueError
+            If there is none, it is not TOML, or a setting is wrong.
+        """
+        values = read_toml(path)
+        for key in ("images", "masks"):
+            if isinstance(values.get(key), str):
+                values[key] = path.parent / values[key]
+        # TOML has no empty value: with epochs there are no minutes.
+        if "epochs" in values:
+            values.setdefault("minutes", None)
+        try:
+            return cls.checked(values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def to_toml(self) -> str:
+        """Write the settings as TOML text that `from_toml` reads."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or it is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}). Check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not TOML ({error}).") from None
+
+
+def is_fine_tuning(path: Path) -> bool:
+    """Tell whether a settings file is one of a fine-tuning, by what it says of itself."""
+    try:
+        return read_toml(path).get("kind") == KIND
+    except ValueError:
+        return False
+
+
+# -- for an interface ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SettingField:
+    """What a widget needs to know to show one setting.
+
+    Attributes
+    ----------
+    name, title, help : str
+        The attribute of `FineTuneSettings`, a label, and an explanation.
+    advanced : bool
+        Whether most users leave it alone.
+    kind : {"choice", "int", "float", "text"}
+    default : object
+        None where empty is allowed and means something, which `help` says.
+    choices : tuple of (str, str)
+        Value and title.
+    minimum, maximum : float or None
+    unit : str
+    """
+
+    name: str
+    title: str
+    help: str
+    advanced: bool
+    kind: Literal["choice", "int", "float", "text"]
+    default: Any
+    choices: tuple[tuple[str, str], ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    unit: str = ""
+
+
+_PLAIN = ("base", "trains", "minutes", "epochs", "device")
+_HIDDEN = ("kind", "images", "masks", "mask_kind", "validation_fraction")
+_WHOLE = frozenset(
+    {
+        "epochs",
+        "batch",
+        "frame",
+        "patience",
+        "validation_objects",
+        "training_objects",
+        "seed",
+    }
+)
+
+
+def setting_fields() -> list[SettingField]:
+    """List the settings in the order in which to show them, the plain ones first."""
+    fields = FineTuneSettings.model_fields
+    advanced = [name for name in fields if name not in (*_PLAIN, *_HIDDEN)]
+    return [_field(name, fields[name]) for name in (*_PLAIN, *advanced)]
+
+
+def _field(name: str, info: Any) -> SettingField:
+    choices = _CHOICES.get(name, ())
+    low, high = _LIMITS.get(name, (None, None))
+    kind: Literal["choice", "int", "float", "text"] = "text"
+    if choices:
+        kind = "choice"
+    elif low is not None:
+        kind = "int" if name in _WHOLE else "float"
+    return SettingField(
+        name,
+        _TITLES.get(name, name.replace("_", " ").capitalize()),
+        str(info.description),
+        name not in _PLAIN,
+        kind,
+        info.default,
+        choices,
+        low,
+        high,
+        _UNITS.get(name, ""),
+    )
+
+
+def train_config(settings: FineTuneSettings, folder: Path, **changes: Any) -> TrainConfig:
+    """Translate into the training loop's settings; ``changes`` are what the base decides.
+
+    Parameters
+    ----------
+    settings
+    folder
+        Of the run.
+    **changes
+        ``variant``, ``frame`` and whatever else depends on the base.
+    """
+    frozen = {"all": "nothing", "decoder": "encoder"}.get(settings.trains, "base")
+    values: dict[str, Any] = {
+        # Where the loop would look for data; a fine-tuning gives it what it read itself.
+        "images": folder / "data" / "images",
+        "masks": folder / "data" / "masks",
+        "output": folder,
+        "base": settings.base,
+        "frozen": frozen,
+        "frozen_norms": True,
+        "steps": 1_000_000,
+        "minutes": settings.minutes,
+        "warmup": 10,
+        "ema": 0.98,
+        "mixture": (1 - settings.generated, settings.generated, 0.0),
+        "workers": 0,
+        "seed": settings.seed,
+        "save_minutes": settings.checkpoint_seconds / 60,
+        "validate_minutes": settings.validate_seconds / 60,
+        "accelerator": settings.device,
+        "cache_gb": settings.cache_gb,
+        "licence": settings.licence,
+    }
+    return TrainConfig.model_validate(values | changes)

@@ -1,0 +1,322 @@
+"""What there is to learn from: images with labels, their objects, and which of them validate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from scipy import ndimage
+
+from napari_pisam.learn.finetune.parts import Part, check_split, split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_pisam.learn.config import MaskKind
+
+__all__ = [
+    "SMALLEST",
+    "ObjectRow",
+    "Origin",
+    "Part",
+    "SourceImage",
+    "UserClicks",
+    "check_images",
+    "check_split",
+    "from_folders",
+    "list_objects",
+    "split",
+]
+
+Origin = Literal["session", "layers", "folder"]
+
+SMALLEST = 30
+"""Smallest area of an object that a network can learn from, px."""
+
+_BLOCK = 2048
+# Beyond this, a table of all numbers up to the largest would not be small.
+_DENSE = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class UserClicks:
+    """The clicks that a user corrected one object with.
+
+    Attributes
+    ----------
+    points : (n, 2) float
+        (row, col) px in the image's data space, pixel centres at integers.
+    labels : (n,) bool
+        True FG, False BG.
+    """
+
+    points: NDArray[np.float64]
+    labels: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class SourceImage:
+    """One image with labels.
+
+    Attributes
+    ----------
+    name : str
+        Shown; unique among the images of a run.
+    image : (H, W) or (H, W, 3 or 4) array-like
+        Anything with ``shape``, ``dtype`` and slicing, of any dtype; read by window only.
+    labels : (H, W) array-like of int or bool
+        0 is background; read by window only.
+    clicks : mapping of int to UserClicks
+        By label, where they are known.
+    origin : {"session", "layers", "folder"}
+    contrast_limits : (2,) or (C, 2) float, optional
+        The values that become black and white; what the predictor would choose unless given.
+    only : frozenset of int, optional
+        The labels to use; all unless given.
+    """
+
+    name: str
+    image: Any
+    labels: Any
+    clicks: Mapping[int, UserClicks] = field(default_factory=dict)
+    origin: Origin = "layers"
+    contrast_limits: ArrayLike | None = None
+    only: frozenset[int] | None = None
+
+
+@dataclass(frozen=True)
+class ObjectRow:
+    """One object, as a line of the table that the user sees.
+
+    Attributes
+    ----------
+    image : str
+        Name of its image.
+    label : int
+    box : (int, int, int, int)
+        (row_min, col_min, row_max, col_max), half open, px.
+    area : int
+        Px.
+    clicks : int
+        How many of the user's clicks are known.
+    origin : {"session", "layers", "folder"}
+    part : {"training", "validation", "unused"}
+    note : str
+        Why it is unused; empty otherwise.
+    """
+
+    image: str
+    label: int
+    box: tuple[int, int, int, int]
+    area: int
+    clicks: int = 0
+    origin: Origin = "layers"
+    part: Part = "training"
+    note: str = ""
+
+
+# -- which objects there are --------------------------------------------------------------------
+
+
+def list_objects(
+    images: Sequence[SourceImage], *, cancel: Callable[[], bool] | None = None
+) -> list[ObjectRow]:
+    """List the objects of images; the labels are read block by block, the images not at all.
+
+    Parameters
+    ----------
+    images : sequence of SourceImage
+    cancel : callable, optional
+        Asked between two blocks; true ends with what was found so far.
+
+    Returns
+    -------
+    list of ObjectRow
+        In the order of the images and of the labels; what is too small is ``"unused"``, all else
+        ``"training"`` until `split`.
+
+    Raises
+    ------
+    ValueError
+        If there are no images, names are double, labels do not fit their image or are not
+        integers, or labels hold no object.
+    """
+    if not images:
+        raise ValueError(
+            "There is nothing to learn from. Correct some objects in Segment, choose an image and "
+            "its labels, or choose folders of images and masks."
+        )
+    check_images(images)
+    rows: list[ObjectRow] = []
+    for source in images:
+        found = _objects(source, cancel)
+        if cancel is not None and cancel():
+            return rows
+        # An empty mask file among many is usual; an empty layer that was chosen is a mistake.
+        if not found and (source.origin != "folder" or len(images) == 1):
+            chosen = " that were chosen" if source.only is not None else ""
+            raise ValueError(
+                f"The labels of {source.name!r} hold no object{chosen}: every pixel is background."
+                " Choose labels with objects in them, or leave this image out."
+            )
+        rows += found
+    if not rows:
+        raise ValueError(f"None of the {len(images)} masks holds an object. Check the folders.")
+    return rows
+
+
+def check_images(images: Sequence[SourceImage]) -> None:
+    """Refuse, with a sentence each, what cannot be used; nothing is read.
+
+    Raises
+    ------
+    ValueError
+        If names are double, or labels do not fit their image or are not integers.
+    """
+    problems = [
+        f"{count} images have the name {name!r}; give them different names"
+        for name, count in Counter(source.name for source in images).items()
+        if count > 1
+    ]
+    for source in images:
+        shape, labels = _shape(source.image), _shape(source.labels)
+        is_picture = len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))
+        kind = np.dtype(source.labels.dtype).kind
+        if not is_picture:
+            problems.append(
+                f"the image {source.name!r} has shape {shape}, expected (H, W), or (H, W, 3) in "
+                "colour; choose one plane"
+            )
+        elif labels != shape[:2]:
+            problems.append(
+                f"the labels of {source.name!r} have shape {labels}, its image {shape[:2]}; both "
+                "must be of the same pixels"
+            )
+        if kind not in "iub":
+            problems.append(
+                f"the labels of {source.name!r} are of type {source.labels.dtype}, expected "
+                "integers: one number for each object, 0 for the background"
+            )
+    if problems:
+        text = "; ".join(problems)
+        raise ValueError(f"{text[0].upper()}{text[1:]}.")
+
+
+def _shape(array: Any) -> tuple[int, ...]:
+    return tuple(int(n) for n in array.shape)
+
+
+def _objects(source: SourceImage, cancel: Callable[[], bool] | None) -> list[ObjectRow]:
+    height, width = _shape(source.labels)
+    low: dict[int, NDArray[np.int64]] = {}
+    for top in range(0, height, _BLOCK):
+        for left in range(0, width, _BLOCK):
+            if cancel is not None and cancel():
+                return []
+            part = (slice(top, top + _BLOCK), slice(left, left + _BLOCK))
+            _add_block(low, np.asarray(source.labels[part]), (top, left))
+    wanted = sorted(low) if source.only is None else sorted(source.only & low.keys())
+    rows = []
+    for label in wanted:
+        r0, c0, r1, c1, area = (int(v) for v in low[label])
+        clicks = source.clicks.get(label)
+        count = 0 if clicks is None else len(clicks.points)
+        small = area < SMALLEST
+        note = f"{area} px: too small to learn from ({SMALLEST} px at least)" if small else ""
+        part_: Part = "unused" if small else "training"
+        rows.append(
+            ObjectRow(source.name, label, (r0, c0, r1, c1), area, count, source.origin, part_, note)
+        )
+    return rows
+
+
+def _add_block(
+    found: dict[int, NDArray[np.int64]], block: NDArray[Any], corner: tuple[int, int]
+) -> None:
+    """Add a block's objects: (row_min, col_min, row_max, col_max, area) by label."""
+    if block.dtype.kind == "b":
+        block = block.astype(np.uint8)
+    if not block.any():
+        return
+    if block.min() >= 0 and block.max() < _DENSE:
+        dense = block.astype(np.int32, copy=False)
+        numbers: NDArray[Any] | None = None
+    else:  # large or negative numbers; negative ones are no objects
+        values = np.unique(block[block > 0])
+        places = np.searchsorted(values, block).clip(max=max(0, len(values) - 1))
+        dense = np.where(block > 0, places + 1, 0).astype(np.int32)
+        numbers = np.concatenate([[0], values])
+    areas = np.bincount(dense.ravel())
+    for label, place in enumerate(ndimage.find_objects(dense), start=1):
+        if place is None:
+            continue
+        rows, cols = place
+        new = np.array(
+            [
+                rows.start + corner[0],
+                cols.start + corner[1],
+                rows.stop + corner[0],
+                cols.stop + corner[1],
+                areas[label],
+            ]
+        )
+        key = label if numbers is None else int(numbers[label])
+        old = found.get(key)
+        if old is not None:
+            new[:2] = np.minimum(old[:2], new[:2])
+            new[2:4] = np.maximum(old[2:4], new[2:4])
+            new[4] += old[4]
+        found[key] = new
+
+
+# -- folders ------------------------------------------------------------------------------------
+
+
+def from_folders(
+    images_dir: Path, masks_dir: Path, *, kind: MaskKind = "auto"
+) -> tuple[list[SourceImage], list[str]]:
+    """Read folders of images and masks of the same names; large ones are read by window later.
+
+    Parameters
+    ----------
+    images_dir, masks_dir : Path
+        TIFF, PNG or JPEG of 8 or 16 bits.
+    kind : {"auto", "binary", "instances", "classes"}
+        What the numbers in the masks mean; each connected part of a binary mask or of a class
+        is an object.
+
+    Returns
+    -------
+    list of SourceImage
+        Those with objects; a large image gives several, one for each window of it.
+    list of str
+        Files that were left out, each with the reason.
+
+    Raises
+    ------
+    ValueError
+        If a folder is missing, names do not match (all are listed), or there is no object.
+    """
+    from napari_pisam.learn.folders import load_folders
+
+    found = load_folders(images_dir, masks_dir, kind=kind)
+    names = Counter(piece.name for piece in found.pieces)
+    sources = []
+    for piece in found.pieces:
+        row, col = piece.region[:2]
+        name = piece.name if names[piece.name] == 1 else f"{piece.name} at {row}, {col}"
+        sources.append(
+            SourceImage(
+                name,
+                piece.image.pixels,
+                piece.image.labels,
+                origin="folder",
+                contrast_limits=(0.0, 255.0),
+            )
+        )
+    return sources, list(found.skipped)

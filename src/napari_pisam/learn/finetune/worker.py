@@ -1,0 +1,220 @@
+"""From a run's folder to its end, whatever that is; every end is written down."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from napari_pisam.learn.batches import to_batch
+from napari_pisam.learn.finetune.control import Control
+from napari_pisam.learn.finetune.layout import (
+    CHECKPOINT,
+    PROBE,
+    SETTINGS,
+    STATE,
+    disk_full,
+    is_disk_full,
+    read_json,
+    write_json,
+)
+from napari_pisam.learn.finetune.lock import RunLock, taken
+from napari_pisam.learn.finetune.memory import (
+    OutOfMemory,
+    free_device_bytes,
+    halved,
+    is_out_of_memory,
+    peak_bytes,
+)
+from napari_pisam.learn.finetune.process import DISK_FULL, REFUSED
+from napari_pisam.learn.finetune.settings import FineTuneSettings
+from napari_pisam.learn.finetune.trainer import Trainer
+from napari_pisam.learn.stopping import StopRequest
+
+log = logging.getLogger(__name__)
+
+_NICE = 10
+_AUTOGROUP = Path("/proc/self/autogroup")
+
+
+def train_folder(folder: Path, *, is_child: bool) -> tuple[int, dict[str, Any]]:
+    """Train, or go on training, the run of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    is_child : bool
+        Standard input brings orders, and its end one to save and end; otherwise signals do.
+
+    Returns
+    -------
+    int
+        Exit code; 0 for every end that was asked for or is due.
+    dict
+        The state at the end, as it is on the disk.
+    """
+    lock = RunLock(folder)
+    if not lock.acquire():
+        return REFUSED, {"error": taken(folder)}
+    try:
+        return train_locked(folder, is_child=is_child)
+    finally:
+        lock.release()
+
+
+def train_locked(folder: Path, *, is_child: bool) -> tuple[int, dict[str, Any]]:
+    """Do what `train_folder` does, for one who has the run's `RunLock`."""
+    control = Control(folder, _known(folder))
+    control.live()
+    _remove_parts(folder)
+    code = 0
+    with ExitStack() as stack:
+        stack.callback(control.end)
+        stack.callback(torch.set_flush_denormal, False)
+        # See `engine.fit`: gradients of a nearly solved mask are denormal, and slow.
+        torch.set_flush_denormal(True)
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        try:
+            if is_child:
+                control.listen()
+            else:
+                _follow_signals(stack, control)
+            settings = FineTuneSettings.from_toml(folder / SETTINGS)
+            trainer = Trainer(folder, settings, control)
+            trainer.work()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user must be told
+            code = _fail(control, folder, error)
+    return code, control.content
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove what a killed process was writing; the whole files are beside it."""
+    for path in (*folder.glob("*.part"), *folder.glob(".*.part")):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _known(folder: Path) -> dict[str, Any]:
+    known = read_json(folder / STATE) or {}
+    if not (folder / CHECKPOINT).is_file():
+        # Nothing to go on with: what an earlier try said is void.
+        return {}
+    return known
+
+
+def _follow_signals(stack: ExitStack, control: Control) -> None:
+    """Let Ctrl-C and termination save and end."""
+    request = stack.enter_context(StopRequest())
+
+    def follow() -> None:
+        while not control.ended:
+            if request():
+                control.ask("leave")
+                return
+            time.sleep(0.1)
+
+    threading.Thread(target=follow, name="signals", daemon=True).start()
+
+
+def _fail(control: Control, folder: Path, error: Exception) -> int:
+    """Write down what went wrong, in a sentence where that is known."""
+    code = 1
+    if is_disk_full(error):
+        text, code = disk_full(folder), DISK_FULL
+    elif is_out_of_memory(error):
+        text = (
+            "The memory does not suffice. Close other programs, let less learn, or choose a "
+            "smaller base."
+        )
+    elif isinstance(error, (ValueError, FloatingPointError, OutOfMemory)):
+        text = str(error)
+    else:
+        log.exception("unforeseen")
+        text = f"Something unforeseen went wrong: {type(error).__name__}: {error}"
+    with contextlib.suppress(OSError):
+        control.say("failed", "It did not come to its end.", error=text, eta=None)
+    control.content["error"] = text
+    return code
+
+
+def lower_priority() -> None:
+    """Let other programs go first, and have a core; on Windows the parent sees to the former.
+
+    The last core brings a step next to nothing, and the window that a user looks at much.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+    if hasattr(os, "nice"):
+        with contextlib.suppress(OSError):
+            os.nice(_NICE)
+    # Where Linux shares the processor among sessions first, niceness counts only within one: a
+    # process with a session of its own has to lower that.
+    if hasattr(os, "getsid") and os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):
+            _AUTOGROUP.write_text(str(_NICE), encoding="ascii")
+
+
+# -- the check before ---------------------------------------------------------------------------
+
+
+def probe_folder(folder: Path) -> int:
+    """Take one step and score one object of a run, and write down what they cost."""
+    content: dict[str, Any]
+    try:
+        content = _measure(folder)
+    except (ValueError, OSError, RuntimeError) as error:
+        text = str(error)
+        if is_out_of_memory(error) and not isinstance(error, OutOfMemory):
+            text = "The memory does not suffice to load the base. Choose a smaller one."
+        content = {"error": text or type(error).__name__}
+    write_json(folder / PROBE, content)
+    return 0
+
+
+def _measure(folder: Path) -> dict[str, Any]:
+    settings = FineTuneSettings.from_toml(folder / SETTINGS)
+    torch.set_flush_denormal(True)
+    trainer = Trainer(folder, settings, Control(folder, {}))
+    config, times = trainer.config, list[float]()
+    trainer.objective.train()
+    while len(times) < 2:
+        batch = to_batch([trainer.samples.sample(i) for i in range(config.batch)])
+        started = time.monotonic()
+        try:
+            loss = trainer.objective(trainer.fabric.to_device(batch), len(times))
+            trainer.run.optimizer.zero_grad(set_to_none=True)
+            trainer.fabric.backward(loss)
+            trainer.run.optimizer.step()
+            loss.item()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            config, times = halved(config), []
+            continue
+        times.append(time.monotonic() - started)
+    scorer = trainer.scorers["validation"]
+    started = time.monotonic()
+    scorer.score(trainer.model.eval())
+    per_object = (time.monotonic() - started) / len(scorer)
+    trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+    whole = sum(p.numel() for p in trainer.model.parameters())
+    stored = trained if trainer.base_sha256 is not None else whole
+    disk = 4 * (2 * stored + 2 * 4 * trained)
+    if config.views:
+        disk += int(config.cache_gb * 1e9)
+    device = trainer.model.device
+    return {
+        "seconds_per_step": times[-1],
+        "seconds_per_validation": per_object,
+        "batch": config.batch,
+        "batch_wanted": trainer.config.batch,
+        "memory_bytes": peak_bytes(device),
+        "disk_bytes": disk,
+    } | ({} if device.type != "cuda" else {"memory_free_bytes": free_device_bytes(device)})

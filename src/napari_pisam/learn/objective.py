@@ -1,0 +1,236 @@
+"""The loss of one batch: prompts as users give them, then corrections by simulated clicks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from napari_pisam.learn.click_simulation import training_click
+from napari_pisam.learn.corruption import decode_with_flaws, flaws
+from napari_pisam.learn.encoding import encode_batch, set_training_mode
+from napari_pisam.learn.losses import click_loss, mask_loss, point_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_pisam.learn.config import TrainConfig
+    from napari_pisam.learn.encoding import FrozenEncoder
+    from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
+
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Where the random choices of a step come from.
+
+    Attributes
+    ----------
+    step
+        What all objects of a step share, in every process: the kind of prompt, the rounds.
+    objects
+        One for each object, so that a batch may be divided among processes in any way.
+    """
+
+    step: np.random.Generator
+    objects: Sequence[np.random.Generator]
+
+    @classmethod
+    def of(cls, seed: int, step: int, positions: Sequence[int]) -> Draws:
+        """Give the draws of a step and of its samples' positions in the stream."""
+        return cls(
+            np.random.default_rng((seed, 1, step)),
+            [np.random.default_rng((seed, 2, position)) for position in positions],
+        )
+
+
+class Clicks:
+    """The clicks of B objects, padded to a common number."""
+
+    def __init__(self, batch: int) -> None:
+        self.points: list[list[tuple[float, float]]] = [[] for _ in range(batch)]
+        self.labels: list[list[int]] = [[] for _ in range(batch)]
+
+    def add(self, i: int, click: tuple[int, int, bool] | None) -> None:
+        """Add a (row, col, is foreground) click to object ``i``; ``None`` adds nothing."""
+        if click is not None:
+            row, col, sign = click
+            self.points[i].append((col + 0.5, row + 0.5))
+            self.labels[i].append(int(sign))
+
+    def tensors(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+        """(B, n, 2) float (x, y) frame px, and (B, n) int with -1 for padding; n >= 1."""
+        n = max(1, *(len(points) for points in self.points))
+        points = torch.zeros(len(self.points), n, 2)
+        labels = torch.full((len(self.points), n), -1)
+        for i, (own_points, own_labels) in enumerate(zip(self.points, self.labels, strict=True)):
+            if own_points:
+                points[i, : len(own_points)] = torch.tensor(own_points)
+                labels[i, : len(own_labels)] = torch.tensor(own_labels)
+        return points.to(device), labels.to(device)
+
+
+def predicted(logits: Tensor) -> NDArray[np.bool_]:
+    """(B, 1, S, S) logits -> (B, S, S) bool."""
+    array: NDArray[np.bool_] = (logits.detach()[:, 0] > 0).cpu().numpy()
+    return array
+
+
+def iou(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
+    """(B,) IoU of masks inside the valid part; all (B, 1, S, S)."""
+    p, t = (logits > 0) & (valid > 0.5), mask > 0.5
+    union = (p | t).flatten(1).sum(1).clamp(min=1)
+    return (p & t).flatten(1).sum(1) / union
+
+
+def _spoil(mask: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
+    """Logits (B, 1, S/4, S/4) of a wrong version of ``mask`` (B, 1, S, S), as a user might have."""
+    small = F.interpolate(mask, scale_factor=0.25, mode="area")
+    side = small.shape[-1]
+    drawn = np.stack([rng.standard_normal((1, 8, 8)).astype(np.float32) for rng in rngs])
+    noise = torch.from_numpy(drawn).to(mask.device)
+    noise = F.interpolate(noise, (side, side), mode="bicubic")
+    return ((small - 0.5 + 0.35 * noise) > 0).float() * 20 - 10
+
+
+def _mask_losses(config: TrainConfig, draws: Draws) -> tuple[Callable[..., Tensor], float]:
+    """Give the loss of a mask, and the weight that it has for the coarse one."""
+    if config.loss == "points":
+        return partial(point_loss, rngs=draws.objects), 1.0
+    return mask_loss, 0.5
+
+
+def batch_loss(
+    model: PiSam, image: EncodedImage, batch: Batch, config: TrainConfig, draws: Draws
+) -> Tensor:
+    """Loss of one batch: first prompt, then the same objects corrected by simulated clicks.
+
+    Only the last of several rounds of clicks is differentiated, so that many clicks cost little.
+
+    Parameters
+    ----------
+    model
+        In training mode.
+    image
+        The batch's images, encoded.
+    batch
+        From `to_batch`.
+    config
+        Shares of the prompts, number of clicks.
+    draws
+        Random choices.
+
+    Returns
+    -------
+    () float
+        A mean over the objects: the mean over processes with as many each is that of all.
+    """
+    mask, valid = batch["mask"], batch["valid"]
+    truth = mask[:, 0].cpu().numpy() > 0.5
+    clicks = Clicks(len(truth))
+    draw = draws.step.random()
+    if draw < config.clicks_only:
+        # As many for every object: SAM's prompt encoder lets padding be seen.
+        for _ in range(1 + int(draws.step.integers(3))):
+            for i, rng in enumerate(draws.objects):
+                clicks.add(i, training_click(np.zeros_like(truth[i]), truth[i], rng))
+        points, labels = clicks.tensors(mask.device)
+        decode = partial(model.decode, image, points=points, labels=labels)
+    elif draw < config.clicks_only + config.mask_prompt:
+        masks = _spoil(mask, draws.objects)
+        decode = partial(model.decode, image, boxes=batch["box"], masks=masks)
+    else:
+        decode = partial(model.decode, image, boxes=batch["box"])
+    decoded = decode()
+    fine = model.upscale(image, decoded)
+    small = F.interpolate(mask, scale_factor=0.25, mode="area")
+    small_valid = F.interpolate(valid, scale_factor=0.25, mode="nearest")
+    measure, coarse_share = _mask_losses(config, draws)
+    loss = measure(fine, mask, valid)
+    loss = loss + coarse_share * measure(decoded.coarse, small, small_valid)
+    loss = loss + F.mse_loss(decoded.iou[:, 0], iou(fine.detach(), mask, valid))
+    if model.variant.kind == "pisam":
+        inside = valid[:, 0].cpu().numpy() > 0.5
+        drawn = flaws(predicted(fine), truth, inside, draws.objects)
+        if drawn.any():
+            # Both signs of clicks are learnt only where both kinds of error are.
+            decoded = decode_with_flaws(model, decode, drawn)
+            with torch.no_grad():
+                fine = model.upscale(image, decoded)
+    boxes = None if draw < config.clicks_only else batch["box"]
+    return loss + _click_rounds(model, image, decoded, fine, clicks, batch, config, draws, boxes)
+
+
+def _click_rounds(
+    model: PiSam,
+    image: EncodedImage,
+    decoded: Decoded,
+    fine: Tensor,
+    clicks: Clicks,
+    batch: Batch,
+    config: TrainConfig,
+    draws: Draws,
+    boxes: Tensor | None,
+) -> Tensor:
+    mask, valid = batch["mask"], batch["valid"]
+    truth = mask[:, 0].cpu().numpy() > 0.5
+    inside = valid[:, 0].cpu().numpy() > 0.5
+    # Few clicks most often: each further one is less likely.
+    rounds = min(config.max_clicks, int(draws.step.geometric(0.4)))
+    logits = fine
+    for r in range(rounds):
+        found = predicted(logits) & inside
+        for i, rng in enumerate(draws.objects):
+            clicks.add(i, training_click(found[i], truth[i], rng))
+        points, labels = clicks.tensors(mask.device)
+        with torch.set_grad_enabled(r == rounds - 1):
+            corrected = model.correct(image, decoded, points, labels, boxes=boxes)
+            logits = model.upscale(image, corrected)
+    measure, _ = _mask_losses(config, draws)
+    return measure(logits, mask, valid) + 0.1 * click_loss(logits, points, labels)
+
+
+class Objective(nn.Module):
+    """From a batch to its loss in one call, which is what distributed training can wrap.
+
+    Parameters
+    ----------
+    model
+        The network; its stages are called one by one inside.
+    config
+        Settings.
+    frozen
+        Computes or remembers what a frozen encoder says; ``None`` where the encoder trains too.
+    """
+
+    def __init__(self, model: PiSam, config: TrainConfig, frozen: FrozenEncoder | None) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.frozen = frozen
+        if config.compiled:
+            # A layer norm over 8 channels of every pixel takes half of a step on a CPU otherwise.
+            decoder: Any = model.mask_decoder
+            decoder.upscale = torch.compile(decoder.upscale)
+
+    def train(self, mode: bool = True) -> Objective:
+        """Set the mode of all that trains; what is frozen stays in eval mode."""
+        super().train(mode)
+        if mode:
+            set_training_mode(self.model, self.config)
+        return self
+
+    def forward(self, batch: Batch, step: int) -> Tensor:
+        """Give the loss of a batch at a step of the run, () float."""
+        image = encode_batch(self.model, batch, self.frozen)
+        draws = Draws.of(self.config.seed, step, batch["position"].tolist())
+        return batch_loss(self.model, image, batch, self.config, draws)

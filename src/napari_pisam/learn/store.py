@@ -1,0 +1,368 @@
+"""Image and mask folders, decoded once and indexed by object.
+
+A root holds `sets/NAME/images/*` and `sets/NAME/masks/*`, paired by stem.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import tifffile
+from PIL import Image
+from scipy import ndimage
+
+from napari_pisam.learn.splits import FactsTable, Kind, SetFacts, read_facts, split_images
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+SMALLEST_OBJECT = 30
+"""Smallest area of an object, in px of the stored image and of the frame."""
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
+
+
+class NameMismatchError(ValueError):
+    """Images without a mask of the same stem, or masks without an image."""
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """One decoded image with its objects.
+
+    Attributes
+    ----------
+    source, name : str
+        Name of the set and stem of the file.
+    kind : {"B", "I", "S"}
+        Binary, instance labels, class labels.
+    pixels : (H, W) or (H, W, 3) ndarray of uint8
+        Grey or RGB picture.
+    labels : (H, W) ndarray of unsigned int
+        0 background, otherwise an instance or a connected component.
+    classes : (n + 1,) ndarray of int
+        Class of each label (1 for binary masks and instances).
+    ids : (m,) ndarray of int
+        Labels with at least 30 px; then, as negative numbers, the classes of kinds B and S that
+        have several components.
+    boxes : (m, 4) ndarray of int
+        (row_min, col_min, row_max, col_max) of each, maxima excluded.
+    areas : (m,) ndarray of int
+        Areas in px.
+    thin_classes, coarse_classes : frozenset of int
+        Which classes are thin lines, and which have outlines too coarse to measure
+        (`splits.SetFacts`).
+    """
+
+    source: str
+    name: str
+    kind: Kind
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.unsignedinteger]
+    classes: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    boxes: NDArray[np.int64]
+    areas: NDArray[np.int64]
+    thin_classes: frozenset[int] = frozenset()
+    coarse_classes: frozenset[int] = frozenset()
+
+    def class_of(self, which: int) -> int:
+        """Class of one entry of `ids`."""
+        return -which if which < 0 else int(self.classes[which])
+
+    def mask(self, which: int, rows: slice, cols: slice) -> NDArray[np.bool_]:
+        """Return the mask of one entry of `ids` inside a window, (rows, cols) bool."""
+        window = self.labels[rows, cols]
+        if which > 0:
+            return cast("NDArray[np.bool_]", window == which)
+        return cast("NDArray[np.bool_]", (self.classes == -which)[window])
+
+
+# ----------------------------------------------------------------------------------- reading
+
+
+def pair_names(images: Path, masks: Path) -> list[tuple[Path, Path]]:
+    """Pair the files of two folders by stem.
+
+    Parameters
+    ----------
+    images, masks : Path
+        Folders.
+
+    Returns
+    -------
+    list of (Path, Path)
+        Image and mask, sorted by stem.
+
+    Raises
+    ------
+    NameMismatchError
+        Lists every stem that only one folder has, and every stem that one folder has twice.
+    """
+    found: list[dict[str, Path]] = []
+    problems = []
+    for folder in (images, masks):
+        stems: dict[str, Path] = {}
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if path.suffix.lower() not in _SUFFIXES:
+                continue
+            if path.stem in stems:
+                problems.append(f"{path.stem}: twice in {folder}")
+            stems[path.stem] = path
+        found.append(stems)
+    problems += [f"{stem}: no mask in {masks}" for stem in found[0] if stem not in found[1]]
+    problems += [f"{stem}: no image in {images}" for stem in found[1] if stem not in found[0]]
+    if problems:
+        raise NameMismatchError(
+            f"{len(problems)} names do not match; every image needs exactly one mask of the same"
+            " stem:\n" + "\n".join(problems)
+        )
+    return [(path, found[1][stem]) for stem, path in found[0].items()]
+
+
+def _read(path: Path) -> NDArray[Any]:
+    if path.suffix.lower() in {".tif", ".tiff"}:
+        return np.asarray(tifffile.imread(path))
+    with Image.open(path) as picture:
+        if picture.mode in {"P", "RGBA", "CMYK", "YCbCr"}:
+            picture = picture.convert("RGB")  # type: ignore[assignment]
+        elif picture.mode in {"LA", "1"}:
+            picture = picture.convert("L")  # type: ignore[assignment]
+        return np.asarray(picture)
+
+
+def _to_uint8(pixels: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        pixels = pixels[..., :3]
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
+        raise ValueError(f"{path} has shape {pixels.shape}; expected (H, W) or (H, W, 3)")
+    if pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels)
+    low, high = np.percentile(pixels, (0.1, 99.9))
+    stretched = (pixels.astype(np.float32) - low) * (255.0 / max(float(high - low), 1e-6))
+    return np.asarray(np.clip(stretched, 0, 255).astype(np.uint8))
+
+
+def _infer_kind(mask: NDArray[Any]) -> Kind:
+    values = np.unique(mask)
+    values = values[values > 0]
+    if len(values) <= 1:
+        return "B"
+    return "S" if len(values) <= 8 and values.max() <= 16 else "I"
+
+
+def index_objects(
+    source: str, name: str, kind: Kind, pixels: NDArray[np.uint8], mask: NDArray[Any]
+) -> StoredImage:
+    """Find the objects of one mask.
+
+    Parameters
+    ----------
+    source, name : str
+        Set and stem.
+    kind : {"B", "I", "S"}
+        How to read the mask.
+    pixels : (H, W) or (H, W, 3) ndarray of uint8
+        Picture.
+    mask : (H, W) ndarray of int
+        0 background.
+
+    Returns
+    -------
+    StoredImage
+        With components of at least 30 px as objects and, for kinds B and S, each class of several
+        components as one more.
+    """
+    if mask.ndim == 3:
+        mask = mask.max(axis=2)
+    if mask.shape != pixels.shape[:2]:
+        raise ValueError(
+            f"{source}/{name}: the mask has shape {mask.shape}, the image {pixels.shape[:2]}"
+        )
+    if kind == "I":
+        labels = mask.astype(np.int32)
+        classes = np.ones(int(labels.max()) + 1, np.int64)
+        classes[0] = 0
+    else:
+        labels = np.zeros(mask.shape, np.int32)
+        owners = [0]
+        values = [1] if kind == "B" else [int(v) for v in np.unique(mask) if v > 0]
+        for value in values:
+            inside = mask > 0 if kind == "B" else mask == value
+            parts, count = ndimage.label(inside, np.ones((3, 3)))
+            labels[inside] = parts[inside] + len(owners) - 1
+            owners += [value] * int(count)
+        classes = np.array(owners, np.int64)
+    areas = np.bincount(labels.ravel(), minlength=len(classes))
+    boxes = np.zeros((len(classes), 4), np.int64)
+    for label, place in enumerate(ndimage.find_objects(labels), start=1):
+        if place is not None:
+            boxes[label] = place[0].start, place[1].start, place[0].stop, place[1].stop
+    keep = np.flatnonzero(areas >= SMALLEST_OBJECT)
+    keep = keep[keep > 0]
+    rows = [(int(i), boxes[i], int(areas[i])) for i in keep]
+    if kind != "I":
+        for value in np.unique(classes[1:]):
+            members = np.flatnonzero((classes == value) & (areas > 0))
+            total = int(areas[members].sum())
+            if len(members) > 1 and total >= SMALLEST_OBJECT:
+                low, high = boxes[members, :2].min(0), boxes[members, 2:].max(0)
+                rows.append((-int(value), np.concatenate([low, high]), total))
+    small = np.uint16 if len(classes) <= 65535 else np.uint32
+    return StoredImage(
+        source,
+        name,
+        kind,
+        pixels,
+        labels.astype(small),
+        classes,
+        np.array([row[0] for row in rows], np.int64),
+        np.array([row[1] for row in rows], np.int64).reshape(-1, 4),
+        np.array([row[2] for row in rows], np.int64),
+    )
+
+
+_UNREADABLE = (OSError, ValueError, SyntaxError, tifffile.TiffFileError)
+
+
+def _decode(
+    source: str, image: Path, mask: Path, facts: SetFacts, kind: Kind | None = None
+) -> StoredImage:
+    pixels, values = _to_uint8(_read(image), image), _read(mask)
+    kind = kind or facts.kind or _infer_kind(values)
+    item = index_objects(source, image.stem, kind, pixels, values)
+    return replace(item, thin_classes=facts.thin_classes, coarse_classes=facts.coarse_classes)
+
+
+def load_image(root: Path, source: str, name: str) -> StoredImage:
+    """Decode one image of a set, as `load_images` does.
+
+    Parameters
+    ----------
+    root : Path
+        Folder that holds `sets/NAME/images` and `sets/NAME/masks`.
+    source, name : str
+        Set and stem.
+
+    Raises
+    ------
+    ValueError
+        If it is not there, or cannot be read.
+    """
+    folder = root / "sets" / source
+    found = []
+    for part in ("images", "masks"):
+        # Not glob: a stem may hold any character.
+        inside = sorted((folder / part).iterdir()) if (folder / part).is_dir() else []
+        paths = [p for p in inside if p.stem == name and p.suffix.lower() in _SUFFIXES]
+        if len(paths) != 1:
+            raise ValueError(f"{folder / part} holds {len(paths)} files {name}.*; expected one.")
+        found += paths
+    try:
+        return _decode(source, found[0], found[1], read_facts(root)[source])
+    except _UNREADABLE as error:
+        raise ValueError(f"{found[0]} or its mask cannot be read ({error}).") from error
+
+
+def load_images(
+    root: Path,
+    *,
+    part: Literal["training", "validation", "all"] = "training",
+    names: Sequence[str] | None = None,
+    held_out: Sequence[str] = (),
+    kinds: Mapping[str, Kind] | None = None,
+    validation_fraction: float = 0.2,
+    seed: int = 0,
+    threads: int = 2,
+) -> list[StoredImage]:
+    """Decode one part of the image sets below a root.
+
+    Parameters
+    ----------
+    root : Path
+        Folder that holds `sets/NAME/images` and `sets/NAME/masks`.
+    part : {"training", "validation", "all"}
+        Which images. Validation-only and held-out sets are validation as a whole.
+    names : sequence of str, optional
+        Sets to read; all by default.
+    held_out : sequence of str
+        Further sets to keep out of training.
+    kinds : mapping, optional
+        Kind of the masks by set. Else `root/sets.toml` counts, else the masks' values.
+    validation_fraction, seed
+        See `split_images`.
+    threads : int
+        Decoding threads.
+
+    Returns
+    -------
+    list of StoredImage
+        Images with at least one object. Unreadable files are left out with a warning that names
+        and counts them.
+
+    Raises
+    ------
+    ValueError
+        If a set in `names` or `held_out` does not exist.
+    NameMismatchError
+        If images and masks of a set do not match.
+    """
+    folder = root / "sets"
+    available = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    unknown = [name for name in (*(names or ()), *held_out) if name not in available]
+    if unknown or not available:
+        raise ValueError(f"{folder} has no sets {unknown}; it holds {available}")
+    facts = read_facts(root)
+    given = dict(kinds or {})
+    closed = facts.validation_only | set(held_out)
+
+    jobs: list[tuple[str, Path, Path]] = []
+    pairs = {
+        name: pair_names(folder / name / "images", folder / name / "masks") for name in available
+    }
+    for name in names or available:
+        training = _training_stems(name, pairs, facts, closed, validation_fraction, seed)
+        for image, mask in pairs[name]:
+            if part == "all" or (image.stem in training) == (part == "training"):
+                jobs.append((name, image, mask))
+
+    def decode(job: tuple[str, Path, Path]) -> StoredImage | str:
+        try:
+            return _decode(*job, facts[job[0]], given.get(job[0]))
+        except _UNREADABLE as error:
+            return f"{job[1]}: {error}"
+
+    with ThreadPoolExecutor(threads) as pool:
+        results = list(pool.map(decode, jobs))
+    broken = [result for result in results if isinstance(result, str)]
+    if broken:
+        logger.warning("%d unreadable files are skipped:\n%s", len(broken), "\n".join(broken))
+    return [item for item in results if isinstance(item, StoredImage) and len(item.ids)]
+
+
+def _training_stems(
+    name: str,
+    pairs: Mapping[str, list[tuple[Path, Path]]],
+    facts: FactsTable,
+    closed: frozenset[str] | set[str],
+    validation_fraction: float,
+    seed: int,
+) -> set[str]:
+    """Give the stems of a set that are trained on; relatives are split as one."""
+    family = facts.family(name)
+    relatives = [other for other in pairs if facts.family(other) == family]
+    if closed & set(relatives):
+        return set()
+    stems = [pair[0].stem for other in relatives for pair in pairs[other]]
+    if any(facts[other].one_specimen for other in relatives):
+        return set(stems)
+    return set(split_images(stems, validation_fraction, seed, facts.group(family))[0])

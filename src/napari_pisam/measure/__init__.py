@@ -1,0 +1,1 @@
+"""How well one mask agrees with another, and where a user would click next."""

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from scipy import ndimage
+
+from napari_pisam.learn import folders
+from napari_pisam.learn.dataset import TrainingSamples
+from napari_pisam.learn.folder_split import split_images_or_regions
+from napari_pisam.learn.folders import load_folders, match_folders, tiles, to_labels
+from napari_pisam.learn.store import NameMismatchError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+def scene(shape: tuple[int, int] = (90, 120)) -> NDArray[np.uint16]:
+    """Instances 5, 300 and 7, the last two in contact."""
+    labels = np.zeros(shape, np.uint16)
+    labels[10:30, 10:30] = 5
+    labels[40:60, 60:80] = 300
+    labels[60:80, 60:80] = 7
+    return labels
+
+
+def write(path: Path, array: NDArray[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, array)
+    else:
+        Image.fromarray(array).save(path, quality=95)
+
+
+def pair(root: Path, name: str, labels: NDArray[Any], suffix: str = ".png") -> None:
+    picture = (labels > 0) * 120 + 60
+    if suffix == ".tif":
+        write(root / "images" / f"{name}.tif", (picture * 200).astype(np.uint16))
+    else:
+        write(root / "images" / f"{name}{suffix}", picture.astype(np.uint8))
+    write(root / "masks" / f"{name}.png", labels)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_instances_in_contact_stay_apart_in_every_format(suffix: str, tmp_path: Path) -> None:
+    pair(tmp_path, "a", scene(), suffix)
+    found = load_folders(tmp_path / "images", tmp_path / "masks")
+    assert found.skipped == ()
+    (piece,) = found.pieces
+    assert piece.image.kind == "I"
+    assert sorted(piece.image.areas.tolist()) == [400, 400, 400]
+    assert piece.image.source == tmp_path.name
+    assert piece.image.pixels.dtype == np.uint8
+    # 8 or 16 bits: bright objects on a dark ground that uses the whole range.
+    inside, outside = piece.image.pixels[15, 15], piece.image.pixels[85, 5]
+    assert int(inside) - int(outside) > 100
+
+
+def test_a_binary_mask_with_soft_edges_is_binary() -> None:
+    disc = (np.hypot(*np.mgrid[-20:20, -20:20]) < 12).astype(np.float32)
+    soft = np.rint(255 * ndimage.gaussian_filter(disc, 0.7)).astype(np.uint8)
+    labels, kind = to_labels(soft, "auto")
+    assert kind == "B"
+    np.testing.assert_array_equal(labels, soft > 127)
+
+
+@pytest.mark.parametrize(
+    ("mask", "kind"),
+    [
+        (np.eye(4, dtype=bool), "B"),
+        (np.eye(4, dtype=np.uint8) * 7, "B"),
+        (np.arange(16, dtype=np.uint16).reshape(4, 4) * 1000, "I"),
+        (np.arange(16, dtype=np.uint8).reshape(4, 4) % 3, "S"),
+        (np.arange(16, dtype=np.float32).reshape(4, 4) / 15, "B"),
+    ],
+)
+def test_the_numbers_tell_what_a_mask_is(mask: NDArray[Any], kind: str) -> None:
+    labels, found = to_labels(mask, "auto")
+    assert found == kind
+    assert labels.max() <= 16
+
+
+def test_every_name_that_does_not_match_is_listed(tmp_path: Path) -> None:
+    pair(tmp_path, "a", scene())
+    for name in ("b", "sub/c"):
+        write(tmp_path / "images" / f"{name}.png", np.zeros((4, 4), np.uint8))
+    write(tmp_path / "masks" / "d.png", np.zeros((4, 4), np.uint8))
+    write(tmp_path / "masks" / "a.tif", np.zeros((4, 4), np.uint8))
+    with pytest.raises(NameMismatchError) as caught:
+        match_folders(tmp_path / "images", tmp_path / "masks")
+    message = str(caught.value)
+    for part in ("4 name(s)", "b: no mask", "sub/c: no mask", "d: no image", "a: both"):
+        assert part in message
+
+
+def test_unreadable_files_are_named_and_left_out(tmp_path: Path) -> None:
+    pair(tmp_path, "a", scene())
+    pair(tmp_path, "broken", scene())
+    (tmp_path / "images" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    pair(tmp_path, "other", scene())
+    write(tmp_path / "masks" / "other.png", np.zeros((4, 4), np.uint8))
+    found = load_folders(tmp_path / "images", tmp_path / "masks")
+    assert [piece.name for piece in found.pieces] == ["a"]
+    assert len(found.skipped) == 2
+    assert "broken.png" in found.skipped[0]
+    assert "(4, 4)" in found.skipped[1]
+
+
+def test_masks_without_objects_are_an_error(tmp_path: Path) -> None:
+    pair(tmp_path, "a", np.zeros((40, 40), np.uint8))
+    with pytest.raises(ValueError, match="None of 1 pair"):
+        load_folders(tmp_path / "images", tmp_path / "masks")
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"There is no folder .*nowhere"):
+        match_folders(tmp_path / "nowhere", tmp_path)
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_images_are_split_whole_and_neither_part_is_empty(count: int, tmp_path: Path) -> None:
+    for i in range(count):
+        pair(tmp_path, f"a{i}", scene())
+    pieces = load_folders(tmp_path / "images", tmp_path / "masks").pieces
+    training, validation = split_images_or_regions(pieces, 0.2, 0)
+    names = [{image.name for image in part} for part in (training, validation)]
+    assert names[0]
+    assert names[1]
+    assert not names[0] & names[1]
+    assert len(names[0]) + len(names[1]) == count
+
+
+def test_a_single_image_is_split_by_region(tmp_path: Path) -> None:
+    pair(tmp_path, "a", scene())
+    pieces = load_folders(tmp_path / "images", tmp_path / "masks").pieces
+    training, validation = split_images_or_regions(pieces, 0.2, 0)
+    parts = (*training, *validation)
+    assert training
+    assert validation
+    assert sum(part.labels.size for part in parts) == 90 * 120
+    # Objects that the cut goes through count on either side, with their pixels there.
+    assert sum((part.labels > 0).sum() for part in parts) == (scene() > 0).sum()
+
+
+def test_a_single_object_cannot_be_split_fairly(tmp_path: Path) -> None:
+    labels = np.zeros((90, 90), np.uint8)
+    labels[0:6, 0:6] = 255
+    pair(tmp_path, "a", labels)
+    pieces = load_folders(tmp_path / "images", tmp_path / "masks").pieces
+    with pytest.raises(ValueError, match="Add a second image"):
+        split_images_or_regions(pieces, 0.2, 0)
+
+
+def test_windows_cover_an_image_and_overlap() -> None:
+    seen = np.zeros((5000, 2100), bool)
+    for row0, col0, row1, col1 in tiles(seen.shape):
+        assert max(row1 - row0, col1 - col0) <= folders.TILE
+        seen[row0:row1, col0:col1] = True
+    assert seen.all()
+
+
+def test_a_large_image_is_read_by_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "LARGE", 64 * 64)
+    monkeypatch.setattr(folders, "TILE", 64)
+    monkeypatch.setattr(folders, "STEP", 40)
+    labels = np.zeros((64, 200), np.uint16)
+    for i in range(9):
+        labels[20:40, 20 * i + 4 : 20 * i + 18] = 1000 * (i + 1)
+    pair(tmp_path, "a", labels, ".tif")
+    pieces = load_folders(tmp_path / "images", tmp_path / "masks").pieces
+    assert len(pieces) == 5
+    whole = (labels > 0) * 120 + 60
+    for piece in pieces:
+        assert not isinstance(piece.image.pixels, np.ndarray)
+        row0, col0, row1, col1 = piece.region
+        part = labels[row0:row1, col0:col1]
+        for which, box in zip(piece.image.ids, piece.image.boxes, strict=True):
+            mask = piece.image.mask(int(which), slice(0, row1 - row0), slice(0, col1 - col0))
+            inside = np.unique(part[mask])
+            assert len(inside) == 1
+            assert mask.sum() == (part == inside[0]).sum()
+            assert mask[box[0] : box[2], box[1] : box[3]].sum() == mask.sum()
+        shown = piece.image.pixels[:, :]
+        assert np.corrcoef(shown.ravel(), whole[row0:row1, col0:col1].ravel())[0, 1] > 0.99
+    training, validation = split_images_or_regions(pieces, 0.2, 0)
+    assert training
+    assert validation
+    samples = TrainingSamples(training, size=64, weights=(1, 0, 0))
+    assert samples.sample(0)["mask"].any()
