@@ -6,7 +6,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication
 
 from fake_dock import ImagePredictor
-from napari_pisam.widgets.loading import LoadedPredictor
+from napari_pisam.docks.segment.loading import LoadedPredictor
 from napari_pisam.widgets.segment import SegmentWidget
 
 SHAPE = (120, 160)

@@ -19,10 +19,10 @@ from qtpy.QtWidgets import QFileDialog
 from fake_dock import ImagePredictor, click, draw_box
 from fake_finetune import FakeCore
 from finetune_hand import Hand
+from napari_pisam.docks.segment.loading import LoadedPredictor
 from napari_pisam.learn.finetune.sources import ObjectRow, SourceImage
 from napari_pisam.widgets.finetune import object_table
 from napari_pisam.widgets.finetune.plot import Line, Plot
-from napari_pisam.widgets.loading import LoadedPredictor
 from napari_pisam.widgets.segment import SegmentWidget
 
 SHAPE = (60, 240)

@@ -11,8 +11,8 @@ from napari.components import ViewerModel
 
 from fake_dock import ImagePredictor, click, draw_box, expected
 from fake_session import ByHand, at_once
+from napari_pisam.docks.segment.controller import SegmentController
 from napari_pisam.session.session import ModelRef
-from napari_pisam.widgets.controller import SegmentController
 
 SHAPE = (40, 50)
 BOX = (5.0, 6.0, 20.0, 24.0)

@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.shortcuts import default_shortcuts
 
-from napari_pisam.widgets.keys import ALL_KEYS, bind_keys, keys_table, unbind_keys
+from napari_pisam.docks.segment.keys import ALL_KEYS, bind_keys, keys_table, unbind_keys
 
 OURS = [(key.action, name) for key in ALL_KEYS for name in key.keys]
 

@@ -148,7 +148,7 @@ def test_a_full_memory_is_told_once_and_the_next_click_predicts(window):
 def test_a_full_disk_stops_no_work_and_is_told_once_until_there_is_room(
     window, autosaves, monkeypatch
 ):
-    from napari_pisam.widgets import files
+    from napari_pisam.docks.segment import files
 
     real, tries = files.save_session, []
 

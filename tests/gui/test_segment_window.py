@@ -20,7 +20,7 @@ from qtpy.QtWidgets import QWidget  # noqa: TC002
 
 from dock_window import BOX, SHAPE, Window
 from fake_dock import draw_box, expected
-from napari_pisam.widgets.loading import MODEL_NAMES
+from napari_pisam.docks.segment.loading import MODEL_NAMES
 
 
 def test_box_clicks_commit_and_undo_by_hand(window):
@@ -298,7 +298,7 @@ def test_the_models_that_are_offered_are_those_that_need_no_file():
 
 @pytest.mark.weights
 def test_a_disc_is_segmented_with_the_embedded_model_by_hand(make_napari_viewer, qtbot, tmp_path):
-    from napari_pisam.widgets.loading import load_predictor
+    from napari_pisam.docks.segment.loading import load_predictor
 
     rows, cols = np.mgrid[:256, :320]
     disc = (rows - 120) ** 2 + (cols - 150) ** 2 <= 60**2

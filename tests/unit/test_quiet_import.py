@@ -21,7 +21,7 @@ def run(code):
 def test_nothing_is_collected_meanwhile_and_everything_is_as_before_afterwards():
     code = """
 import gc, sys
-from napari_pisam.widgets import quiet_import as q
+from napari_pisam.docks import quiet_import as q
 q.preload_torch = lambda: False
 before = sys.getswitchinterval(), gc.get_freeze_count()
 try:
@@ -38,7 +38,7 @@ except ImportError:
 def test_torch_finds_its_libraries_loaded_and_works():
     code = """
 from pathlib import Path
-from napari_pisam.widgets.quiet_import import preload_torch
+from napari_pisam.docks.quiet_import import preload_torch
 print(preload_torch(), "libtorch_cpu" in Path("/proc/self/maps").read_text())
 import torch
 print(float(torch.ones(3).sum()), preload_torch())

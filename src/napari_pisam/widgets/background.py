@@ -15,15 +15,10 @@ from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias
+
+    from napari_pisam.docks.jobs import Cancelled, Report
 
 _T = TypeVar("_T")
-
-Report: TypeAlias = "Callable[[int, int | None], None]"
-"""Called by a job with (done, in all or None)."""
-
-Cancelled: TypeAlias = "Callable[[], bool]"
-"""Asked by a job; true means that it should end soon."""
 
 # napari's progress bars and ours need not be redrawn for every 256 kB that arrive.
 _REPORT_EVERY = 0.05  # s

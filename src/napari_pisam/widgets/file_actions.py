@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
+from napari_pisam.docks.segment import files
 from napari_pisam.session.requests import failure_sentence
-from napari_pisam.widgets import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qtpy.QtWidgets import QWidget
 
+    from napari_pisam.docks.segment.controller import SegmentController
     from napari_pisam.widgets.background import Background
-    from napari_pisam.widgets.controller import SegmentController
     from napari_pisam.widgets.export_panel import ExportPanel
 
 # Long enough not to write at every click, short enough to lose little.

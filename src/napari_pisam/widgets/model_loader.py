@@ -5,15 +5,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari_pisam.docks.segment.loading import LoadedPredictor, load_predictor
 from napari_pisam.session.requests import failure_sentence
 from napari_pisam.session.session import ModelRef
-from napari_pisam.widgets.loading import LoadedPredictor, load_predictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_pisam.widgets.background import Background, Cancelled, LongJob, Report
-    from napari_pisam.widgets.controller import SegmentController
+    from napari_pisam.docks.jobs import Cancelled, Report
+    from napari_pisam.docks.segment.controller import SegmentController
+    from napari_pisam.widgets.background import Background, LongJob
     from napari_pisam.widgets.model_panel import ModelPanel
 
 

@@ -15,8 +15,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_pisam.docks.segment.loading import DEVICES, MODEL_NAMES, memory_text
 from napari_pisam.widgets.finetune.chooser import list_results
-from napari_pisam.widgets.loading import DEVICES, MODEL_NAMES, memory_text
 from napari_pisam.widgets.parts import button, row
 
 _FILE = "Checkpoint file…"

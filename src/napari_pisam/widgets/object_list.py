@@ -8,13 +8,13 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
-from napari_pisam.widgets.keys import KEYS
+from napari_pisam.docks.segment.keys import KEYS
 from napari_pisam.widgets.parts import button, row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_pisam.widgets.object_row import ObjectRow
+    from napari_pisam.docks.segment.object_row import ObjectRow
 
 _COLUMNS = ("Object", "Score", "Area (px)", "Status")
 _TIPS = (

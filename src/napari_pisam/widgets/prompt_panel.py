@@ -12,7 +12,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from napari_pisam.widgets.keys import KEYS
+from napari_pisam.docks.segment.keys import KEYS
 from napari_pisam.widgets.parts import button, row, switch
 from napari_pisam.widgets.strip import Strip
 

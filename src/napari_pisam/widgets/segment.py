@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QGroupBox, QLabel, QScrollArea, QVBoxLayout, QWidget
 
+from napari_pisam.docks.segment.controller import SegmentController
+from napari_pisam.docks.segment.keys import bind_keys, keys_table, unbind_keys
+from napari_pisam.docks.segment.object_rows import ObjectRows, hint
 from napari_pisam.widgets.background import Background
 from napari_pisam.widgets.busy_bar import BusyBar
-from napari_pisam.widgets.controller import SegmentController
 from napari_pisam.widgets.export_panel import ExportPanel
 from napari_pisam.widgets.file_actions import FileActions
-from napari_pisam.widgets.keys import bind_keys, keys_table, unbind_keys
 from napari_pisam.widgets.layer_panel import LayerPanel
 from napari_pisam.widgets.many_panel import ManyPanel
 from napari_pisam.widgets.model_loader import ModelLoader
 from napari_pisam.widgets.model_panel import ModelPanel
 from napari_pisam.widgets.object_list import ObjectList
-from napari_pisam.widgets.object_rows import ObjectRows, hint
 from napari_pisam.widgets.options_panel import OptionsPanel
 from napari_pisam.widgets.parts import collapsible
 from napari_pisam.widgets.prompt_panel import PromptPanel

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_pisam.widgets.background import Report
+    from napari_pisam.docks.jobs import Report
     from napari_pisam.widgets.finetune.collecting import SegmentLink, StartJob
     from napari_pisam.widgets.finetune.core import Core
 

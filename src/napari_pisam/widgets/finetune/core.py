@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from napari_pisam.widgets.background import Report
+    from napari_pisam.docks.jobs import Report
 
 
 class Core:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QGroupBox, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
+from napari_pisam.docks.segment.layer_choice import LayerChoice
+from napari_pisam.docks.segment.preview import is_preview
 from napari_pisam.widgets.background import Background
 from napari_pisam.widgets.finetune.controller import FineTuneController
 from napari_pisam.widgets.finetune.core import Core
@@ -16,8 +18,6 @@ from napari_pisam.widgets.finetune.run_panel import RunPanel
 from napari_pisam.widgets.finetune.segment_link import find_segment
 from napari_pisam.widgets.finetune.settings_panel import SettingsPanel
 from napari_pisam.widgets.finetune.training_panel import TrainingPanel
-from napari_pisam.widgets.layer_choice import LayerChoice
-from napari_pisam.widgets.preview import is_preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,9 +16,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_pisam.docks.segment.loading import MODEL_NAMES
 from napari_pisam.widgets.finetune.chooser import CHECKPOINT_FILTER, add_file, list_results
 from napari_pisam.widgets.finetune.setting_editors import QuietCombo, editor_for
-from napari_pisam.widgets.loading import MODEL_NAMES
 from napari_pisam.widgets.parts import collapsible, row
 
 if TYPE_CHECKING:

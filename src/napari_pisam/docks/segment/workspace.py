@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_pisam.layers import new_labels_layer, new_prompt_layers
-from napari_pisam.widgets.layer_choice import LayerChoice
-from napari_pisam.widgets.planes import Planes
-from napari_pisam.widgets.preview import (
+from napari_pisam.docks.segment.layer_choice import LayerChoice
+from napari_pisam.docks.segment.planes import Planes
+from napari_pisam.docks.segment.preview import (
     Preview,
     is_preview,
     keeping_selection,
     put_below_prompts,
     select_only,
 )
-from napari_pisam.widgets.prompt_sync import PromptSync
-from napari_pisam.widgets.waiting_boxes import OWN
+from napari_pisam.docks.segment.prompt_sync import PromptSync
+from napari_pisam.docks.segment.waiting_boxes import OWN
+from napari_pisam.layers import new_labels_layer, new_prompt_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from psygnal import Signal
 
+from napari_pisam.docks.segment.label_search import largest_label
 from napari_pisam.layers import (
     image_source_of,
     labels_plane,
@@ -19,7 +20,6 @@ from napari_pisam.layers.labels import plane_is_displayed
 from napari_pisam.session.requests import failure_sentence
 from napari_pisam.session.session import CommitRule, Session
 from napari_pisam.session.signature import image_signature
-from napari_pisam.widgets.label_search import largest_label
 
 if TYPE_CHECKING:
     from napari_pisam.images.image_source import ImageSource

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
+from napari_pisam.docks.segment.drawn import Drawn, read_drawn, separated, targets
+from napari_pisam.docks.segment.waiting_boxes import WaitingBoxes
 from napari_pisam.layers import remove_prompts, set_current_object, write_prompts
-from napari_pisam.widgets.drawn import Drawn, read_drawn, separated, targets
-from napari_pisam.widgets.waiting_boxes import WaitingBoxes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_pisam.docks.segment.layer_choice import LayerChoice
+    from napari_pisam.docks.segment.planes import Planes
     from napari_pisam.predict.prompts import Prompts
     from napari_pisam.session.session import Session
-    from napari_pisam.widgets.layer_choice import LayerChoice
-    from napari_pisam.widgets.planes import Planes
 
 _PAST = {"added", "removed", "changed"}
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
+from napari_pisam.docks.segment.picking import Picker
+from napari_pisam.docks.segment.workspace import NO_IMAGE, Workspace
+from napari_pisam.docks.segment.writing import commit, segment
 from napari_pisam.layers import relabel_clicks, set_click_label
-from napari_pisam.widgets.picking import Picker
-from napari_pisam.widgets.workspace import NO_IMAGE, Workspace
-from napari_pisam.widgets.writing import commit, segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

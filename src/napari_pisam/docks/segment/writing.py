@@ -9,9 +9,9 @@ from napari_pisam.session.session import LabelOverflowError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_pisam.docks.segment.workspace import Workspace
     from napari_pisam.predict.prompts import Box
     from napari_pisam.session.session import Session
-    from napari_pisam.widgets.workspace import Workspace
 
 
 def commit(work: Workspace, session: Session, number: int) -> None:

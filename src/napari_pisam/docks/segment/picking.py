@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.widgets.label_search import find_label, frozen_plane
+from napari_pisam.docks.segment.label_search import find_label, frozen_plane
 
 if TYPE_CHECKING:
+    from napari_pisam.docks.segment.workspace import Workspace
     from napari_pisam.layers import ImagePlane, LabelsPlane
     from napari_pisam.session.session import Execute, Session
-    from napari_pisam.widgets.workspace import Workspace
 
 
 class Picker:

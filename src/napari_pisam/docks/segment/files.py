@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_pisam.docks.segment.export import write_label_tiff
 from napari_pisam.session.storage import ImageView, SessionMeta, load_session, save_session
-from napari_pisam.widgets.export import write_label_tiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_pisam.docks.segment.planes import Planes
     from napari_pisam.session.session import Session
-    from napari_pisam.widgets.planes import Planes
 
 _VARIABLE = "NAPARI_PISAM_AUTOSAVE"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_pisam.widgets.object_row import ObjectRow
+from napari_pisam.docks.segment.object_row import ObjectRow
 
 if TYPE_CHECKING:
     from napari_pisam.session.session import Session, SessionObject

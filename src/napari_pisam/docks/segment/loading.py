@@ -8,10 +8,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_pisam.widgets.quiet_import import quiet_import
+from napari_pisam.docks.quiet_import import quiet_import
 
 if TYPE_CHECKING:
-    from napari_pisam.widgets.background import Cancelled, Report
+    from napari_pisam.docks.jobs import Cancelled, Report
 
 # The names of `napari_pisam.model.variants`, which is not imported before a model is loaded.
 MODEL_NAMES = (

@@ -1,0 +1,1 @@
+"""What each dock does, as plain calls and view models; no Qt may enter."""

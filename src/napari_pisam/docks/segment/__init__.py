@@ -1,0 +1,1 @@
+"""What the Segment dock does: layers in, objects and labels out."""
