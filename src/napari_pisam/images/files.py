@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
+import secrets
+import sys
+import threading
+import time
+import weakref
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,29 +31,139 @@ LABEL_TILE = 512
 """Side of the tiles of a label image, px."""
 
 _CLASSIC_BYTES = 2 << 30
+_PART_PREFIX, _PART_SUFFIX = ".pisam-", ".part"
+# Where the file system knows no locks, only age tells what a killed process left, s.
+_ABANDONED = 24 * 3600
+# Beyond what is written: on Windows, what is locked cannot be read by others.
+_LOCKED_BYTE = 1 << 40
+
+
+class _Turn:
+    """The right to write one file, passed from thread to thread of this process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+
+_turns: weakref.WeakValueDictionary[str, _Turn] = weakref.WeakValueDictionary()
+_turns_guard = threading.Lock()
+
+
+def _turn_for(path: Path) -> _Turn:
+    with _turns_guard:
+        return _turns.setdefault(os.path.normcase(path.absolute()), _Turn())
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, is_shared: bool = False) -> Iterator[Path]:
-    """Give a path beside `path` to write to, which gets the final name only if all goes well.
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a new, empty file beside `path`, which gets the final name only if all goes well.
 
-    Whatever ends the block early, Ctrl-C included, removes what was written so far.
+    Whatever ends the block early, Ctrl-C included, removes what was written so far; what a killed
+    process left is removed by the next who writes into the folder. Threads of one process write
+    the same file one after the other, and of several processes the last one's file stays: whole,
+    since each has a part file of its own, whose name nobody can know beforehand.
 
     Parameters
     ----------
     path : Path
-        The file; what is there is replaced.
-    is_shared : bool
-        Several processes may write this file: each writes beside it under a name of its own.
-        Otherwise what a killed process left is written over.
+        The file; what is there is replaced. A link is replaced, not followed.
     """
-    name = f".{path.name}.{os.getpid()}.part" if is_shared else f"{path.name}.part"
-    part = path.with_name(name)
+    turn = _turn_for(path)
+    with turn.lock:
+        sweep_parts(path.parent)
+        part, descriptor = _new_part(path)
+        try:
+            yield part
+            # Otherwise a power cut can leave the final name without its contents.
+            with part.open("rb+") as written:
+                os.fsync(written.fileno())
+            if sys.platform == "win32":  # open files cannot be renamed there
+                os.close(descriptor)
+                descriptor = -1
+            os.replace(part, path)
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+            part.unlink(missing_ok=True)
+
+
+def _new_part(path: Path) -> tuple[Path, int]:
+    """Make a part file that did not exist, locked as long as its descriptor is open."""
+    # Not the file's own name: with anything added it might be too long for the file system.
+    about = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    while True:
+        name = f"{_PART_PREFIX}{about}-{secrets.token_hex(8)}{_PART_SUFFIX}"
+        part = path.with_name(name)
+        descriptor = os.open(part, flags, 0o666)
+        # Between the two somebody who sweeps may have taken it for one left behind.
+        is_mine = lock_file(descriptor) is not False and part.exists()
+        if is_mine:
+            return part, descriptor
+        os.close(descriptor)
+
+
+def sweep_parts(folder: Path) -> None:
+    """Remove the part files in a folder that nobody is writing any more.
+
+    Parameters
+    ----------
+    folder : Path
+        What cannot be looked at, or belongs to somebody at work, stays.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        names = [
+            entry.name
+            for entry in entries
+            if entry.name.startswith(_PART_PREFIX) and entry.name.endswith(_PART_SUFFIX)
+        ]
+        for name in names:
+            with contextlib.suppress(OSError):
+                _remove_if_abandoned(folder / name)
+
+
+def _remove_if_abandoned(part: Path) -> None:
+    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(part, flags)
     try:
-        yield part
-        os.replace(part, path)
+        is_free = lock_file(descriptor)
+        age = time.time() - os.fstat(descriptor).st_mtime
+        is_abandoned = is_free or (is_free is None and age > _ABANDONED)
+        if is_abandoned and sys.platform != "win32":
+            part.unlink()  # while the lock is held: nobody can begin to write to it
     finally:
-        part.unlink(missing_ok=True)
+        os.close(descriptor)
+    if is_abandoned and sys.platform == "win32":  # open files cannot be removed there
+        part.unlink()
+
+
+def lock_file(descriptor: int) -> bool | None:
+    """Lock an open file against other holders, until it is closed.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the open file. The lock is this opening's: two of one process exclude each other, too.
+
+    Returns
+    -------
+    bool or None
+        False where another one has it, None where the file system knows no locks.
+    """
+    try:
+        if sys.platform == "win32":
+            place = os.lseek(descriptor, 0, os.SEEK_CUR)
+            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            os.lseek(descriptor, place, os.SEEK_SET)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def files_by_name(folder: Path) -> dict[str, list[Path]]:

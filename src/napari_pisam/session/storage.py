@@ -137,7 +137,7 @@ def save_session(
                 f"The session is too large for a session file ({name} would have "
                 f"{len(data) >> 20} MiB). Commit and export the labels, and begin a new session."
             )
-    with replacing(path, is_shared=True) as part, part.open("wb") as file:
+    with replacing(path) as part, part.open("wb") as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, data in contents.items():
                 info = zipfile.ZipInfo(name, _DATE)

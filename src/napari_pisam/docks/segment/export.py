@@ -38,7 +38,7 @@ def write_label_tiff(path: Path, labels: Any, description: Mapping[str, Any]) ->
     dtype, shape = np.dtype(labels.dtype), tuple(int(size) for size in labels.shape)
     if dtype.itemsize > 4:
         dtype = np.dtype(np.uint32)
-    with replacing(path, is_shared=True) as part:
+    with replacing(path) as part:
         tiles = _tiles(labels, shape, dtype)
         write_label_tiles(part, tiles, shape, dtype, description, "napari-pisam")
 

@@ -65,7 +65,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content)
     for attempt in range(_TRIES):
         try:
-            with replacing(path, is_shared=True) as part:
+            with replacing(path) as part:
                 part.write_text(text, encoding="utf-8")
         except PermissionError:  # on Windows: somebody reads it
             if attempt == _TRIES - 1:
