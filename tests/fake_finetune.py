@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from skimage.io import imsave
 
+from napari_pisam.docks.finetune.core import Core
 from napari_pisam.learn.finetune.preflight import Preflight
 from napari_pisam.learn.finetune.runs import RunSummary
 from napari_pisam.learn.finetune.state import Curve, Preview, RunState
-from napari_pisam.widgets.finetune.core import Core
 
 
 class FakeJob:

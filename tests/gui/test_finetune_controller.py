@@ -16,9 +16,9 @@ from skimage.io import imsave
 from fake_dock import ImagePredictor, click, draw_box
 from fake_finetune import FakeCore, Jobs
 from fake_session import at_once
+from napari_pisam.docks.finetune.controller import FineTuneController
 from napari_pisam.docks.segment.controller import SegmentController
 from napari_pisam.session.session import ModelRef
-from napari_pisam.widgets.finetune.controller import FineTuneController
 
 SHAPE = (60, 240)
 

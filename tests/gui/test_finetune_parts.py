@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("qtpy", reason="Qt is not installed: pip install 'napari-pisam[gui]'")
 
+from napari_pisam.docks.finetune.plot_scale import smooth, thin, tick_text, ticks, value_range
+from napari_pisam.docks.finetune.texts import speed_text, state_text, time_text
 from napari_pisam.learn.finetune.state import RunState
-from napari_pisam.widgets.finetune.plot_scale import smooth, thin, tick_text, ticks, value_range
-from napari_pisam.widgets.finetune.texts import speed_text, state_text, time_text
 
 
 @pytest.mark.parametrize(

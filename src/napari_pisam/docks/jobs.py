@@ -1,8 +1,8 @@
-"""What long jobs get from whoever runs them."""
+"""What the docks ask of whatever runs their long jobs; `widgets.background` does it with Qt."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,3 +13,16 @@ Report: TypeAlias = "Callable[[int, int | None], None]"
 
 Cancelled: TypeAlias = "Callable[[], bool]"
 """Asked by a job; true means that it should end soon."""
+
+
+class StartJob(Protocol):
+    """`Background.start`: runs a long job in a worker and delivers on the main thread."""
+
+    def __call__(
+        self,
+        title: str,
+        job: Callable[..., Any],
+        done: Callable[[Any], None],
+        failed: Callable[[BaseException], None],
+    ) -> Any:
+        """Start ``job(report, cancelled)``."""

@@ -15,7 +15,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_pisam.docks.segment.loading import DEVICES, MODEL_NAMES, memory_text
+from napari_pisam.docks.segment.loading import DEVICES, MODEL_NAMES
+from napari_pisam.docks.wording import memory_text
 from napari_pisam.widgets.finetune.chooser import list_results
 from napari_pisam.widgets.parts import button, row
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_pisam.docks.quiet_import import quiet_import
+from napari_pisam.docks.wording import memory_text
 
 if TYPE_CHECKING:
     from napari_pisam.docks.jobs import Cancelled, Report
@@ -120,8 +121,3 @@ def load_predictor(
     predictor = Predictor(loaded.model, device=device, cache=cache)
     nbytes = sum(p.numel() * p.element_size() for p in predictor.model.parameters())
     return LoadedPredictor(predictor, name, loaded.sha256, str(predictor.device), nbytes, cache)
-
-
-def memory_text(nbytes: int) -> str:
-    """Write bytes for people: ``"48 MB"``, ``"2.6 GB"``."""
-    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.0f} MB"

@@ -6,8 +6,8 @@ from typing import Any
 
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from napari_pisam.docks.finetune.plot_scale import smooth
 from napari_pisam.widgets.finetune.plot import BASE, TRAINING, VALIDATION, Line, Plot
-from napari_pisam.widgets.finetune.plot_scale import smooth
 
 _LEGEND = (
     f"<span style='color:{TRAINING}'>━</span> training &nbsp; "

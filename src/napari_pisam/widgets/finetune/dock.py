@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QGroupBox, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
+from napari_pisam.docks.finetune.controller import FineTuneController
+from napari_pisam.docks.finetune.core import Core
 from napari_pisam.docks.segment.layer_choice import LayerChoice
 from napari_pisam.docks.segment.preview import is_preview
 from napari_pisam.widgets.background import Background
-from napari_pisam.widgets.finetune.controller import FineTuneController
-from napari_pisam.widgets.finetune.core import Core
 from napari_pisam.widgets.finetune.objects_panel import ObjectsPanel
 from napari_pisam.widgets.finetune.run_panel import RunPanel
 from napari_pisam.widgets.finetune.segment_link import find_segment

@@ -10,7 +10,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_pisam.widgets.finetune.plot_scale import thin, tick_text, ticks, value_range
+from napari_pisam.docks.finetune.plot_scale import thin, tick_text, ticks, value_range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

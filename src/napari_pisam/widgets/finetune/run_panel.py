@@ -7,7 +7,7 @@ from typing import Any
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
-from napari_pisam.widgets.finetune.texts import speed_text, state_text
+from napari_pisam.docks.finetune.texts import speed_text, state_text
 from napari_pisam.widgets.parts import button, row
 
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import TypeAlias
 
-    from napari_pisam.widgets.finetune.collecting import StartJob
-    from napari_pisam.widgets.finetune.core import Core
+    from napari_pisam.docks.finetune.core import Core
+    from napari_pisam.docks.jobs import StartJob
 
     _Chosen: TypeAlias = dict[tuple[str, int], str]
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_pisam.widgets.finetune.collecting import sentence
+from napari_pisam.docks.finetune.collecting import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_pisam.widgets.finetune.collecting import StartJob
+    from napari_pisam.docks.jobs import StartJob
 
 
 class Activity:

@@ -12,26 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_pisam.widgets.finetune.core import Core
-    from napari_pisam.widgets.finetune.learning_set import LearningSet
+    from napari_pisam.docks.finetune.core import Core
+    from napari_pisam.docks.finetune.learning_set import LearningSet
+    from napari_pisam.docks.jobs import StartJob
 
 NOTHING_COMMITTED = (
     "Nothing is committed in Segment yet. Correct some objects there and commit them, or add "
     "layers or folders."
 )
-
-
-class StartJob(Protocol):
-    """`Background.start`: runs a long job in a worker and delivers on the main thread."""
-
-    def __call__(
-        self,
-        title: str,
-        job: Callable[..., Any],
-        done: Callable[[Any], None],
-        failed: Callable[[BaseException], None],
-    ) -> Any:
-        """Start ``job(report, cancelled)``."""
 
 
 class SegmentLink(Protocol):

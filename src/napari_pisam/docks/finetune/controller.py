@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_pisam.widgets.finetune.activity import Activity
-from napari_pisam.widgets.finetune.collecting import Collector
-from napari_pisam.widgets.finetune.fetching import fetch_base
-from napari_pisam.widgets.finetune.learning_set import LearningSet
-from napari_pisam.widgets.finetune.run_control import RunControl
+from napari_pisam.docks.finetune.activity import Activity
+from napari_pisam.docks.finetune.collecting import Collector
+from napari_pisam.docks.finetune.fetching import fetch_base
+from napari_pisam.docks.finetune.learning_set import LearningSet
+from napari_pisam.docks.finetune.run_control import RunControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_pisam.docks.jobs import Report
-    from napari_pisam.widgets.finetune.collecting import SegmentLink, StartJob
-    from napari_pisam.widgets.finetune.core import Core
+    from napari_pisam.docks.finetune.collecting import SegmentLink
+    from napari_pisam.docks.finetune.core import Core
+    from napari_pisam.docks.jobs import Report, StartJob
 
 CHECKING, PREPARING, EXPORTING = "Checking", "Preparing the run", "Exporting the weights"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_pisam.docks.segment.loading import memory_text
+from napari_pisam.docks.wording import memory_text
 
 if TYPE_CHECKING:
+    from napari_pisam.docks.finetune.activity import Activity
+    from napari_pisam.docks.finetune.core import Core
     from napari_pisam.docks.jobs import Cancelled, Report
-    from napari_pisam.widgets.finetune.activity import Activity
-    from napari_pisam.widgets.finetune.core import Core
 
 
 def fetch_base(

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_pisam.widgets.finetune.collecting import sentence
-from napari_pisam.widgets.finetune.texts import ACTIVE
+from napari_pisam.docks.finetune.collecting import sentence
+from napari_pisam.docks.finetune.texts import ACTIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_pisam.widgets.finetune.core import Core
+    from napari_pisam.docks.finetune.core import Core
 
 _OVER = ("finished", "stopped", "failed", "interrupted")
 
