@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from napari_pisam.predict.prompts import Prompts
+from napari_pisam.predict.prompts import LABEL, Prompts, is_foreground, label_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,9 +25,6 @@ Plane: TypeAlias = "Sequence[int | None]"
 """The index along each leading axis of the image; None for an axis that holds its channels."""
 
 MAX_OBJECT = 2**32 - 1
-
-_YES = {"fg", "foreground", "1", "1.0", "true"}
-_NO = {"bg", "background", "0", "0.0", "false"}
 
 
 @dataclass(frozen=True)
@@ -118,8 +115,8 @@ def read_clicks(path: Path, plane: Plane = ()) -> list[FileClick]:
     Parameters
     ----------
     path : Path
-        A CSV file of a Points layer. Column ``label``: FG or BG (1/0 and true/false are read
-        too), FG where there is none. Column ``object``: int, empty where it is not known.
+        A CSV file of a Points layer. Column ``label``: see `is_foreground`; without it all are
+        FG. Column ``object``: int, empty where it is not known.
     plane : sequence of (int or None)
         Which plane; see `Plane`. Points without leading axes belong to every plane.
 
@@ -134,6 +131,7 @@ def read_clicks(path: Path, plane: Plane = ()) -> list[FileClick]:
             f"{path} has a column 'vertex-index', expected the CSV file of a Points layer. "
             "If these are shapes, pass the file with --boxes."
         )
+    _check_label_column(path, rows)
     chosen = _planes_test(path, rows, plane)
     return [
         FileClick(_object_id(path, row), (row.place[-2], row.place[-1]), _label(path, row))
@@ -272,14 +270,29 @@ def _object_id(path: Path, row: _Row) -> int | None:
     return value or None
 
 
-def _label(path: Path, row: _Row) -> bool:
-    text = row.cells.get("label", "FG").strip().lower()
-    if text not in _YES | _NO:
-        raise ValueError(
-            f"{path}, line {row.line}: label is {row.cells['label']!r}, expected FG or BG. "
-            "Correct the column 'label' of the points."
+def _check_label_column(path: Path, rows: Sequence[_Row]) -> None:
+    """Check that no other column says which clicks are FG."""
+    columns = {name: [row.cells[name] for row in rows] for name in (rows[0].cells if rows else ())}
+    name = label_column(columns)
+    if name not in (None, LABEL):
+        line, value = next(
+            (row.line, row.cells[name]) for row in rows if label_column({name: [row.cells[name]]})
         )
-    return text in _YES
+        raise ValueError(
+            f"{path}, line {line}: the click has no column {LABEL!r}, and its column {name!r} is "
+            f"{value!r}. Call that column {LABEL!r} if it says FG and BG, or else add a column "
+            f"{LABEL!r} that does."
+        )
+
+
+def _label(path: Path, row: _Row) -> bool:
+    try:
+        return is_foreground(row.cells.get(LABEL, "FG"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path}, line {row.line}: the click {error}. Correct the column {LABEL!r} of the "
+            "points."
+        ) from None
 
 
 def _planes_test(path: Path, rows: Sequence[_Row], plane: Plane) -> Callable[[_Row], bool]:

@@ -85,6 +85,8 @@ def test_shapes_of_a_stack_are_read_as_napari_writes_them(tmp_path):
         {"label": [True, False]},
         {"label": [1, 0]},
         {"other": [0.5, 1.5], "label": ["fg", "Bg"]},
+        {"label": ["positive", "negative"]},
+        {"label": ["foreground", "background"]},
     ],
 )
 def test_points_are_read_as_napari_writes_them(tmp_path, features):
@@ -168,7 +170,16 @@ def test_prompts_of_several_planes_do_not_fit_an_image_without_planes(write):
         ("index,axis-0,axis-1\n0,1,2,3\n", "line 2: the row does not have"),
         ("index,axis-0,axis-1\n0,1,nan\n", "line 2: axis-1 is 'nan', expected a finite number"),
         ("index,axis-0,axis-1\n0,1,two\n", "axis-1 is 'two'"),
-        ("index,axis-0,axis-1,label\n0,1,2,maybe\n", "label is 'maybe', expected FG or BG"),
+        (
+            "index,axis-0,axis-1,label\n0,1,2,maybe\n",
+            "line 2: the click has the label 'maybe', expected FG or BG",
+        ),
+        ("index,axis-0,axis-1,label\n0,1,2,FG\n1,3,4,\n", "line 3: the click has the label ''"),
+        ("index,axis-0,axis-1,label\n0,1,2,nan\n", "line 2: the click has the label 'nan'"),
+        (
+            "index,axis-0,axis-1,sign\n0,1,2,positive\n1,3,4,negative\n",
+            "line 3: the click has no column 'label', and its column 'sign' is 'negative'",
+        ),
         ("index,axis-0,axis-1,object\n0,1,2,-3\n", "object is -3"),
         ("index,axis-0,axis-1,object\n0,1,2,1.5\n", "object is '1.5', expected a whole number"),
         (SHAPES, "pass the file with --boxes"),

@@ -25,6 +25,8 @@ Label: TypeAlias = Literal["FG", "BG"]
 _SAME_BOX = 1e-2
 _SAME_CLICK = 1e-3
 
+_LABELS: dict[bool | None, Label] = {True: "FG", False: "BG"}
+
 _followed: WeakSet[Any] = WeakSet()
 
 
@@ -99,7 +101,8 @@ def prepare_points(points: Any) -> None:
     import pandas as pd  # type: ignore[import-untyped]
 
     count = len(points.data)
-    names = ["BG" if label is False else "FG" for label in labels_of(points, count)]
+    # What is neither stays unknown: taken for FG, it would spoil a mask without a word.
+    names = [_LABELS.get(label) for label in labels_of(points, count)]
     current = _name(_default(points, "label", "FG"))
     features = points.features.copy()
     features["label"] = pd.Categorical(names, categories=list(COLORS))

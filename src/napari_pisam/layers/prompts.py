@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_pisam.layers.geometry import ImagePlane, PlaneMap, as_plane
-from napari_pisam.predict.prompts import Prompts
+from napari_pisam.predict.prompts import LABEL, Prompts, is_foreground, label_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
     Reasons = list[tuple[int | None, str]]
     """Whose prompt is not used, and why not."""
-
-# Nothing said means FG, as the predictor's first click must be.
-_FG = {"fg", "foreground", "positive", "1", "1.0", "true", "", "nan", "none", "<na>"}
-_BG = {"bg", "background", "negative", "0", "0.0", "false"}
 
 # Rounding on the way through two transforms must not put a click on the border outside.
 _BORDER = 1e-3
@@ -82,8 +78,9 @@ def prompts_from_layers(
         Every shape gives the bounding box, in the image, of its vertices, clipped to the image.
         Feature ``object`` (int): whose box it is; shapes without get numbers that are free.
     points : napari Points layer, optional
-        Features ``label`` (FG or BG; FG where there is none) and ``object`` (int). A click
-        without an object belongs to the smallest box that it lies in, or else to the nearest.
+        Features ``label`` (see `is_foreground`; without it all are FG) and ``object`` (int). A
+        click without an object belongs to the smallest box that it lies in, or else to the
+        nearest.
     object_id : int, optional
         Of this object only.
     dims : napari.components.Dims or ImagePlane, optional
@@ -171,15 +168,14 @@ def read_clicks(image: Any, plane: ImagePlane, points: Any, ignored: Reasons) ->
     is_near = (places >= low - _BORDER) & (places <= high + _BORDER)
     is_inside = np.asarray(is_near.all(axis=1)).tolist()
     inside = np.clip(places, low, high).tolist()
-    labels, owners = labels_of(points, len(data)), objects_of(points, len(data))
+    labels, owners = _labels(points, len(data)), objects_of(points, len(data))
     clicks = []
     for row in np.flatnonzero(mapping.on_plane(data)).tolist():
         label = labels[row]
         if not is_inside[row]:
             reason = "lies outside the image: move it onto the image."
-        elif label is None:
-            given = points.features["label"].iloc[row]
-            reason = f"has the label {given!r}, expected FG or BG."
+        elif isinstance(label, str):
+            reason = label
         else:
             clicks.append(LayerClick(row, owners[row], tuple(inside[row]), label))
             continue
@@ -189,22 +185,31 @@ def read_clicks(image: Any, plane: ImagePlane, points: Any, ignored: Reasons) ->
 
 def objects_of(layer: Any, count: int) -> list[int | None]:
     """Whose each shape or point is; None where it does not say, or says no number above 0."""
-    column = _column(layer, "object", count)
-    return [None] * count if column is None else [_as_object(value) for value in column]
+    features = layer.features
+    if "object" not in features or len(features) != count:
+        return [None] * count
+    return [_as_object(value) for value in features["object"]]
 
 
 def labels_of(layer: Any, count: int) -> list[bool | None]:
-    """Whether each point is FG; None for what is neither FG nor BG, FG where nothing is said."""
-    column = _column(layer, "label", count)
-    return [True] * count if column is None else [_as_label(value) for value in column]
+    """Whether each point is FG; None for what is neither FG nor BG, FG where no column says it."""
+    return [None if isinstance(label, str) else label for label in _labels(layer, count)]
 
 
-def _column(layer: Any, name: str, count: int) -> list[Any] | None:
+def _labels(layer: Any, count: int) -> list[bool | str]:
+    """Whether each point is FG, or why that is not known."""
     # What older scripts wrote into `properties` is in the features too.
     features = layer.features
-    if name not in features or len(features) != count:
-        return None
-    return list(features[name])
+    column = label_column(features) if len(features) == count else None
+    if column is None:
+        return [True] * count
+    if column == LABEL:
+        return [_as_label(value) for value in features[column]]
+    return [
+        f"has no {LABEL}, and its feature {column!r} is {value!r}: call that feature {LABEL!r} if "
+        f"it says FG and BG, or else add a feature {LABEL!r} that does."
+        for value in features[column]
+    ]
 
 
 def _as_object(value: Any) -> int | None:
@@ -215,11 +220,11 @@ def _as_object(value: Any) -> int | None:
     return int(number) if math.isfinite(number) and number >= 1 and number == int(number) else None
 
 
-def _as_label(value: Any) -> bool | None:
-    text = str(value).strip().lower()
-    if text in _FG | _BG:
-        return text in _FG
-    return None
+def _as_label(value: Any) -> bool | str:
+    try:
+        return is_foreground(value)
+    except ValueError as error:
+        return f"{error}."
 
 
 def _number_boxes(

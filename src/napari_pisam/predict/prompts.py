@@ -7,18 +7,81 @@ covers [-0.5, H - 0.5] x [-0.5, W - 0.5]. This module knows neither torch nor th
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
 Box: TypeAlias = tuple[float, float, float, float]
 """(row_min, col_min, row_max, col_max), float px, pixel centres at integers."""
+
+LABEL = "label"
+"""The column of a table of clicks that says FG or BG."""
+
+_FG = frozenset({"fg", "foreground", "positive", "true", "1", "1.0"})
+_BG = frozenset({"bg", "background", "negative", "false", "0", "0.0"})
+# What is BG in a column of any name; elsewhere 0 and False may mean anything.
+_BG_WORDS = frozenset({"bg", "background", "negative"})
+# A column whose name has one of these words says FG or BG by any value.
+_SIGN_NAMES = frozenset({"fg", "foreground", "positive", "bg", "background", "negative"}) | {
+    *("labels", "sign", "signs", "polarity")
+}
+
+
+def is_foreground(label: object) -> bool:
+    """Whether a click's label means FG, by the one vocabulary of layers, CSV files and scripts.
+
+    Parameters
+    ----------
+    label : object
+        FG or BG, foreground or background, positive or negative (in any case), True or False,
+        1 or 0.
+
+    Raises
+    ------
+    ValueError
+        For anything else, nothing, None and NaN included: "has the label ..., expected ...",
+        without the click, which the caller names.
+    """
+    text = str(label).strip().lower()
+    if text in _FG:
+        return True
+    if text in _BG:
+        return False
+    raise ValueError(
+        f"has the label {label!r}, expected FG or BG (foreground or background, positive or "
+        "negative, True or False, 1 or 0)"
+    )
+
+
+def label_column(columns: Mapping[str, Sequence[object]]) -> str | None:
+    """Find the column that says which clicks are FG and which BG; only `LABEL` may do so.
+
+    Parameters
+    ----------
+    columns : mapping of str to sequence
+        What is known of the clicks, by name.
+
+    Returns
+    -------
+    str or None
+        `LABEL`; or another name, whose column says FG and BG without being called so: an error
+        for the caller to report, as its clicks would all be taken for FG; or None: all are FG.
+    """
+    if LABEL in columns:
+        return LABEL
+    for name, values in columns.items():
+        is_named = not _SIGN_NAMES.isdisjoint(re.split(r"[^a-z]+", str(name).lower()))
+        texts = {str(value).strip().lower() for value in values}
+        if (texts - _FG) if is_named else (texts & _BG_WORDS):
+            return name
+    return None
 
 
 @runtime_checkable
@@ -164,22 +227,27 @@ def _checked_clicks(
     flags = np.asarray(labels)
     if flags.size == 0:
         flags = np.zeros(0, dtype=np.bool_)
-    is_binary = flags.dtype == np.bool_ or (
-        flags.dtype.kind in "iuf" and np.isin(flags, (0, 1)).all()
-    )
-    if not is_binary:
-        raise ValueError(
-            f"The labels are {flags.tolist()!r}, expected True (or 1) for FG and False (or 0) "
-            "for BG, one per point."
-        )
     if flags.shape != (len(rc),):
         raise ValueError(
             f"There are {len(rc)} points and labels of shape {flags.shape}, expected one label "
             "per point. Pass lists of the same length."
         )
-    rc, flags = rc.copy(), flags.astype(np.bool_)
+    if flags.dtype != np.bool_:
+        # As objects: in an array of numbers and texts, a number would be a text.
+        given = np.asarray(labels, dtype=object).tolist()
+        pairs = zip(rc.tolist(), given, strict=True)
+        flags = np.array([_label_of(*pair) for pair in pairs], dtype=np.bool_)
+    rc, flags = rc.copy(), flags.copy()
     rc.flags.writeable = flags.flags.writeable = False
     return rc, flags
+
+
+def _label_of(point: list[float], label: object) -> bool:
+    try:
+        return is_foreground(label)
+    except ValueError as error:
+        row, col = point
+        raise ValueError(f"The click at ({row:g}, {col:g}) {error}.") from None
 
 
 def _no_points() -> NDArray[np.float64]:
@@ -201,8 +269,8 @@ class Prompts:
         (row_min, col_min, row_max, col_max).
     points : (n, 2) float array-like, optional
         Clicks, (row, col) px.
-    labels : (n,) bool array-like, optional
-        True for FG, False for BG.
+    labels : (n,) array-like, optional
+        True for FG, False for BG, or another word of `is_foreground`.
     mask : optional
         Where to start from: a 2D bool array, an ``(array, (row, col))`` pair, or a ``Mask``.
 

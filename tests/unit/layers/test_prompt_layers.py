@@ -97,7 +97,7 @@ def test_a_click_outside_the_image_is_ignored_with_a_reason():
         ([1, 0], [True, False]),
         ([True, False], [True, False]),
         (["positive", "negative"], [True, False]),
-        (["foreground", None], [True, True]),
+        (["foreground", "background"], [True, False]),
     ],
 )
 def test_labels_are_read_however_they_are_written(values, expected):
@@ -111,6 +111,29 @@ def test_an_unknown_label_is_ignored_with_a_reason():
     found = prompts_from_layers(plain(), None, points)
     assert len(found.prompts[1].points) == 1
     assert "'edge', expected FG or BG" in found.ignored[0]
+
+
+@pytest.mark.parametrize("label", [None, np.nan, ""])
+def test_a_click_that_does_not_say_what_it_is_is_named(label):
+    points = Points([[5, 6], [7, 8]], features={"label": ["FG", label], "object": [1, 1]})
+    found = prompts_from_layers(plain(), boxed((1, 1, 9, 9)), points)
+    assert len(found.prompts[1].points) == 1
+    [reason] = found.ignored
+    assert reason.startswith("Point 1 has the label")
+
+
+def test_signs_in_a_feature_of_another_name_are_not_taken_for_fg():
+    points = Points([[5, 6], [7, 8]], features={"sign": ["positive", "negative"]})
+    found = prompts_from_layers(plain(), boxed((1, 1, 9, 9)), points)
+    assert not len(found.prompts[1].points)
+    assert "Point 1 has no label, and its feature 'sign' is 'negative'" in found.ignored[1]
+
+
+def test_preparing_a_layer_does_not_make_fg_of_what_is_neither():
+    points = Points([[1, 2], [3, 4]], features={"label": ["BG", "edge"]})
+    layers.prepare_points(points)
+    assert points.features["label"].iloc[0] == "BG"
+    assert pd.isna(points.features["label"].iloc[1])
 
 
 def test_properties_of_older_scripts_are_read():

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from napari_pisam.predict.prompts import MaskPrompt, Prompts
+from napari_pisam.predict.prompts import MaskPrompt, Prompts, is_foreground, label_column
 
 
 @pytest.mark.parametrize("box", [(1, 2, 5, 9), (5, 9, 1, 2), (5, 2, 1, 9), (1, 9, 5, 2)])
@@ -36,8 +36,12 @@ def test_box_corners_may_come_in_any_order(box):
         ({"points": [(1, 2)], "labels": [True, False]}, "same length"),
         ({"points": [(1, 2)]}, "no labels"),
         ({"box": (1, 2, 3, 4), "labels": [True]}, "same length"),
-        ({"points": [(1, 2)], "labels": [2]}, "FG"),
-        ({"points": [(1, 2)], "labels": ["FG"]}, "FG"),
+        ({"points": [(1, 2)], "labels": [2]}, r"click at \(1, 2\) has the label 2, expected FG"),
+        ({"points": [(1, 2)], "labels": ["edge"]}, "the label 'edge', expected FG or BG"),
+        ({"points": [(1, 2), (3, 4)], "labels": [True, None]}, r"click at \(3, 4\) .* None"),
+        ({"points": [(1, 2), (3, 4)], "labels": [1, np.nan]}, r"click at \(3, 4\) .* nan"),
+        ({"points": [(1, 2)], "labels": [""]}, "the label ''"),
+        ({"points": [(1, 2)], "labels": [-1]}, "the label -1"),
         ({"mask": np.zeros((3, 3), bool)}, "no True pixel"),
         ({"mask": np.ones(3, bool)}, "2D"),
         ({"mask": np.ones((3, 3))}, "dtype float64"),
@@ -50,8 +54,41 @@ def test_bad_prompts_are_refused_with_a_message(prompts, message):
         Prompts(**prompts)
 
 
-def test_labels_may_be_integers():
-    assert Prompts(points=[(1, 2), (3, 4)], labels=[1, 0]).labels.tolist() == [True, False]
+@pytest.mark.parametrize(
+    ("fg", "bg"),
+    [
+        ("FG", "BG"),
+        ("fg", "bg"),
+        ("positive", "negative"),
+        ("foreground", "background"),
+        (1, 0),
+        (1.0, 0.0),
+        (True, False),
+        ("True", "False"),
+        ("1", "0"),
+        ("FG", False),
+    ],
+)
+def test_fg_and_bg_may_be_said_in_any_of_the_usual_ways(fg, bg):
+    assert (is_foreground(fg), is_foreground(bg)) == (True, False)
+    assert Prompts(points=[(1, 2), (3, 4)], labels=[fg, bg]).labels.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"label": ["FG"], "sign": ["BG"]}, "label"),
+        ({"index": [0, 1], "object": [0, 1], "is_seen": [True, False], "p": [0.0, 1.0]}, None),
+        ({"kind": ["positive", "negative"]}, "kind"),
+        ({"kind": ["positive", "positive"]}, None),
+        ({"sign": [1, -1]}, "sign"),
+        ({"is_foreground": [True, False]}, "is_foreground"),
+        ({"is_foreground": [True, True]}, None),
+        ({"Labels": ["1", "0"]}, "Labels"),
+    ],
+)
+def test_signs_under_another_name_are_noticed(columns, expected):
+    assert label_column(columns) == expected
 
 
 def test_arrays_are_copies_and_read_only():
