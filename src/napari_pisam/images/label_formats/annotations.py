@@ -1,0 +1,112 @@
+"""What the label formats carry: labels, with what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+Crops: TypeAlias = dict[int, tuple[tuple[int, int], "NDArray[np.bool_]"]]
+"""Objects by label: the (row, col) of a crop in the image, and the crop."""
+
+UNNAMED_CLASS = "object"
+"""Class of the objects that have none, in formats that want one."""
+
+
+@dataclass(frozen=True)
+class LabelImage:
+    """Labels of a picture.
+
+    Attributes
+    ----------
+    labels : (H, W) ndarray of unsigned int
+        0 background, else the object's number.
+    classes : mapping of int to str
+        Name of an object's class, where it has one.
+    image_name : str
+        File name of the picture; may be empty.
+    pixel_size : (float, float)
+        Height and width of a pixel, in `unit`.
+    unit : str
+        ``"pixel"``, or a unit of length, e.g. ``"um"``.
+    """
+
+    labels: NDArray[Any]
+    classes: Mapping[int, str] = field(default_factory=dict)
+    image_name: str = ""
+    pixel_size: tuple[float, float] = (1.0, 1.0)
+    unit: str = "pixel"
+
+    def __post_init__(self) -> None:
+        """Check the labels.
+
+        Raises
+        ------
+        ValueError
+            If they are no flat image of non-negative integers.
+        """
+        labels = self.labels
+        if labels.ndim != 2 or labels.dtype.kind not in "ui":
+            raise ValueError(
+                f"Labels have shape {labels.shape} and type {labels.dtype}; expected one plane "
+                "(H, W) of integers. Write a stack plane by plane."
+            )
+        if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
+            raise ValueError(f"The smallest label is {labels.min()}; expected 0 or more.")
+
+    def objects(self) -> Iterator[tuple[int, tuple[int, int], NDArray[np.bool_]]]:
+        """Iterate over the objects.
+
+        Yields
+        ------
+        label : int
+        origin : (int, int)
+            (row, col) of the crop in the image.
+        crop : (h, w) ndarray of bool
+            The object in its bounding box.
+        """
+        present, dense = np.unique(self.labels, return_inverse=True)
+        # find_objects wants small numbers: one slot is made for every number up to the largest.
+        numbered = dense.reshape(self.labels.shape) + (0 if present[:1].tolist() == [0] else 1)
+        numbers = present[present > 0].tolist()
+        places = ndimage.find_objects(numbered)
+        for place, (number, where) in enumerate(zip(numbers, places, strict=True), start=1):
+            yield int(number), (where[0].start, where[1].start), numbered[where] == place
+
+    def class_of(self, label: int) -> str:
+        """Name of an object's class, or that of objects without one."""
+        return self.classes.get(label, UNNAMED_CLASS)
+
+    def class_names(self) -> list[str]:
+        """Names of the classes of the objects that are there, sorted."""
+        return sorted({self.class_of(label) for label, _, _ in self.objects()})
+
+
+def painted(objects: Crops, shape: tuple[int, int]) -> NDArray[Any]:
+    """Paint objects into a label image; where they overlap the earlier one stays.
+
+    Parameters
+    ----------
+    objects : dict of int to ((row, col), (h, w) ndarray of bool)
+        Where each object's crop lies, and the crop.
+    shape : (int, int)
+        (H, W) of the image.
+
+    Returns
+    -------
+    (H, W) ndarray of uint16 or uint32
+    """
+    largest = max(objects, default=0)
+    dtype = np.uint16 if largest <= np.iinfo(np.uint16).max else np.uint32
+    labels = np.zeros(shape, dtype=dtype)
+    for label, ((row, col), crop) in objects.items():
+        part = labels[row : row + crop.shape[0], col : col + crop.shape[1]]
+        part[crop[: part.shape[0], : part.shape[1]] & (part == 0)] = label
+    return labels
