@@ -13,7 +13,15 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from napari_pisam.predict.prompts import LABEL, Prompts, is_foreground, label_column
+from napari_pisam.predict.prompts import (
+    LABEL,
+    Click,
+    Prompts,
+    clicks_by_object,
+    describe_strays,
+    is_foreground,
+    label_column,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,15 +41,6 @@ class FileBox:
 
     object_id: int
     box: Box
-
-
-@dataclass(frozen=True)
-class FileClick:
-    """A click, (row, col) px; ``object_id`` is None where the file does not say whose it is."""
-
-    object_id: int | None
-    point: tuple[float, float]
-    is_foreground: bool
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def read_boxes(path: Path, plane: Plane = ()) -> list[FileBox]:
     return list(boxes.values())
 
 
-def read_clicks(path: Path, plane: Plane = ()) -> list[FileClick]:
+def read_clicks(path: Path, plane: Plane = ()) -> list[Click]:
     """Read the clicks in a plane.
 
     Parameters
@@ -134,19 +133,21 @@ def read_clicks(path: Path, plane: Plane = ()) -> list[FileClick]:
     _check_label_column(path, rows)
     chosen = _planes_test(path, rows, plane)
     return [
-        FileClick(_object_id(path, row), (row.place[-2], row.place[-1]), _label(path, row))
+        Click(
+            _object_id(path, row),
+            (row.place[-2], row.place[-1]),
+            _label(path, row),
+            f"{path.name}, line {row.line},",
+        )
         for row in rows
         if chosen(row)
     ]
 
 
-def collect_prompts(
-    boxes: Iterable[FileBox], clicks: Iterable[FileClick] = ()
-) -> dict[int, Prompts]:
+def collect_prompts(boxes: Iterable[FileBox], clicks: Iterable[Click] = ()) -> dict[int, Prompts]:
     """Sort clicks to their objects.
 
-    A click that does not say whose it is belongs to the smallest box that it lies in; where there
-    are neither boxes nor numbered clicks, all clicks are of object 1.
+    Whose click each is, `clicks_by_object` tells.
 
     Returns
     -------
@@ -159,26 +160,11 @@ def collect_prompts(
         If a click belongs to no object, or an object has BG clicks alone.
     """
     of_object = {box.object_id: box.box for box in boxes}
-    clicks = list(clicks)
-    is_one_object = not of_object and all(click.object_id is None for click in clicks)
-    members: dict[int, list[FileClick]] = {object_id: [] for object_id in of_object}
-    strays = []
-    for click in clicks:
-        object_id = click.object_id or (1 if is_one_object else _smallest(of_object, click.point))
-        if object_id is None:
-            strays.append(click.point)
-        else:
-            members.setdefault(object_id, []).append(click)
+    members, strays = clicks_by_object(of_object, clicks)
     if strays:
-        raise ValueError(
-            f"{len(strays)} point(s) lie in no box and name no object: "
-            f"{', '.join(f'({row:g}, {col:g})' for row, col in strays[:5])}"
-            f"{' ...' if len(strays) > 5 else ''}; expected every click inside its object's box. "
-            "Give the points a column 'object', or remove them."
-        )
+        raise ValueError(describe_strays(strays))
     prompts = {}
-    for object_id in sorted(members):
-        own = members[object_id]
+    for object_id, own in members.items():
         try:
             prompts[object_id] = Prompts(
                 of_object.get(object_id),
@@ -196,15 +182,6 @@ def prompts_digest(prompts: Mapping[int, Prompts]) -> str:
     for object_id in sorted(prompts):
         hasher.update(f"{object_id} {prompts[object_id].digest()}\n".encode())
     return hasher.hexdigest()
-
-
-def _smallest(boxes: Mapping[int, Box], point: tuple[float, float]) -> int | None:
-    around = [
-        ((box[2] - box[0]) * (box[3] - box[1]), object_id)
-        for object_id, box in boxes.items()
-        if box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3]
-    ]
-    return min(around)[1] if around else None
 
 
 def _read_rows(path: Path) -> list[_Row]:

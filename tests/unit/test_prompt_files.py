@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_pisam.predict.prompts import Prompts
+from napari_pisam.predict.prompts import Click, Prompts
 from napari_pisam.prompt_files import (
     FileBox,
-    FileClick,
     collect_prompts,
     prompts_digest,
     read_boxes,
@@ -113,7 +112,7 @@ def test_object_of_napari_points_may_be_missing(tmp_path):
 
 def test_points_without_labels_are_foreground(write):
     path = write("index,axis-0,axis-1\n0,1,2\n1,3,4\n")
-    assert read_clicks(path) == [FileClick(None, (1, 2), True), FileClick(None, (3, 4), True)]
+    assert read_clicks(path) == [Click(None, (1, 2), True), Click(None, (3, 4), True)]
 
 
 def test_file_without_rows_has_no_prompts(write):
@@ -217,44 +216,39 @@ def test_file_in_another_encoding_is_refused(write):
         read_clicks(path)
 
 
-def test_click_belongs_to_the_smallest_box_around_it():
-    boxes = [FileBox(1, (0, 0, 50, 50)), FileBox(2, (10, 10, 20, 20))]
-    prompts = collect_prompts(boxes, [FileClick(None, (15, 15), False)])
-    assert [len(p.points) for p in prompts.values()] == [0, 1]
-
-
 def test_click_that_names_its_object_may_lie_anywhere():
     boxes = [FileBox(1, (0, 0, 5, 5)), FileBox(2, (10, 10, 20, 20))]
-    prompts = collect_prompts(boxes, [FileClick(1, (15, 15), False)])
+    prompts = collect_prompts(boxes, [Click(1, (15, 15), False)])
     assert prompts[1].points.tolist() == [[15, 15]]
 
 
-def test_clicks_outside_all_boxes_are_named():
-    with pytest.raises(ValueError, match=r"1 point.*\(30, 4.5\).*column 'object'"):
-        collect_prompts([FileBox(1, (0, 0, 5, 5))], [FileClick(None, (30, 4.5), True)])
+def test_clicks_outside_all_boxes_are_named(write):
+    [click] = read_clicks(write("index,axis-0,axis-1\n0,30,4.5\n"))
+    with pytest.raises(ValueError, match=r"1 click.*prompts.csv, line 2, at \(30, 4.5\).*'object'"):
+        collect_prompts([FileBox(1, (0, 0, 5, 5))], [click])
 
 
 def test_clicks_alone_are_one_object():
-    clicks = [FileClick(None, (1, 2), True), FileClick(None, (30, 40), False)]
+    clicks = [Click(None, (1, 2), True), Click(None, (30, 40), False)]
     prompts = collect_prompts([], clicks)
     assert list(prompts) == [1]
     assert prompts[1] == Prompts(None, [(1, 2), (30, 40)], [True, False])
 
 
 def test_clicks_alone_with_numbers_are_those_objects():
-    clicks = [FileClick(9, (1, 2), True), FileClick(4, (3, 4), True)]
+    clicks = [Click(9, (1, 2), True), Click(4, (3, 4), True)]
     assert list(collect_prompts([], clicks)) == [4, 9]
 
 
 def test_object_of_background_clicks_alone_is_named():
     with pytest.raises(ValueError, match="Object 3: Given 1 BG clicks alone"):
-        collect_prompts([FileBox(1, (0, 0, 5, 5))], [FileClick(3, (1, 1), False)])
+        collect_prompts([FileBox(1, (0, 0, 5, 5))], [Click(3, (1, 1), False)])
 
 
 @given(st.lists(st.tuples(st.floats(0, 99), st.floats(0, 99)), max_size=20))
 def test_every_click_in_a_box_is_of_exactly_one_object(points):
     boxes = [FileBox(1, (0, 0, 99, 99)), FileBox(2, (20, 20, 60, 60)), FileBox(3, (0, 50, 9, 99))]
-    prompts = collect_prompts(boxes, [FileClick(None, point, True) for point in points])
+    prompts = collect_prompts(boxes, [Click(None, point, True) for point in points])
     assert sorted(tuple(p) for one in prompts.values() for p in one.points.tolist()) == sorted(
         points
     )

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from napari_pisam.layers.geometry import ImagePlane, PlaneMap, as_plane
-from napari_pisam.predict.prompts import LABEL, Prompts, is_foreground, label_column
+from napari_pisam.predict.prompts import (
+    LABEL,
+    Click,
+    Prompts,
+    clicks_by_object,
+    describe_strays,
+    is_foreground,
+    label_column,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterable
 
     from napari_pisam.predict.prompts import Box
-
-    Reasons = list[tuple[int | None, str]]
-    """Whose prompt is not used, and why not."""
 
 # Rounding on the way through two transforms must not put a click on the border outside.
 _BORDER = 1e-3
@@ -36,10 +38,22 @@ class LayerPrompts:
         By object, in ascending order; (row, col) px of the image.
     ignored : tuple of str
         Why something that was drawn is not used, a sentence each.
+    unclear : tuple of str
+        Those of them about clicks of which it is not known whose they are, or whether FG or BG:
+        without them, a mask would be another one than was asked for.
     """
 
     prompts: dict[int, Prompts]
     ignored: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
+
+
+class Reason(NamedTuple):
+    """Whose prompt is not used, and why not; see `LayerPrompts`."""
+
+    object_id: int | None
+    text: str
+    is_unclear: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,16 +63,6 @@ class LayerBox:
     row: int
     object_id: int | None
     box: Box
-
-
-@dataclass(frozen=True)
-class LayerClick:
-    """Point number `row` of its layer; without an object if it names none."""
-
-    row: int
-    object_id: int | None
-    point: tuple[float, float]
-    is_foreground: bool
 
 
 def prompts_from_layers(
@@ -79,8 +83,7 @@ def prompts_from_layers(
         Feature ``object`` (int): whose box it is; shapes without get numbers that are free.
     points : napari Points layer, optional
         Features ``label`` (see `is_foreground`; without it all are FG) and ``object`` (int). A
-        click without an object belongs to the smallest box that it lies in, or else to the
-        nearest.
+        click without an object belongs to a box in or near which it lies; see `clicks_by_object`.
     object_id : int, optional
         Of this object only.
     dims : napari.components.Dims or ImagePlane, optional
@@ -97,35 +100,37 @@ def prompts_from_layers(
         If there is no such plane; see `plane_of`.
     """
     plane = as_plane(image, dims)
-    ignored: Reasons = []
+    ignored: list[Reason] = []
     boxes = [] if shapes is None else read_boxes(image, plane, shapes, ignored)
     clicks = [] if points is None else read_clicks(image, plane, points, ignored)
     of_object = _number_boxes(boxes, {click.object_id for click in clicks}, ignored)
-    members: dict[int, list[LayerClick]] = defaultdict(list)
-    for click in clicks:
-        owner = click.object_id
-        if owner is None:
-            owner = _owner(click.point, of_object, clicks)
-        members[owner].append(click)
-    wanted = sorted(of_object.keys() | members.keys()) if object_id is None else [object_id]
+    members, strays = clicks_by_object(of_object, clicks)
+    if strays:
+        ignored.append(Reason(None, describe_strays(strays), is_unclear=True))
+    wanted = members if object_id is None else [object_id]
     prompts = {}
     for number in wanted:
         own = members.get(number, [])
         if number not in of_object and not any(click.is_foreground for click in own):
             if own:
                 text = "has BG clicks alone: draw a box around it, or an FG click."
-                ignored.append((number, f"Object {number} {text}"))
+                ignored.append(Reason(number, f"Object {number} {text}"))
             continue
         prompts[number] = Prompts(
             of_object.get(number),
             [click.point for click in own],
             [click.is_foreground for click in own],
         )
-    texts = (text for owner, text in ignored if object_id is None or owner in (None, object_id))
-    return LayerPrompts(prompts, tuple(texts))
+    if object_id is not None:
+        ignored = [one for one in ignored if one.object_id in (None, object_id)]
+    return LayerPrompts(
+        prompts,
+        tuple(one.text for one in ignored),
+        tuple(one.text for one in ignored if one.is_unclear),
+    )
 
 
-def read_boxes(image: Any, plane: ImagePlane, shapes: Any, ignored: Reasons) -> list[LayerBox]:
+def read_boxes(image: Any, plane: ImagePlane, shapes: Any, ignored: list[Reason]) -> list[LayerBox]:
     """Read the bounding boxes of the shapes on a plane; reasons for the others go to `ignored`."""
     data = [np.asarray(vertices, dtype=np.float64) for vertices in shapes.data]
     if not data:
@@ -153,11 +158,11 @@ def read_boxes(image: Any, plane: ImagePlane, shapes: Any, ignored: Reasons) -> 
             reason = "has vertices that are no numbers: draw it again."
         elif not has_area[row]:
             reason = "has no area: draw a box around the object."
-        ignored.append((owners[row], f"Shape {row} {reason}"))
+        ignored.append(Reason(owners[row], f"Shape {row} {reason}"))
     return boxes
 
 
-def read_clicks(image: Any, plane: ImagePlane, points: Any, ignored: Reasons) -> list[LayerClick]:
+def read_clicks(image: Any, plane: ImagePlane, points: Any, ignored: list[Reason]) -> list[Click]:
     """Read the points on a plane; reasons for those that are no clicks go to `ignored`."""
     data = np.asarray(points.data, dtype=np.float64)
     if not len(data):
@@ -177,9 +182,9 @@ def read_clicks(image: Any, plane: ImagePlane, points: Any, ignored: Reasons) ->
         elif isinstance(label, str):
             reason = label
         else:
-            clicks.append(LayerClick(row, owners[row], tuple(inside[row]), label))
+            clicks.append(Click(owners[row], tuple(inside[row]), label, f"Point {row}"))
             continue
-        ignored.append((owners[row], f"Point {row} {reason}"))
+        ignored.append(Reason(owners[row], f"Point {row} {reason}", isinstance(label, str)))
     return clicks
 
 
@@ -228,7 +233,7 @@ def _as_label(value: Any) -> bool | str:
 
 
 def _number_boxes(
-    boxes: Iterable[LayerBox], named: set[int | None], ignored: Reasons
+    boxes: Iterable[LayerBox], named: set[int | None], ignored: list[Reason]
 ) -> dict[int, Box]:
     """Give every box an object; a shape without one gets its place in the layer where it can."""
     boxes = list(boxes)
@@ -244,29 +249,6 @@ def _number_boxes(
             taken.add(number)
         elif number in result:
             reason = "has more than one box: the later one is used."
-            ignored.append((number, f"Object {number} {reason}"))
+            ignored.append(Reason(number, f"Object {number} {reason}"))
         result[number] = box.box
     return result
-
-
-def _owner(
-    point: tuple[float, float], boxes: Mapping[int, Box], clicks: Iterable[LayerClick]
-) -> int:
-    if boxes:
-        numbers = list(boxes)
-        corners = np.array([boxes[number] for number in numbers])
-        distance = _distance(np.array(point), corners)
-        area = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
-        return numbers[int(np.lexsort((area, distance))[0])]
-    named = [click for click in clicks if click.object_id is not None]
-    if not named:
-        return 1
-    places = np.array([click.point for click in named])
-    nearest = int(np.hypot(*(places - point).T).argmin())
-    return named[nearest].object_id or 1
-
-
-def _distance(point: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) distances of a point from boxes, 0 inside."""
-    beyond = np.maximum(np.maximum(boxes[:, :2] - point, point - boxes[:, 2:]), 0)
-    return np.asarray(np.hypot(beyond[:, 0], beyond[:, 1]))

@@ -43,8 +43,9 @@ def segment_layers(
     shapes : napari Shapes layer, optional
         A box for each shape; see `prompts_from_layers`. Feature ``object`` (int): its label.
     points : napari Points layer, optional
-        Clicks: features ``label`` (FG or BG) and ``object``. A click without an object belongs
-        to the smallest box that it lies in, or else to the nearest box.
+        Clicks: features ``label`` (FG or BG; see `is_foreground`) and ``object``. A click without
+        an object belongs to the box that holds it, or else to the nearest one within reach; see
+        `clicks_by_object`.
     predictor : Predictor, optional
         To use one again: its image becomes this one. A new one by default.
     model : str or Path
@@ -64,15 +65,18 @@ def segment_layers(
     Raises
     ------
     ValueError
-        If there is no usable prompt, or no such plane, model or channel axis.
+        If there is no usable prompt, if it is not known whose a click is or whether it is FG, or
+        if there is no such plane, model or channel axis.
 
     Warns
     -----
     UserWarning
-        For every prompt that is not used, with the reason.
+        For every other prompt that is not used, with the reason.
     """
     plane = _plane(image_layer, shapes, points, dims, channel_axis)
     found = prompts_from_layers(image_layer, shapes, points, dims=plane)
+    if found.unclear:
+        raise ValueError("\n".join(found.unclear))
     for reason in found.ignored:
         warnings.warn(reason, UserWarning, stacklevel=2)
     if not found.prompts:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Box: TypeAlias = tuple[float, float, float, float]
 """(row_min, col_min, row_max, col_max), float px, pixel centres at integers."""
 
+REACH = 0.5
+"""How far outside a box a click may lie and still belong to it, by the box's longer side."""
+
 LABEL = "label"
 """The column of a table of clicks that says FG or BG."""
 
@@ -240,6 +243,89 @@ def _checked_clicks(
     rc, flags = rc.copy(), flags.copy()
     rc.flags.writeable = flags.flags.writeable = False
     return rc, flags
+
+
+@dataclass(frozen=True)
+class Click:
+    """A click on an image, as it was found in a layer or a file.
+
+    Attributes
+    ----------
+    object_id : int or None
+        The object that it names.
+    point : (float, float)
+        (row, col) px.
+    is_foreground : bool
+    name : str
+        How an error calls it, for example "Point 3".
+    """
+
+    object_id: int | None
+    point: tuple[float, float]
+    is_foreground: bool
+    name: str = field(default="The click", compare=False)
+
+
+def clicks_by_object(
+    boxes: Mapping[int, Box], clicks: Iterable[Click]
+) -> tuple[dict[int, list[Click]], list[Click]]:
+    """Tell whose click each is.
+
+    A click belongs to the object that it names, else to the box that holds it (of several, the
+    one whose centre is nearest), else to the nearest box within `REACH`. Where there are neither
+    boxes nor names, all clicks are of object 1.
+
+    Parameters
+    ----------
+    boxes : mapping of int to Box
+        By object.
+    clicks : iterable of Click
+
+    Returns
+    -------
+    members : dict of int to list of Click
+        By object, those with a box alone included, in ascending order.
+    strays : list of Click
+        Those that are nobody's: an error for the caller to report, see `describe_strays`.
+    """
+    clicks = list(clicks)
+    members: dict[int, list[Click]] = {number: [] for number in boxes}
+    is_one_object = not boxes and all(click.object_id is None for click in clicks)
+    numbers = np.array(list(boxes))
+    corners = np.array([boxes[number] for number in numbers.tolist()]).reshape(-1, 4)
+    strays = []
+    for click in clicks:
+        owner = click.object_id or (1 if is_one_object else None)
+        if owner is None and len(numbers):
+            place = _box_of(np.array(click.point), corners)
+            owner = None if place is None else int(numbers[place])
+        if owner is None:
+            strays.append(click)
+        else:
+            members.setdefault(owner, []).append(click)
+    return dict(sorted(members.items())), strays
+
+
+def describe_strays(strays: Sequence[Click]) -> str:
+    """Say which clicks belong to nobody, and what to do."""
+    names = [f"{one.name} at ({one.point[0]:g}, {one.point[1]:g})" for one in strays[:5]]
+    return (
+        f"{len(strays)} click(s) lie in no box and near none, and name no object: "
+        f"{', '.join(names)}{' ...' if len(strays) > 5 else ''}. Expected every click in or near "
+        "its object's box: give the clicks a column 'object', move them, or remove them."
+    )
+
+
+def _box_of(point: NDArray[np.float64], boxes: NDArray[np.float64]) -> int | None:
+    """Place of the box that a point belongs to, or None."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    outside = np.hypot(*np.maximum(np.maximum(low - point, point - high), 0).T)
+    from_centre = np.hypot(*((low + high) / 2 - point).T)
+    sides = high - low
+    # Of concentric boxes the smaller one.
+    nearest = np.lexsort((sides.prod(axis=1), from_centre * (outside == 0), outside))
+    reached = outside[nearest] <= REACH * sides[nearest].max(axis=1)
+    return int(nearest[int(reached.argmax())]) if reached.any() else None
 
 
 def _label_of(point: list[float], label: object) -> bool:

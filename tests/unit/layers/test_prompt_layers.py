@@ -165,12 +165,20 @@ def test_shapes_without_an_object_get_free_numbers():
     }
 
 
-def test_a_click_without_an_object_belongs_to_the_smallest_box_around_it_or_the_nearest():
+def test_a_click_without_an_object_belongs_to_the_box_around_it_or_the_nearest():
     shapes = boxed((0, 0, 40, 40), (10, 10, 20, 20), (0, 50, 9, 59))
     points = Points([[15, 15], [30, 30], [12, 48], [47, 20]])
     found = prompts_from_layers(plain(), shapes, points)
     clicks = {number: p.points.tolist() for number, p in found.prompts.items()}
     assert clicks == {1: [[30, 30], [47, 20]], 2: [[15, 15]], 3: [[12, 48]]}
+
+
+def test_a_click_far_from_all_boxes_is_named():
+    points = Points([[5, 5], [40, 40]])
+    found = prompts_from_layers(plain(), boxed((0, 0, 10, 10)), points)
+    assert found.prompts[1].points.tolist() == [[5, 5]]
+    assert found.ignored == found.unclear
+    assert "Point 1 at (40, 40)" in found.unclear[0]
 
 
 def test_clicks_alone_are_one_object():

@@ -120,6 +120,17 @@ def test_what_is_not_used_is_said():
         pisam.segment_layers(np.zeros((40, 50)), shapes=shapes, predictor=Boxes())
 
 
+@pytest.mark.parametrize(
+    ("place", "label", "match"),
+    [((4, 4), None, "Point 1 has the label (nan|None)"), ((35, 45), "BG", "Point 1 at")],
+)
+def test_a_click_that_is_not_understood_is_an_error(place, label, match):
+    points = Points([(3, 3), place], features={"label": ["FG", label]})
+    shapes = shapes_at((2, 2, 9, 9))
+    with pytest.raises(ValueError, match=match):
+        pisam.segment_layers(np.zeros((40, 50)), shapes=shapes, points=points, predictor=Boxes())
+
+
 def test_no_prompts_are_an_error():
     with pytest.raises(ValueError, match="no prompts on this plane"):
         pisam.segment_layers(np.zeros((40, 50)), shapes=Shapes(ndim=2))

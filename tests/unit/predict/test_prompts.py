@@ -8,7 +8,15 @@ import sys
 import numpy as np
 import pytest
 
-from napari_pisam.predict.prompts import MaskPrompt, Prompts, is_foreground, label_column
+from napari_pisam.predict.prompts import (
+    Click,
+    MaskPrompt,
+    Prompts,
+    clicks_by_object,
+    describe_strays,
+    is_foreground,
+    label_column,
+)
 
 
 @pytest.mark.parametrize("box", [(1, 2, 5, 9), (5, 9, 1, 2), (5, 2, 1, 9), (1, 9, 5, 2)])
@@ -89,6 +97,48 @@ def test_fg_and_bg_may_be_said_in_any_of_the_usual_ways(fg, bg):
 )
 def test_signs_under_another_name_are_noticed(columns, expected):
     assert label_column(columns) == expected
+
+
+BOXES = {7: (0, 0, 40, 40), 2: (10, 10, 20, 20), 5: (0, 50, 9, 59), 9: (30, 30, 40, 80)}
+
+
+@pytest.mark.parametrize(
+    ("point", "object_id", "owner"),
+    [
+        ((15, 15), 5, 5),  # it names its object
+        ((15, 15), None, 2),  # of two boxes that hold it the one whose centre is nearest
+        ((19, 19), None, 7),
+        ((30, 10), None, 7),
+        ((12, 48), None, 5),  # the nearest within reach: half of the longer side
+        ((47, 20), None, 7),
+        ((60, 5), None, 7),
+        ((60.1, 5), None, None),
+        ((14, 70), None, 9),  # box 5 is nearer, but out of reach
+    ],
+)
+def test_a_click_has_one_owner(point, object_id, owner):
+    members, strays = clicks_by_object(BOXES, [Click(object_id, point, False)])
+    assert {number for number, clicks in members.items() if clicks} == {owner} - {None}
+    assert len(strays) == (owner is None)
+
+
+def test_of_concentric_boxes_the_smaller_one_owns_the_click():
+    boxes = {1: (0, 0, 40, 40), 2: (10, 10, 30, 30), 3: (5, 5, 35, 35)}
+    members, _ = clicks_by_object(boxes, [Click(None, (25, 25), True)])
+    assert [len(clicks) for clicks in members.values()] == [0, 1, 0]
+
+
+def test_clicks_that_are_nobodys_are_named():
+    clicks = [Click(1, (3, 4), True), Click(None, (30, 4.5), True, "Point 7")]
+    for boxes in ({1: (0, 0, 5, 5)}, {}):
+        members, strays = clicks_by_object(boxes, clicks)
+        assert members == {1: clicks[:1]}
+        assert "Point 7 at (30, 4.5)" in describe_strays(strays)
+
+
+def test_clicks_without_boxes_and_names_are_one_object():
+    clicks = [Click(None, (1, 2), True), Click(None, (30, 40), False)]
+    assert clicks_by_object({}, clicks) == ({1: clicks}, [])
 
 
 def test_arrays_are_copies_and_read_only():

@@ -10,7 +10,7 @@ from napari_pisam.predict.prompts import Prompts
 
 if TYPE_CHECKING:
     from napari_pisam.layers import ImagePlane
-    from napari_pisam.layers.prompts import LayerBox
+    from napari_pisam.layers.prompts import LayerBox, Reason
     from napari_pisam.predict.prompts import Box
     from napari_pisam.session.session import Session
 
@@ -46,7 +46,7 @@ class Found(NamedTuple):
 
 def read_drawn(image: Any, plane: ImagePlane, shapes: Any, points: Any) -> Found:
     """Read the prompt layers, either of which may be None; clicks of no object are left out."""
-    reasons: list[tuple[int | None, str]] = []
+    reasons: list[Reason] = []
     boxes = [] if shapes is None else read_boxes(image, plane, shapes, reasons)
     clicks = [] if points is None else read_clicks(image, plane, points, reasons)
     objects: dict[int, Drawn] = {}
@@ -58,7 +58,7 @@ def read_drawn(image: Any, plane: ImagePlane, shapes: Any, points: Any) -> Found
             one = (*click.point, click.is_foreground)
             objects.setdefault(click.object_id, Drawn()).clicks.append(one)
     waiting = [box for box in boxes if box.object_id is None]
-    return Found(objects, waiting, [text for _, text in reasons])
+    return Found(objects, waiting, [one.text for one in reasons])
 
 
 def separated(image: Any, plane: ImagePlane, shapes: Any, first_id: int) -> Any:
