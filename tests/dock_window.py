@@ -13,16 +13,60 @@ SHAPE = (120, 160)
 BOX = (30.0, 40.0, 90.0, 110.0)
 
 
+NAME = "Pi-SAM: Segment (napari-pisam)"
+
+
+def by_script(viewer):
+    """What a script does."""
+    return viewer.window.add_dock_widget(SegmentWidget(viewer), name=NAME)
+
+
+def by_menu(viewer):
+    """What *Plugins > napari-pisam > Pi-SAM: Segment* does, in the real menu."""
+    from napari._app_model import get_app_model
+
+    get_app_model().commands.execute_command("napari-pisam.segment").result()
+    return viewer.window._wrapped_dock_widgets[NAME]
+
+
+def by_plugin(viewer):
+    """What a notebook does, and ``napari -w napari-pisam "Pi-SAM: Segment"``."""
+    return viewer.window.add_plugin_dock_widget("napari-pisam", NAME[:15], tabify=True)[0]
+
+
+def by_fine_tune(viewer):
+    """What *Use it* in the other dock does."""
+    from napari_pisam.widgets.finetune.segment_link import find_segment
+
+    fine_tune = viewer.window.add_plugin_dock_widget("napari-pisam", "Pi-SAM: Fine-tune")[1]
+    find_segment(fine_tune._viewer, open_it=True)
+    return viewer.window._wrapped_dock_widgets[NAME]
+
+
+DOORS = {
+    "script": by_script,
+    "menu": by_menu,
+    "add_plugin_dock_widget": by_plugin,
+    "fine-tune": by_fine_tune,
+}
+"""The ways in to the dock."""
+
+
 class Window:
     """A viewer with the dock, and hands."""
 
-    def __init__(self, viewer, qtbot, load=None):
+    def __init__(self, viewer, qtbot, load=None, door=by_script):
         self.viewer, self.qtbot = viewer, qtbot
         viewer.window.resize(1400, 920)
-        self.dock = SegmentWidget(viewer)
-        self.dock_widget = viewer.window.add_dock_widget(self.dock, name="Pi-SAM: Segment")
         self.predictor = ImagePredictor()
-        self.dock.loader._load = load or self.fake_load
+        self._load = load or self.fake_load
+        self.open(door)
+
+    def open(self, door=by_script):
+        """Open the dock."""
+        self.dock_widget = door(self.viewer)
+        self.dock = self.dock_widget.widget()
+        self.dock.loader._load = self._load
         self.settle()
 
     def fake_load(self, name, device, report, cancelled, *, may_download):

@@ -29,6 +29,7 @@ from napari_pisam.layers.prompt_layers import (
     write_prompts,
 )
 from napari_pisam.layers.prompts import LayerPrompts, prompts_from_layers
+from napari_pisam.layers.proxies import unwrapped
 from napari_pisam.layers.result import add_result, can_show, show_result
 from napari_pisam.layers.scripting import segment_layers
 from napari_pisam.layers.style import BOX_COLOR, COLORS, SYMBOLS
@@ -66,5 +67,6 @@ __all__ = [
     "show_result",
     "toggle_click_label",
     "transform_of",
+    "unwrapped",
     "write_prompts",
 ]

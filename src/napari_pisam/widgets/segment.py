@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QFrame, QGroupBox, QLabel, QScrollArea, QVBoxLayout, 
 from napari_pisam.docks.segment.controller import SegmentController
 from napari_pisam.docks.segment.keys import bind_keys, keys_table, unbind_keys
 from napari_pisam.docks.segment.object_rows import ObjectRows, hint
+from napari_pisam.layers import unwrapped
 from napari_pisam.widgets.background import Background
 from napari_pisam.widgets.busy_bar import BusyBar
 from napari_pisam.widgets.export_panel import ExportPanel
@@ -46,7 +47,7 @@ class SegmentWidget(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self._viewer = viewer
+        self._viewer = unwrapped(viewer)
         self._background = Background()
         self.controller = SegmentController(viewer, self._background.execute, self._later)
         self._rows = ObjectRows()
@@ -64,7 +65,7 @@ class SegmentWidget(QWidget):
         self._connect_panels()
         self._connect_controller()
         self._actions = self._make_actions()
-        bind_keys(viewer, self._actions)
+        bind_keys(self._viewer, self._actions)
         self.destroyed.connect(self._make_cleanup())
         self.controller.start()
         self.refresh()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
+from napari_pisam.layers import unwrapped
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -35,7 +37,7 @@ class LayerChoice:
     listed = Signal()
 
     def __init__(self, viewer: Any, is_helper: Callable[[Any], bool]) -> None:
-        self._layers = viewer.layers
+        self._layers = unwrapped(viewer.layers)
         self._is_helper = is_helper
         self._current: dict[str, Any] = dict.fromkeys(ROLES)
         events = self._layers.events
@@ -84,6 +86,7 @@ class LayerChoice:
 
     def choose(self, role: str, layer: Any) -> None:
         """Give a role to a layer, or to none."""
+        layer = unwrapped(layer)
         if layer is not self._current[role]:
             self._current[role] = layer
             self.changed.emit(role)

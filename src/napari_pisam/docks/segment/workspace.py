@@ -17,7 +17,7 @@ from napari_pisam.docks.segment.preview import (
 )
 from napari_pisam.docks.segment.prompt_sync import PromptSync
 from napari_pisam.docks.segment.waiting_boxes import OWN
-from napari_pisam.layers import new_labels_layer, new_prompt_layers
+from napari_pisam.layers import new_labels_layer, new_prompt_layers, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ class Workspace:
         execute: Execute,
         later: Callable[[Callable[[], None]], None] = lambda call: call(),
     ) -> None:
-        self.viewer = viewer
+        self.viewer = viewer = unwrapped(viewer)
         self.choice = LayerChoice(viewer, is_preview)
         self.planes = Planes(execute)
         self.preview = Preview(viewer)
