@@ -16,8 +16,8 @@ from napari_pisam.cli.replay import SparseLabels
 from napari_pisam.images.image_source import ImageSource
 from napari_pisam.predict.predictor import Predictor
 from napari_pisam.predict.prompts import Prompts
+from napari_pisam.session.identity import sampled_signature as image_signature
 from napari_pisam.session.session import CommitRule, ModelRef, Session
-from napari_pisam.session.signature import image_signature
 from napari_pisam.session.storage import ImageView, SessionMeta, load_session, save_session
 from napari_pisam.weights import loading as weights
 

@@ -96,7 +96,7 @@ def replay(request: ReplayRequest) -> dict[int, Mask]:
 
 def _view(data: Any, saved: SessionFile, request: ReplayRequest) -> ImageSource:
     from napari_pisam.images.image_source import ImageSource
-    from napari_pisam.session.signature import image_signature
+    from napari_pisam.session.identity import sampled_signature as image_signature
 
     view: ImageView = saved.meta.image
     found = ""
@@ -307,7 +307,7 @@ class SparseLabels:
 
     @staticmethod
     def _parts(row0: int, row1: int, col0: int, col1: int) -> Iterable[Any]:
-        """Give the tiles of a window: (key, slices of the window, slices of the tile)."""
+        """Return the tiles of a window: (key, slices of the window, slices of the tile)."""
         for down in range(row0 // _TILE, -(-row1 // _TILE)):
             for across in range(col0 // _TILE, -(-col1 // _TILE)):
                 top, left = down * _TILE, across * _TILE
@@ -318,7 +318,7 @@ class SparseLabels:
 
 
 def _written(session: Session) -> dict[int, Mask]:
-    """Give what each committed object has of the labels; no two of them overlap."""
+    """Return what each committed object has of the labels; no two of them overlap."""
     from napari_pisam.predict.prompts import MaskPrompt
     from napari_pisam.session.records import mask_from_label
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from napari_pisam.layers.geometry import ImagePlane
     from napari_pisam.predict.mask import Mask
-    from napari_pisam.session.observed import ObservedDocument
     from napari_pisam.session.records import SessionObject
+    from napari_pisam.session.session import Session
 
 # Labels that are painted while they are read would be half old, half new. Larger ones are not
 # copied: that would be felt.
@@ -220,7 +220,7 @@ def take_pair(image: Any, labels: Any, dims: Any = None, *, all_slices: bool = F
     return _pair(image, plane, taken, all_slices=all_slices)
 
 
-def take_session(image: Any, plane: ImagePlane, session: ObservedDocument) -> SourceImage | None:
+def take_session(image: Any, plane: ImagePlane, session: Session) -> SourceImage | None:
     """Take what was committed in a session, with its clicks; main thread only.
 
     The labels are those of the session's Labels layer as they are now, so that what was painted

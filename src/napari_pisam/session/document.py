@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from napari_pisam.session.history import Change, Edit, History, PromptStep
-from napari_pisam.session.labels import LabelStore
-from napari_pisam.session.merge import Patch, committed_block, released_block
+from napari_pisam.session.labels import LabelStore, tiles_of_records
+from napari_pisam.session.merge import CommitRule, Patch, committed_block, released_block
 from napari_pisam.session.records import (
     BatchCommitted,
     Committed,
@@ -20,11 +20,13 @@ from napari_pisam.session.records import (
     Record,
     Released,
     SessionObject,
+    SessionState,
     Started,
     Steps,
     claimed_pixels,
     mask_from_label,
 )
+from napari_pisam.session.tiles import TouchedTiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.prompts import MaskPrompt, Prompts
-    from napari_pisam.session.merge import Bbox, CommitRule
+    from napari_pisam.session.merge import Bbox
 
 _Records: TypeAlias = "dict[int, Record | None]"
 
@@ -47,6 +49,8 @@ class Document:
 
     def __init__(self) -> None:
         self.store = LabelStore()
+        # What is kept of the labels: what was written here, or painted by hand.
+        self.touched = TouchedTiles()
         self.history = History()
         self.records: dict[int, Record] = {}
         self.journal: list[JournalEntry] = []
@@ -61,23 +65,79 @@ class Document:
 
     def clear(self) -> None:
         """Forget all objects and the history; the labels stay."""
+        self.touched.clear()
         self.records.clear()
         self.journal.clear()
         self.history.clear()
         self._numbers.clear()
         self.current, self.first_id, self._next_id = None, 1, 1
 
-    def restore(self, records: Iterable[Record], journal: Iterable[JournalEntry]) -> None:
-        """Take over saved objects, without a history."""
+    def take_over(self, state: SessionState) -> None:
+        """Take over saved objects, without a history; the labels stay."""
         self.clear()
-        for record in records:
+        for record in state.records:
             self._put(record.view.id, record)
-            self._orders = max(self._orders, record.order)
-        for entry in journal:
-            self.journal.append(entry)
+        for tile in state.tiles or ():
+            self.touched.touch(tile.bbox)
+        self.journal.extend(state.journal)
+        self._note(state)
+        self._next_id = max(self._numbers, default=0) + 1
+        self.current = state.current if state.current in self.records else None
+
+    def _note(self, state: SessionState) -> None:
+        """Count on from what a saved session counted."""
+        for entry in state.journal:
             ids = entry.ids if isinstance(entry, BatchCommitted) else (entry.id,)
             self._numbers.update(ids)
-        self._next_id = max(self._numbers, default=0) + 1
+        for record in state.records:
+            self._orders = max(self._orders, record.order)
+
+    def restore(self, state: SessionState, rule: CommitRule) -> Change:
+        """Take over saved objects in place of those that are here, and write their labels.
+
+        One edit. The objects that are here leave the labels first; then each pixel that is
+        background gets what the saved session had there, and with the rule `OVERWRITE` the others
+        too.
+        """
+        tiles = tiles_of_records(state.shape, state.records) if state.tiles is None else state.tiles
+        after: _Records = dict.fromkeys(self.records)
+        after.update({record.view.id: record for record in state.records})
+        patches: list[Patch | None] = []
+        try:
+            if self.store.labels is not None:
+                committed = (r for r in self.records.values() if r.view.committed)
+                patches.extend(self._release(record) for record in list(committed))
+                for tile in tiles:
+                    before, saved = self.store.read(tile.bbox), tile.values()
+                    is_free = saved != 0 if rule is CommitRule.OVERWRITE else before == 0
+                    values = np.where(is_free, saved, before).astype(before.dtype)
+                    patches.append(self._write(tile.bbox, before, values))
+        except BaseException:
+            self.store.undo([patch for patch in patches if patch is not None])
+            raise
+        self._note(state)
+        known = {record.view.id for record in state.records}
+        current = state.current if state.current in known else None
+        replaced = tuple(self.journal)
+        self.journal.clear()
+        for tile in tiles:
+            self.touched.touch(tile.bbox)
+        return self._edit(
+            after, current=current, patches=patches, journal=state.journal, replaced=replaced
+        )
+
+    def state(self, shape: tuple[int, int], signature: str, rule: CommitRule) -> SessionState:
+        """Return everything but the history; safe to be written in another thread."""
+        return SessionState(
+            shape,
+            signature,
+            rule,
+            self.next_id,
+            self.current,
+            tuple(replace(self.records[n], steps=None) for n in sorted(self.records)),
+            tuple(self.journal),
+            self.touched.read(self.store.labels) if self.touched else None,
+        )
 
     @property
     def next_id(self) -> int:
@@ -85,7 +145,7 @@ class Document:
         return max(self._next_id, self.first_id)
 
     def known(self, id_: int) -> Record:
-        """Give an object.
+        """Return an object.
 
         Raises
         ------
@@ -119,7 +179,7 @@ class Document:
         return Change((id_,))
 
     def set_mask(self, id_: int, mask: Mask, prompts: Prompts, model: ModelRef | None) -> None:
-        """Give an object a predicted mask; nothing to undo."""
+        """Return an object a predicted mask; nothing to undo."""
         self._put(id_, self.known(id_).with_mask(mask, prompts, model), same_epoch=True)
 
     def refresh(self) -> tuple[int, ...]:
@@ -165,25 +225,25 @@ class Document:
 
     def commit_boxes(
         self,
-        found: Sequence[tuple[int | None, Prompts, Mask]],
+        boxes: Sequence[tuple[int | None, Prompts, Mask]],
         rule: CommitRule,
         model: ModelRef | None,
         group: object,
     ) -> Change:
-        """Give each box its mask and write it; those that get no pixel stay open.
+        """Return each box its mask and write it; those that get no pixel stay open.
 
-        `found` has a box each, of an open object or (None) for a new one; neighbours of the same
+        `boxes` has a box each, of an open object or (None) for a new one; neighbours of the same
         `group` are undone together.
         """
         fresh, records = count(self.next_id), []
-        for id_, prompts, mask in found:
+        for id_, prompts, mask in boxes:
             number = next(fresh) if id_ is None else id_
             view = SessionObject(number, prompts, None, False, False)
             record = Record(view) if id_ is None else self.known(id_)
             records.append(record.with_mask(mask, prompts, model))
         after, patches, written = self._commit_all(records, rule)
-        boxes = tuple(prompts.box for _, prompts, _ in found if prompts.box is not None)
-        entry = BatchCommitted(tuple(after), boxes, written, rule, model)
+        asked = tuple(prompts.box for _, prompts, _ in boxes if prompts.box is not None)
+        entry = BatchCommitted(tuple(after), asked, written, rule, model)
         current = None if self.current in written else self.current
         return self._edit(after, current=current, patches=patches, journal=(entry,), group=group)
 
@@ -288,6 +348,7 @@ class Document:
         patch = Patch.between(bbox, before, after)
         if patch is not None:
             self.store.write(bbox, before, after)
+            self.touched.touch(bbox)
         return patch
 
     # -- undo and redo ------------------------------------------------------------------------
@@ -308,10 +369,9 @@ class Document:
             self.history.undo(entry)
             self.current = entry.id
             return Change((entry.id,))
-        windows = self.store.undo(entry.patches)
+        windows = self._touched(self.store.undo(entry.patches))
         self._swap(entry.before, entry.after)
-        if entry.journal:
-            del self.journal[-len(entry.journal) :]
+        entry.undo_journal(self.journal)
         self.current, self._next_id = entry.current[0], entry.next_id[0]
         self._check_current()
         self.history.undo(entry)
@@ -336,14 +396,19 @@ class Document:
             self.current = entry.id
             return Change((entry.id,))
         if entry.patches and self.store.labels is not None:
-            self.store.check(max(entry.after))
-        windows = self.store.redo(entry.patches)
+            self.store.check(max(entry.after, default=0))
+        windows = self._touched(self.store.redo(entry.patches))
         self.history.redo(entry, entry)
         self._swap(entry.after, entry.before)
-        self.journal.extend(entry.journal)
+        entry.redo_journal(self.journal)
         self.current, self._next_id = entry.current[1], entry.next_id[1]
         self._check_current()
         return Change(tuple(entry.after), tuple(windows), entry.group)
+
+    def _touched(self, windows: list[Bbox]) -> list[Bbox]:
+        for window in windows:
+            self.touched.touch(window)
+        return windows
 
     def _steps(self, id_: int) -> Steps:
         record = self.records.get(id_)
@@ -365,12 +430,20 @@ class Document:
         patches: Sequence[Patch | None] = (),
         journal: tuple[JournalEntry, ...] = (),
         group: object | None = None,
+        replaced: tuple[JournalEntry, ...] | None = None,
     ) -> Change:
         before = {id_: self.records.get(id_) for id_ in after}
         next_id = max(self._next_id, max(after, default=0) + 1)
         made = tuple(patch for patch in patches if patch)
         edit = Edit(
-            before, after, (self.current, current), (self._next_id, next_id), made, journal, group
+            before,
+            after,
+            (self.current, current),
+            (self._next_id, next_id),
+            made,
+            journal,
+            group,
+            replaced,
         )
         for id_, record in after.items():
             self._put(id_, record)

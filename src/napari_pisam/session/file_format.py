@@ -7,13 +7,16 @@ the arrays, one after the other in the order of the lists.
 from __future__ import annotations
 
 import math
+import zlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.prompts import MaskPrompt, Prompts
-from napari_pisam.session.merge import CommitRule, Patch
+from napari_pisam.session.merge import CommitRule, Patch, inflated
 from napari_pisam.session.records import (
     BatchCommitted,
     Committed,
@@ -25,6 +28,7 @@ from napari_pisam.session.records import (
     SessionState,
     Started,
 )
+from napari_pisam.session.tiles import TYPES, LabelTile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,33 +39,74 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, "NDArray[Any]"]
 
-# The arrays of a file: name -> (dtype, columns or None for one axis, most bytes).
-ARRAYS: Mapping[str, tuple[str, int | None, int]] = {
-    "clicks": ("<f8", 2, 64 << 20),
-    "click_labels": ("|b1", None, 4 << 20),
-    "mask_bits": ("|u1", None, 128 << 20),
-    "patch_bytes": ("|u1", None, 128 << 20),
+_CLICKS: Mapping[str, tuple[str, int | None]] = {
+    "clicks": ("<f8", 2),
+    "click_labels": ("|b1", None),
 }
+ARRAYS: Mapping[int, Mapping[str, tuple[str, int | None]]] = {
+    1: {**_CLICKS, "mask_bits": ("|u1", None), "patch_bytes": ("|u1", None)},
+    2: {
+        **_CLICKS,
+        "mask_bytes": ("|u1", None),
+        "patch_bytes": ("|u1", None),
+        "tile_bytes": ("|u1", None),
+    },
+}
+"""The arrays of a file, by version: name -> (dtype, columns or None for one axis). Version 1 has
+the masks' bits as they are, version 2 each mask compressed, and the labels as tiles."""
+VERSION = max(ARRAYS)
+
+_EFFORT = 1
 _LARGEST_ID = 2**32 - 1
 _LARGEST_SIDE = 2**31
 
 _T = TypeVar("_T")
 
 
-class _Writer:
+class PackedMasks:
+    """Masks as compressed bits, each packed once as long as it lives; for one thread."""
+
     def __init__(self) -> None:
-        self.lists: dict[str, list[Any]] = {"models": [], "prompts": [], "masks": [], "patches": []}
-        self._places: dict[tuple[str, object], int] = {}
-        self._parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ARRAYS}
-        # An object that is gone could hand its id() to another one.
-        self._alive: list[object] = []
+        self._packed: WeakKeyDictionary[Mask | MaskPrompt, bytes] = WeakKeyDictionary()
+
+    def __getitem__(self, mask: Mask | MaskPrompt) -> bytes:
+        """Return the bits of its crop, row by row."""
+        packed = self._packed.get(mask)
+        if packed is None:
+            packed = zlib.compress(np.packbits(mask.crop).tobytes(), _EFFORT)
+            self._packed[mask] = packed
+        return packed
+
+
+class Parts:
+    """The arrays of a file as they grow."""
+
+    def __init__(self, packed: PackedMasks | None = None) -> None:
+        self.packed = PackedMasks() if packed is None else packed
+        self._parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ARRAYS[VERSION]}
+
+    def add(self, name: str, values: NDArray[Any] | bytes) -> int:
+        """Add to the end of an array; how many bytes or rows that is."""
+        part = np.frombuffer(values, np.uint8) if isinstance(values, bytes) else values
+        self._parts[name].append(part)
+        return len(part)
 
     def arrays(self) -> Arrays:
+        """Return the arrays, by name."""
         result = {}
-        for name, (dtype, columns, _) in ARRAYS.items():
+        for name, (dtype, columns) in ARRAYS[VERSION].items():
             empty = np.zeros((0,) if columns is None else (0, columns), dtype=dtype)
             result[name] = np.concatenate([empty, *self._parts[name]]).astype(dtype, copy=False)
         return result
+
+
+class _Writer:
+    def __init__(self, parts: Parts) -> None:
+        self.lists: dict[str, list[Any]] = {"models": [], "prompts": [], "masks": [], "patches": []}
+        self._places: dict[tuple[str, object], int] = {}
+        self._parts = parts
+        # An object that is gone could hand its id() to another one.
+        self._alive: list[object] = []
 
     def _place(self, name: str, key: object, describe: Callable[[], Any]) -> int:
         if (name, key) not in self._places:
@@ -73,7 +118,13 @@ class _Writer:
     def model(self, model: ModelRef | None) -> int | None:
         if model is None:
             return None
-        described = {"name": model.name, "sha256": model.sha256, "device": model.device}
+        described: dict[str, Any] = {
+            "name": model.name,
+            "sha256": model.sha256,
+            "device": model.device,
+        }
+        if model.contrast_limits is not None:
+            described["contrast_limits"] = [list(pair) for pair in model.contrast_limits]
         return self._place("models", model, lambda: described)
 
     def prompts(self, prompts: Prompts | None) -> int | None:
@@ -81,28 +132,28 @@ class _Writer:
             return None
 
         def describe() -> dict[str, Any]:
-            self._parts["clicks"].append(prompts.points)
-            self._parts["click_labels"].append(prompts.labels)
+            self._parts.add("clicks", prompts.points)
+            self._parts.add("click_labels", prompts.labels)
             mask = None if prompts.mask is None else self.mask_prompt(prompts.mask)
             return {"box": _list(prompts.box), "clicks": len(prompts.points), "mask": mask}
 
         return self._place("prompts", prompts, describe)
 
     def mask_prompt(self, mask: MaskPrompt) -> int:
-        return self._mask(mask, mask.crop, {"bbox": list(mask.bbox), "score": 1.0, "window": None})
+        return self._mask(mask, {"bbox": list(mask.bbox), "score": 1.0, "window": None})
 
     def mask(self, mask: Mask | None) -> int | None:
         if mask is None:
             return None
         score = float(mask.score) if math.isfinite(mask.score) else None
         described = {"bbox": list(mask.bbox), "score": score, "window": list(mask.window)}
-        return self._mask(mask, mask.crop, described)
+        return self._mask(mask, described)
 
-    def _mask(self, mask: object, crop: NDArray[np.bool_], described: dict[str, Any]) -> int:
+    def _mask(self, mask: Mask | MaskPrompt, described: dict[str, Any]) -> int:
         def describe() -> dict[str, Any]:
             self._alive.append(mask)
-            self._parts["mask_bits"].append(np.packbits(crop))
-            return described
+            size = self._parts.add("mask_bytes", self._parts.packed[mask])
+            return described | {"bytes": size}
 
         return self._place("masks", id(mask), describe)
 
@@ -113,18 +164,20 @@ class _Writer:
         def describe() -> dict[str, Any]:
             self._alive.append(patch)
             described: dict[str, Any] = {"bbox": list(patch.bbox), "changed": len(patch.changed)}
-            self._bytes(patch.changed)
+            self._parts.add("patch_bytes", patch.changed)
             for name, stored in (("old", patch.old), ("new", patch.new)):
                 is_value = isinstance(stored, int)
                 described[name] = stored if is_value else None
                 described[f"{name}_bytes"] = 0 if isinstance(stored, int) else len(stored)
-                self._bytes(b"" if isinstance(stored, int) else stored)
+                self._parts.add("patch_bytes", b"" if isinstance(stored, int) else stored)
             return described
 
         return self._place("patches", id(patch), describe)
 
-    def _bytes(self, data: bytes) -> None:
-        self._parts["patch_bytes"].append(np.frombuffer(data, np.uint8))
+    def tile(self, tile: LabelTile) -> dict[str, Any]:
+        dtype, data = tile.packed()
+        size = self._parts.add("tile_bytes", data)
+        return {"bbox": list(tile.bbox), "dtype": dtype, "bytes": size}
 
     def record(self, record: Record) -> dict[str, Any]:
         return {
@@ -161,12 +214,12 @@ class _Writer:
         return {"op": "start", "id": entry.id, "mask": self.mask_prompt(entry.mask)}
 
 
-def encode(state: SessionState) -> tuple[dict[str, Any], Arrays]:
-    """Turn a session into JSON values and arrays named as in `ARRAYS`."""
-    writer = _Writer()
+def encode(state: SessionState, parts: Parts) -> dict[str, Any]:
+    """Turn a session into JSON values; its bulk is added to `parts`."""
+    writer = _Writer(parts)
     objects = [writer.record(record) for record in state.records]
     journal = [writer.entry(entry) for entry in state.journal]
-    fields = {
+    return {
         "shape": list(state.shape),
         "signature": state.signature,
         "rule": state.rule.value,
@@ -175,32 +228,52 @@ def encode(state: SessionState) -> tuple[dict[str, Any], Arrays]:
         **writer.lists,
         "objects": objects,
         "journal": journal,
+        "tiles": None if state.tiles is None else [writer.tile(tile) for tile in state.tiles],
     }
-    return fields, writer.arrays()
 
 
 def _list(values: tuple[float, ...] | None) -> list[float] | None:
     return None if values is None else list(values)
 
 
-class _Supply:
-    """Takes an array's elements one after the other."""
+class Supplies:
+    """The arrays of a file, taken piece by piece.
 
-    def __init__(self, array: NDArray[Any]) -> None:
-        self._array = array
-        self._next = 0
+    Parameters
+    ----------
+    arrays : Arrays
+        By name.
+    version : int
+        Of the file.
+    most_pixels : int
+        What all masks and tiles may have together: they are unpacked.
+    """
 
-    def take(self, count: int, node: Node) -> NDArray[Any]:
-        part = self._array[self._next : self._next + count]
+    def __init__(self, arrays: Arrays, version: int, most_pixels: int) -> None:
+        self.version = version
+        self._arrays = arrays
+        self._next = dict.fromkeys(arrays, 0)
+        self._pixels_left = most_pixels
+
+    def take(self, name: str, count: int, node: Node) -> NDArray[Any]:
+        """Return the next `count` rows of an array."""
+        start = self._next[name]
+        part = self._arrays[name][start : start + count]
         if len(part) != count:
             raise ValueError(f"{node.where} needs more data than the file has.")
-        self._next += count
+        self._next[name] += count
         return part
+
+    def allow(self, pixels: int, node: Node) -> None:
+        """Find out whether so many more pixels may be unpacked."""
+        self._pixels_left -= pixels
+        if self._pixels_left < 0:
+            raise ValueError(f"{node.where}: the masks need more memory than this computer has.")
 
 
 class _Reader:
-    def __init__(self, root: Node, arrays: Arrays) -> None:
-        self._supplies = {name: _Supply(arrays[name]) for name in ARRAYS}
+    def __init__(self, root: Node, supplies: Supplies) -> None:
+        self._supplies = supplies
         height, width = (n.integer(1, _LARGEST_SIDE) for n in root.at("shape").items(2))
         self.shape = (height, width)
         self.models = [self._model(node) for node in root.at("models").items()]
@@ -209,19 +282,50 @@ class _Reader:
         self.patches = [self._patch(node) for node in root.at("patches").items()]
 
     def _model(self, node: Node) -> ModelRef:
+        limits = node.get("contrast_limits")
         return ModelRef(
-            node.at("name").text(), node.at("sha256").text(64), node.at("device").text()
+            node.at("name").text(),
+            node.at("sha256").text(64),
+            node.at("device").text(),
+            None if limits is None else limits.optional(lambda n: n.pairs()),
         )
 
     def _mask(self, node: Node) -> Mask:
         bbox = node.at("bbox").bbox(self.shape)
         height, width = bbox[2] - bbox[0], bbox[3] - bbox[1]
-        bits = self._supplies["mask_bits"].take(-(-height * width // 8), node)
+        bits = self._bits(node, height * width)
         crop = np.unpackbits(bits, count=height * width).reshape(height, width).view(np.bool_)
         crop.flags.writeable = False
         score = node.at("score").optional(lambda n: n.number())
         window = node.at("window").optional(lambda n: n.bbox(self.shape))
         return Mask(self.shape, bbox, crop, math.nan if score is None else score, window or bbox)
+
+    def _bits(self, node: Node, pixels: int) -> NDArray[np.uint8]:
+        self._supplies.allow(pixels, node)
+        size = -(-pixels // 8)
+        if self._supplies.version == 1:
+            return self._supplies.take("mask_bits", size, node)
+        packed = self._supplies.take("mask_bytes", node.at("bytes").integer(), node)
+        try:
+            return np.frombuffer(inflated(packed.tobytes(), size), np.uint8)
+        except ValueError as error:
+            raise ValueError(f"{node.where}: {error}") from error
+
+    def tile(self, node: Node) -> LabelTile:
+        bbox = node.at("bbox").bbox(self.shape)
+        self._supplies.allow((bbox[2] - bbox[0]) * (bbox[3] - bbox[1]), node)
+        dtype = node.at("dtype").text()
+        if dtype not in TYPES:
+            raise node.at("dtype").wrong(f"one of {', '.join(TYPES)}")
+        data = self._supplies.take("tile_bytes", node.at("bytes").integer(), node)
+        tile = LabelTile(bbox, dtype=dtype, packed=data.tobytes())
+        try:
+            smallest = tile.values().min(initial=0)
+        except ValueError as error:
+            raise ValueError(f"{node.where}: {error}") from error
+        if smallest < 0 or tile.values().max(initial=0) > _LARGEST_ID:
+            raise ValueError(f"{node.where} has labels outside 0 to {_LARGEST_ID}.")
+        return tile
 
     def _mask_prompt(self, node: Node) -> MaskPrompt:
         mask = _pick(node, self.masks)
@@ -233,8 +337,8 @@ class _Reader:
 
     def _prompts(self, node: Node) -> Prompts:
         count = node.at("clicks").integer()
-        points = self._supplies["clicks"].take(count, node)
-        labels = self._supplies["click_labels"].take(count, node)
+        points = self._supplies.take("clicks", count, node)
+        labels = self._supplies.take("click_labels", count, node)
         box = node.at("box").optional(lambda n: n.box())
         mask = node.at("mask").optional(self._mask_prompt)
         try:
@@ -244,11 +348,11 @@ class _Reader:
 
     def _patch(self, node: Node) -> Patch:
         bbox = node.at("bbox").bbox(self.shape)
-        supply = self._supplies["patch_bytes"]
-        changed = supply.take(node.at("changed").integer(), node).tobytes()
+        take = partial(self._supplies.take, "patch_bytes")
+        changed = take(node.at("changed").integer(), node).tobytes()
         values: list[int | bytes] = []
         for name in ("old", "new"):
-            packed = supply.take(node.at(f"{name}_bytes").integer(), node).tobytes()
+            packed = take(node.at(f"{name}_bytes").integer(), node).tobytes()
             one = node.at(name).optional(lambda n: n.integer(0))
             values.append(packed if one is None else one)
         return Patch(bbox, changed, values[0], values[1])
@@ -300,19 +404,22 @@ class _Reader:
         raise node.at("op").wrong("commit, boxes, release or start")
 
 
-def decode(root: Node, arrays: Arrays) -> SessionState:
-    """Build a session from JSON values and arrays.
+def decode(root: Node, supplies: Supplies) -> SessionState:
+    """Build a session from JSON values and what belongs to them.
 
     Raises
     ------
     ValueError
         If a value is missing or wrong; says which.
     """
-    reader = _Reader(root, arrays)
+    reader = _Reader(root, supplies)
     records = [reader.record(node) for node in root.at("objects").items()]
     numbers = [record.view.id for record in records]
     if len(set(numbers)) != len(numbers):
         raise ValueError("objects has two of the same id.")
+    tiles = None
+    if supplies.version > 1 and (listed := root.at("tiles")).value is not None:
+        tiles = tuple(reader.tile(node) for node in listed.items())
     return SessionState(
         reader.shape,
         root.at("signature").text(),
@@ -321,6 +428,7 @@ def decode(root: Node, arrays: Arrays) -> SessionState:
         root.at("current").optional(lambda n: n.integer(1, _LARGEST_ID)),
         tuple(sorted(records, key=lambda record: record.view.id)),
         tuple(reader.entry(node) for node in root.at("journal").items()),
+        tiles,
     )
 
 

@@ -55,6 +55,8 @@ class Edit:
         What was added to the journal.
     group : object or None
         Neighbours of the same group are undone and redone together.
+    replaced : tuple of JournalEntry, or None
+        The journal that `journal` took the place of; None: it was added to it.
     """
 
     before: dict[int, Record | None]
@@ -64,6 +66,20 @@ class Edit:
     patches: tuple[Patch, ...] = ()
     journal: tuple[JournalEntry, ...] = ()
     group: object | None = None
+    replaced: tuple[JournalEntry, ...] | None = None
+
+    def undo_journal(self, journal: list[JournalEntry]) -> None:
+        """Take back what this added to the journal."""
+        if self.replaced is not None:
+            journal[:] = self.replaced
+        elif self.journal:
+            del journal[-len(self.journal) :]
+
+    def redo_journal(self, journal: list[JournalEntry]) -> None:
+        """Add it again."""
+        if self.replaced is not None:
+            journal.clear()
+        journal.extend(self.journal)
 
 
 Entry: TypeAlias = PromptStep | Edit
@@ -107,7 +123,7 @@ class History:
         self._undone.append(entry)
 
     def next_redo(self, current: int | None) -> Entry | None:
-        """Give what to redo: the current object's prompts first, as far as they depend on nothing.
+        """Return what to redo: the current object's prompts first, where they depend on nothing.
 
         Parameters
         ----------

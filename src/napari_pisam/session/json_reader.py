@@ -37,7 +37,7 @@ class Node:
         return ValueError(f"{self.where} is {shown}, expected {expected}.")
 
     def at(self, key: str) -> Node:
-        """Give a field of an object."""
+        """Return the field of an object."""
         if not isinstance(self.value, dict):
             raise self.wrong("an object with fields")
         where = f"{self.where}.{key}" if self.where else key
@@ -45,8 +45,13 @@ class Node:
             raise ValueError(f"{where} is missing.")
         return Node(self.value[key], where)
 
+    def get(self, key: str) -> Node | None:
+        """Return the field of an object that need not be there."""
+        there = isinstance(self.value, dict) and key in self.value
+        return self.at(key) if there else None
+
     def items(self, count: int | None = None) -> list[Node]:
-        """Give a list's elements."""
+        """Return the elements of a list."""
         if not isinstance(self.value, list) or count not in (None, len(self.value)):
             raise self.wrong("a list" if count is None else f"a list of {count}")
         return [Node(value, f"{self.where}[{i}]") for i, value in enumerate(self.value)]
@@ -91,6 +96,11 @@ class Node:
         """Read a list of whole numbers."""
         return tuple(item.integer(low, high) for item in self.items())
 
+    def pairs(self) -> tuple[tuple[float, float], ...]:
+        """Read a list of two finite numbers each."""
+        pairs = [[value.number() for value in item.items(2)] for item in self.items()]
+        return tuple((low, high) for low, high in pairs)
+
     def box(self) -> tuple[float, float, float, float]:
         """Read four finite numbers."""
         a, b, c, d = (item.number() for item in self.items(4))
@@ -114,7 +124,7 @@ def parse(text: bytes, where: str) -> Node:
     """
 
     def constant(name: str) -> float:
-        raise ValueError(f"{name} is no JSON")
+        raise ValueError(f"{name} is not valid JSON")
 
     try:
         return Node(json.loads(text.decode("utf-8"), parse_constant=constant), "")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_pisam.session.merge import LabelOverflowError, read_window, write_window
+from napari_pisam.session.tiles import SparseLabels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from napari_pisam.session.merge import Bbox, Patch
     from napari_pisam.session.records import Record
+    from napari_pisam.session.tiles import LabelTile
 
 # Looking for the largest label takes some milliseconds then.
 _SCANNED_PIXELS = 1 << 24
@@ -62,14 +64,14 @@ class LabelStore:
         self.labels = labels
 
     def largest(self) -> int:
-        """Give the largest label where that is quick to find, else 0."""
+        """Return the largest label where that is quick to find, else 0."""
         labels = self.labels
         if isinstance(labels, np.ndarray) and 0 < labels.size <= _SCANNED_PIXELS:
             return max(int(labels.max()), 0)
         return 0
 
     def needed_dtype(self, value: int) -> np.dtype[Any] | None:
-        """Give the type that a label needs, or None where the labels hold it."""
+        """Return the type that a label needs, or None where the labels hold it."""
         if self.labels is None or value <= np.iinfo(np.dtype(self.labels.dtype)).max:
             return None
         return np.dtype(np.uint32 if value <= np.iinfo(np.uint32).max else np.uint64)
@@ -144,6 +146,14 @@ class LabelStore:
     def _rewrite(self, bbox: Bbox, change: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
         before = self.read(bbox)
         self.write(bbox, before, change(before))
+
+
+def tiles_of_records(shape: tuple[int, int], records: Iterable[Record]) -> tuple[LabelTile, ...]:
+    """Work out what committed objects wrote, for a session that kept no labels of its own."""
+    store = LabelStore()
+    store.labels = sparse = SparseLabels(shape)
+    store.rewrite(records)
+    return tuple(sparse.tiles())
 
 
 def _overflow(value: int, dtype: np.dtype[Any]) -> LabelOverflowError:

@@ -48,7 +48,7 @@ class LabelOverflowError(ValueError):
 def committed_block(
     block: NDArray[Any], crop: NDArray[np.bool_], value: int, rule: CommitRule
 ) -> NDArray[Any]:
-    """Give a window of the labels as it is after a commit.
+    """Return a window of the labels as it is after a commit.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def released_block(
     footprint: Patch | None,
     holds: Callable[[int], NDArray[np.bool_] | None],
 ) -> NDArray[Any]:
-    """Give a window of the labels as it is when a committed object takes its pixels back.
+    """Return a window of the labels as it is when a committed object takes its pixels back.
 
     Pixels of the mask that still have the object's number become what they were before its commit.
 
@@ -176,14 +176,14 @@ class Patch:
         return self._values(self.new)
 
     def undone(self, block: NDArray[Any]) -> NDArray[Any]:
-        """Give the window's (h, w) labels without this change.
+        """Return the window's (h, w) labels without this change.
 
         Pixels that somebody changed since, by painting for example, stay as they are.
         """
         return self._exchanged(block, self.new_values(), self.old_values())
 
     def redone(self, block: NDArray[Any]) -> NDArray[Any]:
-        """Give the window's (h, w) labels with this change again; see `undone`."""
+        """Return the window's (h, w) labels with this change again; see `undone`."""
         return self._exchanged(block, self.old_values(), self.new_values())
 
     def _exchanged(self, block: NDArray[Any], expected: Any, wanted: Any) -> NDArray[Any]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_pisam.predict.prompts import Box, MaskPrompt, Prompts
     from napari_pisam.session.history import PromptStep
     from napari_pisam.session.merge import Bbox, CommitRule, Patch
+    from napari_pisam.session.tiles import LabelTile
 
 Steps: TypeAlias = "tuple[PromptStep, Steps] | None"
 """An object's prompt edits, the last one first: sharing, so that a snapshot costs nothing."""
@@ -23,11 +24,23 @@ Steps: TypeAlias = "tuple[PromptStep, Steps] | None"
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Which model made a mask: its name, its weights' SHA-256 (64 hex digits), where it ran."""
+    """Which model made a mask, and how it saw the image.
+
+    Attributes
+    ----------
+    name : str
+    sha256 : str
+        Of its weights, 64 hex digits.
+    device : str
+        Where it ran.
+    contrast_limits : tuple of (float, float), or None
+        For each channel the values that were black and white; None: chosen from the image itself.
+    """
 
     name: str
     sha256: str = ""
     device: str = ""
+    contrast_limits: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +112,7 @@ class Record:
         return self.view.mask is not None and same_prompts(self.mask_prompts, self.view.prompts)
 
     def refreshed(self, model: ModelRef | None) -> Record:
-        """Give the record with `stale` as it is with the session's model of now."""
+        """Return the record with `stale` as it is with the session's model of now."""
         other = self.model is not None and model is not None and self.model != model
         stale = self.view.mask is not None and (not self.is_current_mask or other)
         if stale == self.view.stale:
@@ -107,12 +120,12 @@ class Record:
         return replace(self, view=replace(self.view, stale=stale))
 
     def with_prompts(self, prompts: Prompts | None, steps: Steps) -> Record:
-        """Give the record with other prompts; a mask of no prompts at all is none."""
+        """Return the record with other prompts; a mask of no prompts at all is none."""
         mask = None if prompts is None else self.view.mask
         return replace(self, view=replace(self.view, prompts=prompts, mask=mask), steps=steps)
 
     def with_mask(self, mask: Mask, prompts: Prompts, model: ModelRef | None) -> Record:
-        """Give the record with a predicted mask."""
+        """Return the record with a predicted mask."""
         view = replace(self.view, mask=mask)
         return replace(self, view=view, mask_prompts=prompts, model=model)
 
@@ -133,7 +146,7 @@ def mask_from_label(mask: MaskPrompt, shape: tuple[int, int]) -> Mask:
 
 
 def claimed_pixels(record: Record | None, bbox: Bbox) -> NDArray[np.bool_]:
-    """Give the (h, w) pixels of a window that a committed object claims; none of others."""
+    """Return the (h, w) pixels of a window that a committed object claims; none of others."""
     claimed = np.zeros((bbox[2] - bbox[0], bbox[3] - bbox[1]), dtype=np.bool_)
     if record is not None and record.view.committed and record.view.mask is not None:
         paste_mask(claimed, bbox, record.view.mask)
@@ -201,6 +214,9 @@ class SessionState:
         By number, without their undo steps.
     journal : tuple of JournalEntry
         What was done to the labels, in order.
+    tiles : tuple of LabelTile, or None
+        The labels wherever they were written or painted; None in files of version 1, which kept
+        none.
     """
 
     shape: tuple[int, int]
@@ -210,3 +226,4 @@ class SessionState:
     current: int | None
     records: tuple[Record, ...]
     journal: tuple[JournalEntry, ...]
+    tiles: tuple[LabelTile, ...] | None = None

@@ -57,14 +57,14 @@ class Requests:
         self._running: Request | None = None
         self._kept: deque[Request] = deque()
         self._waiting: Request | None = None
-        self._later: Request | None = None
+        self._idle: Request | None = None
         self._is_pumping = False
         self.epoch = 0
 
     @property
     def is_busy(self) -> bool:
         """Whether anything runs or waits."""
-        queued = self._kept or self._waiting is not None or self._later is not None
+        queued = self._kept or self._waiting is not None or self._idle is not None
         return self._running is not None or bool(queued)
 
     def submit(self, request: Request) -> None:
@@ -78,9 +78,9 @@ class Requests:
         self.drop(request.key, kept=False)
         self._pump()
 
-    def submit_later(self, request: Request) -> None:
+    def submit_when_idle(self, request: Request) -> None:
         """Run when there is nothing else to do; one at a time."""
-        self._later = request
+        self._idle = request
         self._pump()
 
     def drop(self, key: Hashable, *, kept: bool = True) -> None:
@@ -91,15 +91,15 @@ class Requests:
             self._kept = deque(request for request in self._kept if request.key != key)
         self._report()
 
-    def drop_later(self) -> None:
+    def drop_idle(self) -> None:
         """Forget what was to run when there is nothing else to do."""
-        self._later = None
+        self._idle = None
         self._report()
 
     def invalidate(self) -> None:
         """Begin a new epoch: nothing that waits will run, what runs will give nothing."""
         self.epoch += 1
-        self._waiting = self._later = None
+        self._waiting = self._idle = None
         self._kept.clear()
         self._report()
 
@@ -108,7 +108,7 @@ class Requests:
             return self._kept.popleft()
         request, self._waiting = self._waiting, None
         if request is None:
-            request, self._later = self._later, None
+            request, self._idle = self._idle, None
         return request
 
     def _pump(self) -> None:

@@ -8,20 +8,25 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from psygnal import Signal
+
 from napari_pisam.predict.prompts import MaskPrompt, Prompts
-from napari_pisam.session.background import Background, Listener
+from napari_pisam.session.document import Document
 from napari_pisam.session.history import Change
 from napari_pisam.session.merge import CommitRule, LabelOverflowError
-from napari_pisam.session.observed import ObservedDocument
+from napari_pisam.session.predicting import Predicting
 from napari_pisam.session.records import ModelRef, SessionObject, SessionState, same_prompts
-from napari_pisam.session.requests import Execute
+from napari_pisam.session.requests import Execute, failure_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    import numpy as np
     from numpy.typing import ArrayLike
 
-    from napari_pisam.session.predictions import Predicts
+    from napari_pisam.session.merge import Bbox
+    from napari_pisam.session.predicting import Predicts
+    from napari_pisam.session.records import Record
 
 __all__ = [
     "CommitRule",
@@ -33,16 +38,16 @@ __all__ = [
     "SessionState",
 ]
 
+# What a store of labels may raise that is no mistake of the caller: disk, memory, its own errors.
+_STORE_ERRORS = (OSError, MemoryError, RuntimeError)
 
-class Session(ObservedDocument):
+
+class Session:
     """The objects of one image.
 
     Coordinates are (row, col) px in the image's own data space, pixel centres at integers.
     Methods raise ValueError for what cannot be done, and then change nothing; what fails on the
     way (a prediction, a disk) is told by `failed`, and then nothing has changed either.
-
-    What there is to see and to listen to (`objects`, `current`, `failed`, ...) is described at
-    `ObservedDocument`.
 
     Parameters
     ----------
@@ -54,17 +59,119 @@ class Session(ObservedDocument):
 
     Attributes
     ----------
+    objects_changed : Signal()
+        The list, prompts or committed flags.
+    current_changed : Signal(int or None)
+        The current object's number.
+    mask_changed : Signal(int)
+        An object's preview; its mask may be None now, or the object gone.
+    labels_changed : Signal(tuple)
+        (row0, col0, row1, col1) px, half open: the window of the labels that was written.
+    busy_changed : Signal(bool)
+        Whether something is being predicted.
+    failed : Signal(str)
+        What went wrong and what to do, for the user; no prompts are lost.
+    history_changed : Signal()
+        `can_undo` or `can_redo` may have changed.
     live : bool
         Whether a change of prompts asks for a mask; else only `predict_now` and `commit` do.
+    rule : CommitRule
+        For the commits to come; may be set.
     """
 
+    objects_changed = Signal()
+    current_changed = Signal(object)
+    mask_changed = Signal(int)
+    labels_changed = Signal(tuple)
+    busy_changed = Signal(bool)
+    failed = Signal(str)
+    history_changed = Signal()
+
     def __init__(self, execute: Execute, *, rule: CommitRule = CommitRule.KEEP) -> None:
-        super().__init__(rule)
         self.live = True
-        listener = Listener(
-            self.busy_changed.emit, self._tell_previews, self._attempt, self.failed.emit
-        )
-        self._background = Background(execute, self._document, listener)
+        self.rule = CommitRule(rule)
+        self._document = Document()
+        self._predicting = Predicting(execute, self._document, self)
+        self._shape: tuple[int, int] | None = None
+        self._signature = ""
+        self._objects: tuple[SessionObject, ...] | None = None
+        self._told_current: int | None = None
+
+    # -- what there is ------------------------------------------------------------------------
+
+    @property
+    def objects(self) -> tuple[SessionObject, ...]:
+        """All objects, by number."""
+        if self._objects is None:
+            records = self._document.records
+            self._objects = tuple(records[number].view for number in sorted(records))
+        return self._objects
+
+    @property
+    def current(self) -> SessionObject | None:
+        """The object that is being worked on."""
+        number = self._document.current
+        return None if number is None else self._document.records[number].view
+
+    def get(self, id: int) -> SessionObject | None:  # noqa: A002
+        """Return an object, or None where there is none of this number."""
+        record = self._document.records.get(id)
+        return None if record is None else record.view
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """(H, W) of the image, px, or None without one."""
+        return self._shape
+
+    @property
+    def signature(self) -> str:
+        """The image's, as given to `set_image`."""
+        return self._signature
+
+    @property
+    def model(self) -> ModelRef | None:
+        """What predicts now."""
+        return self._document.model
+
+    @property
+    def labels(self) -> Any:
+        """The labels that commits write into, or None."""
+        return self._document.store.labels
+
+    @property
+    def has_content(self) -> bool:
+        """Whether there is anything to keep: objects, or labels that were written or painted."""
+        return bool(self._document.records or self._document.touched)
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether `undo` would do something."""
+        return self._document.history.can_undo
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether `redo` would do something."""
+        return self._document.history.can_redo
+
+    @property
+    def first_id(self) -> int:
+        """The number that the next new object gets; to be raised above labels that are there."""
+        return self._document.next_id
+
+    @first_id.setter
+    def first_id(self, value: int) -> None:
+        self._document.first_id = max(self._document.first_id, int(value))
+
+    def needed_dtype(self, id: int | None = None) -> np.dtype[Any] | None:  # noqa: A002
+        """Return the type that the labels need for an object, the current or next one by default.
+
+        Returns
+        -------
+        numpy.dtype or None
+            None where the labels hold it. Else convert them, `set_labels` the result, and commit.
+        """
+        number = self._document.current if id is None else id
+        return self._document.store.needed_dtype(self.first_id if number is None else number)
 
     # -- what it works with -------------------------------------------------------------------
 
@@ -81,10 +188,8 @@ class Session(ObservedDocument):
         model : ModelRef, optional
             What it is, for session files; two predictors of the same one give the same masks.
         """
-        self._background.cancel()
-        self._background.predictions.set_predictor(predictor, model)
-        self._document.model = self._background.predictions.model
-        self._tell_previews(self._document.refresh())
+        self._predicting.set_predictor(predictor, model)
+        self.tell_previews(self._document.refresh())
         self._ask_if_live(self._document.current)
 
     def set_image(
@@ -99,16 +204,14 @@ class Session(ObservedDocument):
         shape : (int, int)
             (H, W), px.
         signature : str
-            See `image_signature`.
+            See `PlaneIdentity`; may be empty, then `from_state` compares shapes alone.
         prepare : callable
             ``prepare(predictor)`` gives the image to a predictor; called in the background, before
             its first prediction in this image.
         """
-        self._background.cancel()
         self._shape = (int(shape[0]), int(shape[1]))
         self._signature = signature
-        self._background.set_shape(self._shape)
-        self._background.predictions.set_image(prepare)
+        self._predicting.set_image(self._shape, prepare)
         gone = tuple(self._document.records)
         self._document.clear()
         labels = self.labels
@@ -116,6 +219,30 @@ class Session(ObservedDocument):
             self._document.store.labels = None
         self.first_id = self._document.store.largest() + 1
         self._tell(Change(gone))
+
+    def set_labels(self, labels: Any, *, first_id: int | None = None) -> None:
+        """Choose the labels that commits write into, one window at a time.
+
+        Objects and history stay: the array may be a converted copy of the one before.
+
+        Parameters
+        ----------
+        labels : (H, W) integer array or None
+            numpy, zarr, or anything that reads and writes windows.
+        first_id : int, optional
+            The least number for new objects. By default the numpy array's largest label + 1 where
+            that is quick to find (16 million px), else what it was.
+
+        Raises
+        ------
+        ValueError
+            If the shape is not the image's, or the dtype does not hold what is committed.
+        """
+        committed = [one.id for one in self.objects if one.committed]
+        self._document.store.replace(labels, self._shape, max(committed, default=0))
+        if first_id is None:
+            first_id = self._document.store.largest() + 1
+        self.first_id = first_id
 
     # -- objects and their prompts ------------------------------------------------------------
 
@@ -160,10 +287,10 @@ class Session(ObservedDocument):
             self.reopen(id)
             if self._document.known(id).view.committed:
                 return
-        self._background.call_off_commit(id)
+        self._predicting.call_off_commit(id)
         change = self._document.set_prompts(id, prompts)
         if prompts is None:
-            self._background.forget(id)
+            self._predicting.forget(id)
         self._tell(change)
         self._ask_if_live(id)
 
@@ -199,7 +326,7 @@ class Session(ObservedDocument):
             )
         mask = MaskPrompt.from_any((crop, origin))
         prompts = Prompts(mask=mask).validated_for(shape)
-        self._attempt(lambda: self._document.start(id, prompts, mask, shape))
+        self.attempt(lambda: self._document.start(id, prompts, mask, shape))
 
     # -- commit, discard, reopen --------------------------------------------------------------
 
@@ -228,12 +355,12 @@ class Session(ObservedDocument):
             return True
         self._document.store.check(number)
         if record.is_current_mask:
-            return self._attempt(lambda: self._document.commit(number, self.rule)) is not None
+            return self.attempt(lambda: self._document.commit(number, self.rule)) is not None
         if record.view.prompts is None:
             raise ValueError(f"Object {number} has no prompts. Draw a box or click on it.")
-        if not self._background.predictions.is_ready:
+        if not self._predicting.is_ready:
             raise ValueError(f"Object {number} has no mask yet. Load a model first.")
-        self._background.commit_when_ready(number, self.rule)
+        self._predicting.commit_when_ready(number, self.rule)
         return (view := self.get(number)) is not None and view.committed
 
     def discard(self, id: int | None = None) -> bool:  # noqa: A002
@@ -245,8 +372,8 @@ class Session(ObservedDocument):
             Whether it is gone; False if writing the labels failed.
         """
         number = self._chosen(id).view.id
-        self._background.forget(number)
-        return self._attempt(lambda: self._document.discard((number,))) is not None
+        self._predicting.forget(number)
+        return self.attempt(lambda: self._document.discard((number,))) is not None
 
     def reopen(self, id: int) -> bool:  # noqa: A002
         """Pick up a committed object again, to correct it; one step to undo.
@@ -262,14 +389,14 @@ class Session(ObservedDocument):
         if not self._document.known(id).view.committed:
             self.select(id)
             return True
-        return self._attempt(lambda: self._document.reopen(id)) is not None
+        return self.attempt(lambda: self._document.reopen(id)) is not None
 
     def clear(self) -> None:
         """Remove all objects that are not committed; one step to undo."""
         numbers = [one.id for one in self.objects if not one.committed]
         self.cancel()
         if numbers:
-            self._attempt(lambda: self._document.discard(numbers))
+            self.attempt(lambda: self._document.discard(numbers))
 
     # -- undo and redo ------------------------------------------------------------------------
 
@@ -289,7 +416,7 @@ class Session(ObservedDocument):
 
     def _repeat(self, step: Callable[[object | None], Change], is_possible: bool) -> bool:
         """Undo or redo once, or all of a group."""
-        self._background.drop_pending()
+        self._predicting.drop_pending()
         changes: list[Change] = []
         made = self._made(partial(step, None)) if is_possible else None
         while made is not None:
@@ -308,16 +435,16 @@ class Session(ObservedDocument):
     @property
     def is_busy(self) -> bool:
         """Whether something is being predicted or waits for it."""
-        return self._background.predictions.requests.is_busy
+        return self._predicting.is_busy
 
     def predict_now(self) -> None:
         """Ask for the current object's mask, `live` or not."""
         if self._document.current is not None:
-            self._background.ask(self._document.current)
+            self._predicting.ask(self._document.current)
 
     def cancel(self) -> None:
         """Drop what waits and what runs, commits that wait for a mask, and *Segment all*."""
-        self._background.cancel()
+        self._predicting.cancel()
 
     def segment_all(
         self,
@@ -351,33 +478,105 @@ class Session(ObservedDocument):
             If a box is wrong or outside the image, something is missing, or it runs already.
         """
         shape = self._image_shape()
-        if self._background.has_batch:
+        if self._predicting.has_batch:
             raise ValueError("Boxes are being segmented already. Wait, or cancel that first.")
-        ready, items = self._background.sort(opened)
+        ready, items = self._predicting.sort(opened)
         for number, box in enumerate(boxes, 1):
             try:
                 items.append((None, Prompts(box).validated_for(shape)))
             except ValueError as error:
                 raise ValueError(f"Box {number}: {error}") from error
-        if items and not self._background.predictions.is_ready:
+        if items and not self._predicting.is_ready:
             raise ValueError("There is no model to segment with. Load one first.")
         self._document.store.check(max([self.first_id + max(len(boxes), 1) - 1, *opened]))
-        self._background.segment(items, ready, self.rule, batch, progress)
+        self._predicting.segment(items, ready, self.rule, batch, progress)
 
     # -- keep and restore ---------------------------------------------------------------------
+
+    def rewrite_labels(self) -> bool:
+        """Write every committed object into the labels again, for labels that were lost.
+
+        Returns
+        -------
+        bool
+            False if writing failed.
+
+        Raises
+        ------
+        ValueError
+            If there are no labels.
+        """
+        self._document.store.check(0)
+        document = self._document
+
+        def rewrite() -> Change:
+            return Change((), tuple(document.store.rewrite(document.records.values())))
+
+        return self.attempt(rewrite) is not None
+
+    def touch_labels(self, bbox: Bbox) -> None:
+        """Note that somebody else wrote a window of the labels, px: what is there now is kept."""
+        self._document.touched.touch(bbox)
+
+    def to_state(self) -> SessionState:
+        """Return everything but the undo history; quick, and safe to write in another thread.
+
+        Raises
+        ------
+        ValueError
+            If there is no image.
+        """
+        return self._document.state(self._image_shape(), self._signature, self.rule)
 
     def from_state(self, state: SessionState) -> None:
         """Take over a saved session in place of the objects and the history; labels stay.
 
-        To have its committed objects in new labels too, call `rewrite_labels` afterwards.
+        See `restore` for what a person does, which can be undone and writes the labels.
 
         Raises
         ------
         ValueError
             If it belongs to another image than the one that is set.
         """
+        self._check_fits(state)
+        self._predicting.cancel()
+        gone = tuple(self._document.records)
+        self._document.take_over(state)
+        self.rule = state.rule
+        self.first_id = max(state.next_id, self._document.store.largest() + 1)
+        self._tell(Change(tuple({*gone, *self._document.records})))
+        self._ask_if_live(self._document.current)
+
+    def restore(self, state: SessionState) -> bool:
+        """Go on with a saved session, in place of the objects that are here; one step to undo.
+
+        The objects that are here leave the labels. Labels that are there otherwise stay, unless
+        the rule of now is `OVERWRITE`.
+
+        Returns
+        -------
+        bool
+            Whether it was; False if writing the labels failed.
+
+        Raises
+        ------
+        ValueError
+            If it belongs to another image than the one that is set.
+        """
+        self._check_fits(state)
+        self._predicting.cancel()
+        if self.attempt(lambda: self._document.restore(state, self.rule)) is None:
+            return False
+        self.first_id = state.next_id
+        self._ask_if_live(self._document.current)
+        return True
+
+    # -- helpers ------------------------------------------------------------------------------
+
+    def _check_fits(self, state: SessionState) -> None:
         shape = self._image_shape()
-        if (state.shape, state.signature) != (shape, self._signature):
+        is_known = bool(self._signature)
+        if state.shape != shape or (is_known and state.signature != self._signature):
             raise ValueError(
                 f"The session belongs to another image (of {state.shape} px, with other values); "
                 f"this one has {shape}. Open the image that it was made with."
@@ -385,16 +584,63 @@ class Session(ObservedDocument):
         committed = [one.view.id for one in state.records if one.view.committed]
         if self.labels is not None:
             self._document.store.check(max(committed, default=0))
-        self._background.cancel()
-        gone = tuple(self._document.records)
-        self._document.restore(state.records, state.journal)
-        self.rule = state.rule
-        self.first_id = max(state.next_id, self._document.store.largest() + 1)
-        known = state.current is None or state.current in self._document.records
-        self._document.current = state.current if known else None
-        self._tell(Change(tuple({*gone, *self._document.records})))
-        self._ask_if_live(self._document.current)
 
     def _ask_if_live(self, number: int | None) -> None:
         if self.live:
-            self._background.ask_if_stale(number)
+            self._predicting.ask_if_stale(number)
+
+    def _image_shape(self) -> tuple[int, int]:
+        if self._shape is None:
+            raise ValueError("There is no image. Choose an image layer first.")
+        return self._shape
+
+    def _chosen(self, number: int | None) -> Record:
+        chosen = self._document.current if number is None else number
+        if chosen is None:
+            raise ValueError("No object is selected. Select one of the list, or draw a new box.")
+        return self._document.known(chosen)
+
+    # -- what comes back, and what is told ----------------------------------------------------
+
+    def attempt(self, change: Callable[[], Change]) -> Change | None:
+        """Make a change of the document and tell it; None where writing the labels failed."""
+        made = self._made(change)
+        if made is not None:
+            self._tell(made)
+        return made
+
+    def tell_busy(self, busy: bool) -> None:
+        """Say whether something is being predicted."""
+        self.busy_changed.emit(busy)
+
+    def tell_failed(self, text: str) -> None:
+        """Say what went wrong."""
+        self.failed.emit(text)
+
+    def tell_previews(self, ids: Iterable[int]) -> None:
+        """Say that masks changed."""
+        self._objects = None
+        for number in ids:
+            self.mask_changed.emit(number)
+
+    def _made(self, change: Callable[[], Change]) -> Change | None:
+        """Make a change that is to be told; None where writing the labels failed, which is told."""
+        try:
+            return change()
+        except _STORE_ERRORS as error:
+            self.failed.emit(failure_sentence(error, "Writing the labels"))
+            return None
+
+    def _tell(self, change: Change) -> None:
+        self._objects = None
+        for window in change.windows:
+            self.labels_changed.emit(window)
+        self.objects_changed.emit()
+        self.tell_previews(change.ids)
+        self._tell_current()
+        self.history_changed.emit()
+
+    def _tell_current(self) -> None:
+        if self._document.current != self._told_current:
+            self._told_current = self._document.current
+            self.current_changed.emit(self._told_current)

@@ -1,11 +1,13 @@
 """The session file: JSON and numpy arrays in one zip, written whole or not at all.
 
-Whoever opens a file may have got it from anybody: member names and sizes are checked before
-anything is read, arrays are read without pickle, and every value is checked.
+One file holds all planes of an image that were worked on, each with its axes. Whoever opens a file
+may have got it from anybody: member names and sizes are checked before anything is read, arrays
+are read without pickle, and every value is checked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -21,29 +23,44 @@ import numpy as np
 from numpy.lib import format as npy
 
 from napari_pisam.images.files import replacing
-from napari_pisam.session.file_format import ARRAYS, decode, encode
+from napari_pisam.session.file_format import (
+    ARRAYS,
+    VERSION,
+    PackedMasks,
+    Parts,
+    Supplies,
+    decode,
+    encode,
+)
 from napari_pisam.session.json_reader import parse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from napari_pisam.session.file_format import Arrays
     from napari_pisam.session.json_reader import Node
+    from napari_pisam.session.merge import Bbox
     from napari_pisam.session.records import SessionState
 
 _JSON = "session.json"
 _FORMAT = "napari-pisam session"
-_VERSION = 1
 _MOST_JSON = 64 << 20
+# What an array may take that is compressed in the file once more. One that is not takes no more
+# memory than the file takes of the disk.
+_MOST_UNPACKED = 128 << 20
 _HEADER = 4096
+# A mask's pixel takes a byte. Where nobody knows how much memory there is, 4 GiB of masks.
+_MEMORY_SHARE, _UNKNOWN_MEMORY = 2, 8 << 30
 # What the zip and the npy reader raise for files that they cannot make sense of.
 _DAMAGE = (
     ValueError,
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
+    KeyError,
     NotImplementedError,
     OverflowError,
     struct.error,
@@ -55,15 +72,23 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 class HasState(Protocol):
-    """A `Session`, or anything else that can give its state."""
+    """A `Session`, or anything else that has a state."""
 
     def to_state(self) -> SessionState:
-        """Give the state."""
+        """Return the state."""
 
 
 @dataclass(frozen=True)
 class ImageView:
-    """Which part of which image; the arguments of `ImageSource`, None where it chose itself."""
+    """Which part of which image; the arguments of `ImageSource`, None where it chose itself.
+
+    Attributes
+    ----------
+    axes : (int, int) or None
+        The image's axes that were rows and columns; None: the last two.
+    plane : tuple of int or None
+        The index along each other axis, in the order of the image's axes.
+    """
 
     name: str = ""
     plane: tuple[int, ...] | None = None
@@ -71,6 +96,7 @@ class ImageView:
     channels: tuple[int, ...] | None = None
     rgb: bool | None = None
     contrast_limits: tuple[tuple[float, float], ...] | None = None
+    axes: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +108,7 @@ class SessionMeta:
     image : ImageView
         The image, for `replay`.
     transforms : Any
-        JSON values of the caller's own, given back as they are; for layers' transforms.
+        JSON values of the caller's own, handed back as they are; for layers' transforms.
     """
 
     image: ImageView = field(default_factory=ImageView)
@@ -90,17 +116,56 @@ class SessionMeta:
 
 
 @dataclass(frozen=True)
-class SessionFile:
-    """What was read from a session file."""
+class SavedPlane:
+    """A plane of an image with its objects.
+
+    Attributes
+    ----------
+    state : SessionState
+    view : ImageView
+        Which plane it is.
+    windows : mapping of (row0, col0, row1, col1) to str
+        See `PlaneIdentity.windows`.
+    """
 
     state: SessionState
-    meta: SessionMeta
+    view: ImageView = field(default_factory=ImageView)
+    windows: Mapping[Bbox, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SessionFile:
+    """What was read from a session file.
+
+    Attributes
+    ----------
+    planes : tuple of SavedPlane
+        At least one.
+    shown : int
+        The one that was displayed, counted from 0.
+    transforms : Any
+        As in `SessionMeta`.
+    """
+
+    planes: tuple[SavedPlane, ...]
+    shown: int = 0
+    transforms: Any = None
+
+    @property
+    def state(self) -> SessionState:
+        """The displayed plane's objects."""
+        return self.planes[self.shown].state
+
+    @property
+    def meta(self) -> SessionMeta:
+        """The displayed plane's view, and the transforms."""
+        return SessionMeta(self.planes[self.shown].view, self.transforms)
 
 
 def save_session(
     path: Path, session: HasState | SessionState, meta: SessionMeta | None = None
 ) -> None:
-    """Write a session; the file is there whole or not at all.
+    """Write a session of one plane; see `save_planes`.
 
     Parameters
     ----------
@@ -110,19 +175,41 @@ def save_session(
         A state may be written in another thread than the session's.
     meta : SessionMeta, optional
         What else to keep.
+    """
+    state = session.to_state() if hasattr(session, "to_state") else session
+    meta = SessionMeta() if meta is None else meta
+    save_planes(path, SessionFile((SavedPlane(state, meta.image),), transforms=meta.transforms))
+
+
+def save_planes(path: Path, content: SessionFile, packed: PackedMasks | None = None) -> None:
+    """Write all planes of an image; the file is there whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The file; what is there is replaced.
+    content : SessionFile
+    packed : PackedMasks, optional
+        Masks that were packed before; kept by who writes the same session again and again.
 
     Raises
     ------
     ValueError
-        If there is no image, the transforms are not JSON, or it is too large for such a file.
+        If the transforms are not JSON, or there are too many objects for such a file.
     OSError
         If it cannot be written; what was there before stays.
     """
-    state = session.to_state() if hasattr(session, "to_state") else session
-    meta = SessionMeta() if meta is None else meta
-    fields, arrays = encode(state)
-    fields = {"format": _FORMAT, "version": _VERSION, "image": _image(meta.image)} | fields
-    fields["transforms"] = meta.transforms
+    parts = Parts(packed)
+    planes = [
+        {
+            "image": _image(plane.view),
+            "windows": [[list(box), digest] for box, digest in plane.windows.items()],
+            **encode(plane.state, parts),
+        }
+        for plane in content.planes
+    ]
+    fields = {"format": _FORMAT, "version": VERSION, "shown": content.shown, "planes": planes}
+    fields["transforms"] = content.transforms
     try:
         text = json.dumps(fields, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError) as error:
@@ -130,48 +217,91 @@ def save_session(
             f"The session's transforms cannot be written as JSON ({error}). Give lists, numbers, "
             "texts and dicts of them."
         ) from error
-    contents = {_JSON: text} | {_member(name): _npy(array) for name, array in arrays.items()}
-    for name, data in contents.items():
-        if len(data) > _limit(name):
-            raise ValueError(
-                f"The session is too large for a session file ({name} would have "
-                f"{len(data) >> 20} MiB). Commit and export the labels, and begin a new session."
-            )
-    with replacing(path) as part, part.open("wb") as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, data in contents.items():
-                info = zipfile.ZipInfo(name, _DATE)
-                info.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(info, data)
-        file.flush()
-        os.fsync(file.fileno())
+    if len(text) > _MOST_JSON:
+        raise ValueError(
+            f"The session is too large for a session file (its objects need {len(text) >> 20} MiB "
+            f"and {_MOST_JSON >> 20} are allowed). Export the labels, and begin a new session."
+        )
+    _write_zip(path, text, parts.arrays())
+
+
+def _write_zip(path: Path, text: bytes, arrays: Arrays) -> None:
+    with replacing(path) as part, zipfile.ZipFile(part, "w") as archive:
+        _write_member(archive, _JSON, text, zipfile.ZIP_DEFLATED)
+        for name, array in arrays.items():
+            # Masks, patches and tiles are compressed already.
+            is_packed = array.dtype == np.uint8
+            how = zipfile.ZIP_STORED if is_packed else zipfile.ZIP_DEFLATED
+            _write_member(archive, _member(name), _npy(array), how)
+
+
+def _write_member(archive: zipfile.ZipFile, name: str, data: bytes, how: int) -> None:
+    info = zipfile.ZipInfo(name, _DATE)
+    info.compress_type = how
+    archive.writestr(info, data)
 
 
 def load_session(path: Path) -> SessionFile:
-    """Read a session file.
+    """Read a session file; may be called in any thread.
 
     Raises
     ------
     ValueError
         If there is no such file, or it is not a session file, damaged, or of a later version.
     """
-    if not path.is_file():
-        raise ValueError(f"There is no session file {path}. Check the path.")
+    with _complaints(path), zipfile.ZipFile(path) as archive:
+        root, version = _read_root(archive)
+        names = {_JSON} | {_member(name) for name in ARRAYS[version]}
+        found = sorted(info.filename for info in archive.infolist())
+        if found != sorted(names):
+            raise ValueError(f"it holds {found[:8]}, expected {sorted(names)}")
+        arrays = {name: _array(archive, name, version) for name in ARRAYS[version]}
+        supplies = Supplies(arrays, version, _most_pixels())
+        transforms = root.at("transforms").value
+        if version == 1:
+            plane = SavedPlane(decode(root, supplies), _view(root.at("image")))
+            return SessionFile((plane,), transforms=transforms)
+        planes = tuple(_plane(node, supplies) for node in root.at("planes").items())
+        if not planes:
+            raise root.at("planes").wrong("at least one plane")
+        return SessionFile(planes, root.at("shown").integer(0, len(planes) - 1), transforms)
+
+
+def count_objects(path: Path) -> int:
+    """Count the objects of a session file, without reading their masks.
+
+    Raises
+    ------
+    ValueError
+        See `load_session`.
+    """
+    with _complaints(path), zipfile.ZipFile(path) as archive:
+        root, version = _read_root(archive)
+        planes = [root] if version == 1 else root.at("planes").items()
+        return sum(len(plane.at("objects").items()) for plane in planes)
+
+
+@contextlib.contextmanager
+def _complaints(path: Path) -> Iterator[None]:
+    advice = "Restore it from a copy, save the session again, or update napari-pisam."
     try:
-        contents = _read_members(path)
-        root = parse(contents.pop(_JSON), _JSON)
-        if root.at("format").text() != _FORMAT:
-            raise root.at("format").wrong(repr(_FORMAT))
-        version = root.at("version").integer(1)
-        if version > _VERSION:
-            raise ValueError(f"it is of version {version}, this software reads up to {_VERSION}")
-        arrays: Arrays = {name: _array(name, contents[_member(name)]) for name in ARRAYS}
-        state = decode(root, arrays)
-        return SessionFile(state, SessionMeta(_view(root.at("image")), root.at("transforms").value))
+        if not path.is_file():
+            raise FileNotFoundError
+        yield
+    except FileNotFoundError as error:
+        raise ValueError(f"There is no session file {path}. Check the path.") from error
     except _DAMAGE as error:
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise ValueError(f"{path} cannot be read as a session file: {reason}. {advice}") from error
+    except MemoryError as error:
         raise ValueError(
-            f"{path} cannot be read as a session file: {str(error).rstrip('.')}. Restore it from a "
-            "copy, save the session again, or update napari-pisam."
+            f"{path} cannot be read as a session file: there is not enough memory. Close other "
+            "programs and try again."
+        ) from error
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be read: {error.strerror or error}. Check the disk and the file's "
+            "permissions."
         ) from error
 
 
@@ -179,30 +309,35 @@ def _member(name: str) -> str:
     return f"{name}.npy"
 
 
-def _limit(member: str) -> int:
-    return _MOST_JSON if member == _JSON else ARRAYS[member.removesuffix(".npy")][2] + _HEADER
+def _read_root(archive: zipfile.ZipFile) -> tuple[Node, int]:
+    try:
+        text = _read_member(archive, _JSON, _MOST_JSON)
+    except KeyError:
+        names = [info.filename for info in archive.infolist()]
+        raise ValueError(f"it holds {names[:8]}, expected {_JSON}") from None
+    root = parse(text, _JSON)
+    if root.at("format").text() != _FORMAT:
+        raise root.at("format").wrong(repr(_FORMAT))
+    version = root.at("version").integer(1)
+    if version > VERSION:
+        raise ValueError(f"it is of version {version}, this software reads up to {VERSION}")
+    return root, version
 
 
-def _read_members(path: Path) -> dict[str, bytes]:
-    wanted = {_JSON} | {_member(name) for name in ARRAYS}
-    contents = {}
-    with zipfile.ZipFile(path) as archive:
-        infos = archive.infolist()
-        names = [info.filename for info in infos]
-        if sorted(names) != sorted(wanted):
-            raise ValueError(f"it holds {names[:8]}, expected {sorted(wanted)}")
-        for info in infos:
-            limit = _limit(info.filename)
-            if info.file_size > limit:
-                raise ValueError(f"{info.filename} has {info.file_size} bytes, at most {limit}")
-            if info.flag_bits & 1:
-                raise ValueError(f"{info.filename} is encrypted")
-            with archive.open(info) as file:
-                # What the directory says may be a lie.
-                contents[info.filename] = file.read(limit + 1)
-            if len(contents[info.filename]) != info.file_size:
-                raise ValueError(f"{info.filename} is not as long as it says")
-    return contents
+def _read_member(archive: zipfile.ZipFile, name: str, most: int | None = None) -> bytes:
+    info = archive.getinfo(name)
+    limit = _MOST_UNPACKED + _HEADER if most is None else most
+    is_stored = info.compress_type == zipfile.ZIP_STORED
+    if info.file_size > (max(limit, info.compress_size) if is_stored else limit):
+        raise ValueError(f"{name} has {info.file_size} bytes, at most {limit}")
+    if info.flag_bits & 1:
+        raise ValueError(f"{name} is encrypted")
+    with archive.open(info) as file:
+        # What the directory says may be a lie.
+        data = file.read(info.file_size + 1)
+    if len(data) != info.file_size:
+        raise ValueError(f"{name} is not as long as it says")
+    return data
 
 
 def _npy(array: NDArray[Any]) -> bytes:
@@ -211,9 +346,10 @@ def _npy(array: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _array(name: str, data: bytes) -> NDArray[Any]:
+def _array(archive: zipfile.ZipFile, name: str, version: int) -> NDArray[Any]:
     """Read an array whose header says what it has to say: a larger one would be allocated."""
-    dtype, columns, _ = ARRAYS[name]
+    dtype, columns = ARRAYS[version][name]
+    data = _read_member(archive, _member(name))
     buffer = io.BytesIO(data)
     if npy.read_magic(buffer) != (1, 0):
         raise ValueError(f"{_member(name)} is of another version than 1.0")
@@ -221,12 +357,20 @@ def _array(name: str, data: bytes) -> NDArray[Any]:
     ndim = 1 if columns is None else 2
     if found != np.dtype(dtype) or len(shape) != ndim or shape[1:] != (columns,)[: ndim - 1]:
         raise ValueError(f"{_member(name)} has dtype {found} and shape {shape}, which is wrong")
-    body = data[buffer.tell() :]
+    body = memoryview(data)[buffer.tell() :]
     if fortran or len(body) != math.prod(shape) * found.itemsize:
         raise ValueError(f"{_member(name)} is not as long as it says")
     if dtype == "|b1" and np.frombuffer(body, np.uint8).max(initial=0) > 1:
         raise ValueError(f"{_member(name)} holds other values than 0 and 1")
     return np.frombuffer(body, found).reshape(shape)
+
+
+def _most_pixels() -> int:
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        memory = _UNKNOWN_MEMORY
+    return (memory if memory > 0 else _UNKNOWN_MEMORY) // _MEMORY_SHARE
 
 
 def _image(view: ImageView) -> dict[str, Any]:
@@ -238,19 +382,30 @@ def _image(view: ImageView) -> dict[str, Any]:
         "channels": None if view.channels is None else [int(n) for n in view.channels],
         "rgb": view.rgb,
         "contrast_limits": None if limits is None else [[float(v) for v in one] for one in limits],
+        "axes": None if view.axes is None else [int(n) for n in view.axes],
     }
 
 
 def _view(node: Node) -> ImageView:
-    def limits(found: Node) -> tuple[tuple[float, float], ...]:
-        pairs = [[value.number() for value in item.items(2)] for item in found.items()]
-        return tuple((low, high) for low, high in pairs)
-
+    axes = node.get("axes")
+    rows_cols = None if axes is None else axes.optional(lambda n: n.integers(0, 63))
+    if rows_cols is not None and (len(rows_cols) != 2 or rows_cols[0] == rows_cols[1]):
+        raise ValueError(f"{node.where}.axes is {list(rows_cols)}, expected two different axes")
     return ImageView(
         node.at("name").text(),
         node.at("plane").optional(lambda n: n.integers()),
         node.at("channel_axis").optional(lambda n: n.integer(-64, 64)),
         node.at("channels").optional(lambda n: n.integers()),
         node.at("rgb").optional(lambda n: n.boolean()),
-        node.at("contrast_limits").optional(limits),
+        node.at("contrast_limits").optional(lambda n: n.pairs()),
+        None if rows_cols is None else (rows_cols[0], rows_cols[1]),
     )
+
+
+def _plane(node: Node, supplies: Supplies) -> SavedPlane:
+    state = decode(node, supplies)
+    windows = {}
+    for item in node.at("windows").items():
+        box, digest = item.items(2)
+        windows[box.bbox(state.shape)] = digest.text(64)
+    return SavedPlane(state, _view(node.at("image")), windows)

@@ -40,7 +40,7 @@ def test_a_kept_request_is_not_replaced_and_goes_first():
     execute, log = ByHand(), []
     requests = Requests(execute, lambda busy: None)
     requests.submit(request("a", 1, log))
-    requests.submit_later(request("many", 4, log))
+    requests.submit_when_idle(request("many", 4, log))
     requests.submit(request("b", 2, log))
     requests.submit_kept(request("c", 3, log))
     execute.run()

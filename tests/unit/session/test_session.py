@@ -516,7 +516,7 @@ def test_labels_that_are_only_read_and_written_in_windows():
 def test_importing_a_session_imports_neither_torch_nor_qt_nor_napari():
     code = (
         "import sys; import napari_pisam.session.session, napari_pisam.session.storage, "
-        "napari_pisam.session.signature; "
+        "napari_pisam.session.identity; "
         "print([m for m in ('torch', 'napari', 'qtpy', 'PyQt6') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

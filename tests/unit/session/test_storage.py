@@ -6,19 +6,35 @@ import contextlib
 import io
 import json
 import zipfile
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fake_session import SHAPE, fake_session
+from fake_session import SHAPE, fake_session, mask_of
 from napari_pisam.images.image_source import ImageSource
+from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.prompts import Prompts
+from napari_pisam.session import storage
+from napari_pisam.session.file_format import PackedMasks
+from napari_pisam.session.identity import is_same_image
+from napari_pisam.session.records import Record, SessionObject, SessionState
 from napari_pisam.session.session import CommitRule, ModelRef
-from napari_pisam.session.signature import image_signature
-from napari_pisam.session.storage import ImageView, SessionMeta, load_session, save_session
+from napari_pisam.session.storage import (
+    ImageView,
+    SavedPlane,
+    SessionFile,
+    SessionMeta,
+    count_objects,
+    load_session,
+    save_planes,
+    save_session,
+)
 
+OLD = Path(__file__).parents[2] / "fixtures" / "session_v1.pisam"
 BOX = Prompts((4, 4, 12, 12))
 OTHER = Prompts((8, 8, 18, 18), [(9.25, 9.5), (17, 17)], [True, False])
 META = SessionMeta(
@@ -92,6 +108,98 @@ def test_the_same_session_gives_the_same_file(path, tmp_path):
     assert len(first.state.journal) == len(second.state.journal)
 
 
+def test_one_file_holds_all_planes_each_with_its_axes(tmp_path):
+    first, second = busy_session(), fake_session()
+    second.new_object(OTHER)
+    second.commit()
+    planes = (
+        SavedPlane(first.to_state(), ImageView("t", (0,)), {(1, 2, 5, 6): "ab"}),
+        SavedPlane(second.to_state(), ImageView("t", (4,), axes=(2, 0))),
+    )
+    save_planes(tmp_path / "s.pisam", SessionFile(planes, shown=1))
+    loaded = load_session(tmp_path / "s.pisam")
+    assert [plane.view for plane in loaded.planes] == [plane.view for plane in planes]
+    assert loaded.planes[0].windows == {(1, 2, 5, 6): "ab"}
+    for plane, session in zip(loaded.planes, (first, second), strict=True):
+        again = fake_session()
+        again.set_predictor(again.predictor, session.model)
+        again.from_state(plane.state)
+        assert seen(again) == seen(session)
+    assert loaded.state is loaded.planes[1].state
+    assert count_objects(tmp_path / "s.pisam") == len(first.objects) + 1
+
+
+def test_a_file_written_by_version_1_opens():
+    loaded = load_session(OLD)
+    assert loaded.meta.image == ImageView("image.tif", (1,), None, None, False, ((0.0, 60000.0),))
+    rng = np.random.default_rng(7)
+    stack = rng.integers(0, 60_000, (2, *SHAPE), dtype=np.uint16)
+    assert is_same_image(loaded.state.signature, {}, ImageSource(stack, plane=1))
+    assert not is_same_image(loaded.state.signature, {}, ImageSource(stack, plane=0))
+    session = fake_session()
+    session.set_image(SHAPE, loaded.state.signature, lambda predictor: None)
+    assert session.restore(loaded.state)
+    first = busy_session()
+    assert [one.id for one in session.objects] == [one.id for one in first.objects]
+    committed = [one.id for one in first.objects if one.committed]
+    assert {int(v) for v in np.unique(session.labels)} == {0, *committed}
+    for number in committed:
+        assert np.array_equal(session.labels == number, first.labels == number)
+    assert count_objects(OLD) == len(first.objects)
+
+
+def test_many_large_objects_have_room(tmp_path):
+    """The bits of 120 objects of 3,000 px are above 128 MiB, the limit of version 1."""
+    side, shape = 3000, (4000, 4000)
+    rows, cols = np.ogrid[:side, :side]
+    disc = (rows - side / 2) ** 2 + (cols - side / 2) ** 2 < (side / 2 - 1) ** 2
+    crop = mask_of(disc).crop
+    records = []
+    for number in range(1, 121):
+        origin = (number % 100, number % 90)
+        prompts = Prompts((origin[0], origin[1], origin[0] + side, origin[1] + side))
+        bbox = (*origin, origin[0] + crop.shape[0], origin[1] + crop.shape[1])
+        mask = Mask(shape, bbox, crop, 0.5, bbox)
+        view = SessionObject(number, prompts, mask, committed=False, stale=False)
+        records.append(Record(view, prompts))
+    state = SessionState(shape, "large", CommitRule.KEEP, 121, None, tuple(records), ())
+    save_planes(tmp_path / "s.pisam", SessionFile((SavedPlane(state),)))
+    assert (tmp_path / "s.pisam").stat().st_size < 64 << 20
+    assert count_objects(tmp_path / "s.pisam") == 120
+
+
+def test_a_mask_is_packed_once(tmp_path, monkeypatch):
+    session, packed, calls = busy_session(), PackedMasks(), []
+    real = zlib.compress
+    monkeypatch.setattr(zlib, "compress", lambda *given: calls.append(1) or real(*given))
+    content = SessionFile((SavedPlane(session.to_state()),))
+    save_planes(tmp_path / "s.pisam", content, packed)
+    first = len(calls)
+    save_planes(tmp_path / "s.pisam", content, packed)
+    assert first > 0
+    assert len(calls) == first
+
+
+def test_masks_that_do_not_fit_the_memory_are_not_unpacked(path, monkeypatch):
+    monkeypatch.setattr(storage, "_most_pixels", lambda: 20)
+    with pytest.raises(ValueError, match="more memory than this computer has"):
+        load_session(path)
+
+
+def test_pixels_painted_by_hand_come_back(tmp_path):
+    first = fake_session()
+    first.new_object(BOX)
+    first.commit()
+    first.labels[6:8, 6:8] = 0  # erased
+    first.labels[18:20, 20:22] = 1  # added
+    first.labels[20:22, 2:4] = 77  # another cell
+    first.touch_labels((6, 2, 22, 22))
+    save_session(tmp_path / "s.pisam", first)
+    second = fake_session()
+    second.restore(load_session(tmp_path / "s.pisam").state)
+    assert np.array_equal(second.labels, first.labels)
+
+
 def test_lost_labels_are_written_again(path):
     first = busy_session()
     labels = np.zeros(SHAPE, np.uint16)
@@ -154,18 +262,20 @@ def write(path, members, compression=zipfile.ZIP_DEFLATED):
 
 def test_the_file_is_json_and_arrays_that_numpy_reads(path):
     described = json.loads(contents(path)["session.json"])
-    assert (described["format"], described["version"]) == ("napari-pisam session", 1)
-    assert described["models"] == [{"name": "tiny", "sha256": "ab" * 32, "device": "cpu"}]
+    assert (described["format"], described["version"]) == ("napari-pisam session", 2)
+    assert described["planes"][0]["models"] == [
+        {"name": "tiny", "sha256": "ab" * 32, "device": "cpu"}
+    ]
     with np.load(path) as arrays:  # it is an npz file too
         assert arrays["clicks"].tolist() == OTHER.points.tolist()
         assert arrays["click_labels"].tolist() == [True, False]
 
 
 def change(*keys, to):
-    """A change of one value in session.json."""
+    """A change of one value in session.json, of the first plane where it has such a field."""
 
     def make(described):
-        target = described
+        target = described["planes"][0] if keys[0] in described["planes"][0] else described
         for key in keys[:-1]:
             target = target[key]
         target[keys[-1]] = to
@@ -176,7 +286,14 @@ def change(*keys, to):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (change("version", to=2), "is of version 2, this software reads up to 1"),
+        (change("version", to=3), "is of version 3, this software reads up to 2"),
+        (change("planes", to=[]), r"planes is \[\], expected at least one plane"),
+        (change("shown", to=1), "shown is 1, expected a whole number from 0 to 0"),
+        (change("windows", to=[[[0, 0, 99, 99], "ab"]]), "expected a window inside the image"),
+        (change("image", "axes", to=[1, 1]), "expected two different axes"),
+        (change("masks", 0, "bytes", to=3), r"masks\[0\]: Compressed data"),
+        (change("tiles", 0, "dtype", to="<f8"), r"tiles\[0\].dtype is"),
+        (change("tiles", 0, "bytes", to=3), r"tiles\[0\]: Compressed data"),
         (change("format", to="zip"), "format is"),
         (change("shape", to=[24]), r"shape is \[24\], expected a list of 2"),
         (change("shape", to=[10, 30]), "expected a window inside the image"),
@@ -198,7 +315,7 @@ def change(*keys, to):
         (change("next_id", to=True), "next_id is true"),
         (change("image", to=[]), "image is "),
         (change("image", "rgb", to=1), "image.rgb is 1, expected true or false"),
-        (lambda d: d.pop("journal"), "journal is missing"),
+        (lambda d: d["planes"][0].pop("journal"), "journal is missing"),
     ],
 )
 def test_a_wrong_value_is_named(path, make, message):
@@ -217,7 +334,7 @@ def test_a_wrong_value_is_named(path, make, message):
         (lambda m: m.pop("clicks.npy"), "it holds"),
         (lambda m: m.update({"../evil.npy": b""}), "it holds"),
         (lambda m: m.update({"session.json": b"{"}), "session.json is damaged"),
-        (lambda m: m.update({"session.json": b'{"a": NaN}'}), "NaN is no JSON"),
+        (lambda m: m.update({"session.json": b'{"a": NaN}'}), "NaN is not valid JSON"),
         (lambda m: m.update({"session.json": b"[" * 100_000}), "damaged"),
         (lambda m: m.update({"session.json": b"\xff"}), "session.json is damaged"),
         (lambda m: m.update({"clicks.npy": b"PK"}), "cannot be read"),
@@ -260,9 +377,9 @@ def pickled():
 def test_a_member_larger_than_allowed_is_not_unpacked(path):
     members = contents(path)
     header = npy(np.zeros(0, np.uint8)).replace(b"(0,)", b"(1,)")
-    write(path, members | {"mask_bits.npy": header + bytes(129 << 20)})
+    write(path, members | {"mask_bytes.npy": header + bytes(129 << 20)})
     assert path.stat().st_size < 1 << 20
-    with pytest.raises(ValueError, match=r"mask_bits.npy has \d+ bytes, at most"):
+    with pytest.raises(ValueError, match=r"mask_bytes.npy has \d+ bytes, at most"):
         load_session(path)
 
 
@@ -309,56 +426,3 @@ def test_a_file_with_exchanged_values_never_crashes(path, data):
     session = fake_session()
     with contextlib.suppress(ValueError):
         session.from_state(load_session(damaged).state)
-
-
-# -- the image's signature ----------------------------------------------------------------------
-
-
-class Counting:
-    """A large image that counts the pixels that are read."""
-
-    def __init__(self, shape):
-        self.shape = shape
-        self.dtype = np.dtype(np.uint16)
-        self.read = 0
-
-    def __array__(self, *_args, **_keywords):
-        raise AssertionError("the whole array was asked for")
-
-    def __getitem__(self, key):
-        block = np.zeros(tuple(part.stop - part.start for part in key), self.dtype)
-        self.read += block.size
-        return block
-
-
-def test_the_signature_reads_a_bounded_part():
-    image = Counting((100_000, 80_000))
-    assert image_signature(ImageSource(image)).startswith("100000x80000x1-uint16-")
-    assert image.read <= 16 * 64 * 64
-
-
-def test_the_signature_is_of_the_values_however_they_are_stored():
-    image = np.random.default_rng(0).integers(0, 60_000, (300, 70)).astype("<u2")
-    expected = image_signature(ImageSource(image))
-    assert image_signature(ImageSource(image.astype(">u2"))) == expected
-    assert image_signature(ImageSource(np.asfortranarray(image))) == expected
-    stack = np.stack([image + 1, image])
-    assert image_signature(ImageSource(stack, plane=1)) == expected
-    assert image_signature(ImageSource(stack, plane=0)) != expected
-
-
-def test_the_signature_tells_images_apart():
-    image = np.zeros((200, 200), np.uint8)
-    changed = image.copy()
-    changed[199, 199] = 1
-    others = [changed, image[:, :199], image.astype(np.uint16), np.zeros((200, 200, 3), np.uint8)]
-    signatures = {image_signature(ImageSource(one)) for one in [image, *others]}
-    signatures.add(image_signature(ImageSource([image, image[::2, ::2]])))
-    assert len(signatures) == 6
-
-
-def test_an_image_smaller_than_a_block_is_read_whole():
-    image = np.zeros((3, 5), np.uint8)
-    changed = image.copy()
-    changed[2, 4] = 1
-    assert image_signature(ImageSource(image)) != image_signature(ImageSource(changed))

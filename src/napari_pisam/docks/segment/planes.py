@@ -17,9 +17,9 @@ from napari_pisam.layers import (
     refresh_labels_windows,
 )
 from napari_pisam.layers.labels import plane_is_displayed
+from napari_pisam.session.identity import sampled_signature as image_signature
 from napari_pisam.session.requests import failure_sentence
 from napari_pisam.session.session import CommitRule, Session
-from napari_pisam.session.signature import image_signature
 
 if TYPE_CHECKING:
     from napari_pisam.images.image_source import ImageSource
