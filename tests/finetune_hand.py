@@ -7,6 +7,30 @@ from qtpy.QtWidgets import QApplication
 
 from napari_pisam.widgets.finetune.dock import FineTuneWidget
 
+NAME = "Pi-SAM: Fine-tune (napari-pisam)"
+
+
+def by_script(viewer, core=None):
+    """What a script does."""
+    return viewer.window.add_dock_widget(FineTuneWidget(viewer, core), name=NAME)
+
+
+def by_menu(viewer, core=None):
+    """What *Plugins > napari-pisam > Pi-SAM: Fine-tune* does, in the real menu."""
+    from napari._app_model import get_app_model
+
+    get_app_model().commands.execute_command("napari-pisam.fine_tune").result()
+    return viewer.window._wrapped_dock_widgets[NAME]
+
+
+def by_plugin(viewer, core=None):
+    """What a notebook does, and ``napari -w napari-pisam "Pi-SAM: Fine-tune"``."""
+    return viewer.window.add_plugin_dock_widget("napari-pisam", "Pi-SAM: Fine-tune")[0]
+
+
+DOORS = {"script": by_script, "menu": by_menu, "add_plugin_dock_widget": by_plugin}
+"""The ways in to the dock."""
+
 
 class Hand:
     """Opens the dock in a viewer, presses what can be pressed, and waits for what comes of it.
@@ -19,16 +43,25 @@ class Hand:
         What trains; the real one by default.
     timeout : int
         How long to wait unless told, ms.
+    door : callable
+        One of `DOORS`.
     """
 
-    def __init__(self, viewer, qtbot, core=None, timeout=20_000):
+    def __init__(self, viewer, qtbot, core=None, timeout=20_000, door=by_script):
         self.viewer, self.qtbot, self.core, self.timeout = viewer, qtbot, core, timeout
         viewer.window.resize(1600, 1000)
-        self.open()
+        self.open(door)
 
-    def open(self):
-        self.dock = FineTuneWidget(self.viewer, self.core)
-        self.viewer.window.add_dock_widget(self.dock, name="Pi-SAM: Fine-tune")
+    def open(self, door=by_script):
+        self.docked = door(self.viewer, self.core)
+        self.dock = self.docked.widget()
+        self.settle()
+
+    def close(self):
+        """Press the dock's X."""
+        button = self.docked.title.close_button
+        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        self.dock = self.docked = None
         self.settle()
 
     def settle(self):

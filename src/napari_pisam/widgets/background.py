@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal
 
+from napari_pisam.widgets.text import untagged
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -69,7 +71,7 @@ class LongJob:
         if self._bar is None:
             # Not before there is something to show: napari draws its whole window, twice, to open
             # a bar, and that takes a third of a second while torch is being imported.
-            self._bar = progress(total=0, desc=self.title)
+            self._bar = progress(total=0, desc=untagged(self.title))
         if total and self._bar.total != total:
             self._bar.reset(total=total)
         self._bar.update(done - self._bar.n)

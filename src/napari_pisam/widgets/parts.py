@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QToolButton, QWidget
+from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,4 +57,14 @@ def collapsible(title: str, content: QWidget, tip: str) -> QCollapsible:
         layout.setContentsMargins(0, 0, 0, 0)
     made.addWidget(content)
     made.collapse(animate=False)
+    return made
+
+
+def titled(title: str, *panels: QWidget) -> QGroupBox:
+    """Put panels below each other in a frame with a title; the last one gets what room is left."""
+    made = QGroupBox(title)
+    layout = QVBoxLayout(made)
+    layout.setContentsMargins(6, 6, 6, 6)
+    for panel in panels:
+        layout.addWidget(panel)
     return made

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt
 
+from napari_pisam.docks.wording import printable
+from napari_pisam.widgets.text import tip
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,12 +18,12 @@ if TYPE_CHECKING:
 CHECKPOINT_FILTER = "Checkpoints (*.safetensors *.pth *.pt);;All files (*)"
 
 
-def add_file(models: QComboBox, path: str, title: str, tip: str = "") -> None:
+def add_file(models: QComboBox, path: str, title: str, about: str = "") -> None:
     """Put a checkpoint file before the last entry (which asks for one), and choose it."""
     place = models.findData(path)
     if place < 0:
         place = models.count() - 1
-        _insert(models, place, path, title, tip)
+        _insert(models, place, path, title, about)
     models.setCurrentIndex(place)
 
 
@@ -50,7 +53,8 @@ def list_results(models: QComboBox, runs: Sequence[Any] | None = None) -> None:
     blocker.unblock()
 
 
-def _insert(models: QComboBox, place: int, path: str, title: str, tip: str) -> None:
-    models.insertItem(place, title, path)
-    text = f"{tip}\n{path}" if tip else path
-    models.setItemData(place, text, Qt.ItemDataRole.ToolTipRole)
+def _insert(models: QComboBox, place: int, path: str, title: str, about: str) -> None:
+    models.insertItem(place, printable(title), path)
+    models.setItemData(
+        place, tip(f"{about}\n{path}" if about else path), Qt.ItemDataRole.ToolTipRole
+    )

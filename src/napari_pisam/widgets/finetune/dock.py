@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSize, Qt, QTimer
-from qtpy.QtWidgets import QFrame, QGroupBox, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from napari_pisam.docks.finetune.controller import FineTuneController
 from napari_pisam.docks.finetune.core import Core
 from napari_pisam.docks.segment.layer_choice import LayerChoice
 from napari_pisam.docks.segment.preview import is_preview
 from napari_pisam.widgets.background import Background
+from napari_pisam.widgets.closing import DeletedWhenClosed
 from napari_pisam.widgets.finetune.objects_panel import ObjectsPanel
 from napari_pisam.widgets.finetune.run_panel import RunPanel
 from napari_pisam.widgets.finetune.segment_link import find_segment
 from napari_pisam.widgets.finetune.settings_panel import SettingsPanel
 from napari_pisam.widgets.finetune.training_panel import TrainingPanel
+from napari_pisam.widgets.parts import titled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +67,7 @@ class FineTuneWidget(QWidget):
         self._timer.setInterval(_POLL)
         self._timer.timeout.connect(self._on_timer)
         self._timer.start()
+        DeletedWhenClosed(self)
         self.destroyed.connect(self._make_cleanup())
         self.run_panel.show_note(_HELLO)
         self._show_layers()
@@ -82,8 +85,8 @@ class FineTuneWidget(QWidget):
         layout = QVBoxLayout(prepare)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.setSpacing(6)
-        layout.addWidget(_group("Objects to learn from", self.objects_panel), stretch=1)
-        layout.addWidget(_group("Settings", self.settings_panel))
+        layout.addWidget(titled("Objects to learn from", self.objects_panel), stretch=1)
+        layout.addWidget(titled("Settings", self.settings_panel))
         self.tabs = QTabWidget()
         self.tabs.addTab(_Page(prepare), "Objects and settings")
         self.tabs.addTab(_Page(self.training_panel), "Training")
@@ -212,14 +215,6 @@ class FineTuneWidget(QWidget):
     def _show_runs(self) -> None:
         run = self.controller.runner.run
         self.training_panel.show_runs(self._core.list_runs(), None if run is None else run.folder)
-
-
-def _group(title: str, panel: QWidget) -> QGroupBox:
-    group = QGroupBox(title)
-    layout = QVBoxLayout(group)
-    layout.setContentsMargins(6, 6, 6, 6)
-    layout.addWidget(panel)
-    return group
 
 
 class _Page(QScrollArea):

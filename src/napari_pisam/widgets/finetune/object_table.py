@@ -9,7 +9,9 @@ from qtpy.QtCore import QAbstractTableModel, QItemSelectionModel, QModelIndex, Q
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QHeaderView, QTableView, QWidget
 
+from napari_pisam.docks.wording import printable
 from napari_pisam.widgets.finetune.plot import TRAINING, VALIDATION
+from napari_pisam.widgets.text import tip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +78,7 @@ class _Model(QAbstractTableModel):
         if role == Qt.ItemDataRole.ForegroundRole and column == 4:
             return _COLORS.get(row.part)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return row.note or (row.image if column == 0 else None)
+            return tip(row.note or (row.image if column == 0 else "")) or None
         if role == Qt.ItemDataRole.TextAlignmentRole and column in (1, 2, 3):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         return None
@@ -84,7 +86,7 @@ class _Model(QAbstractTableModel):
 
 def _text(row: Any, column: int) -> str:
     return (
-        row.image,
+        printable(row.image),
         str(row.label),
         f"{row.area:,}",
         str(row.clicks) if row.clicks else "",

@@ -10,8 +10,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
     QFormLayout,
-    QLabel,
-    QSizePolicy,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -20,6 +18,7 @@ from qtpy.QtWidgets import (
 from napari_pisam.widgets.finetune.object_table import ObjectTable
 from napari_pisam.widgets.layer_panel import LayerCombo
 from napari_pisam.widgets.parts import button, row
+from napari_pisam.widgets.text import PlainLabel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,8 +89,7 @@ class ObjectsPanel(QWidget):
             "Take the images of the selected objects out of the table",
             lambda: self.removal_requested.emit(self.table.selected),
         )
-        self.summary = QLabel()
-        self.summary.setWordWrap(True)
+        self.summary = PlainLabel()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -99,7 +97,8 @@ class ObjectsPanel(QWidget):
         layout.addWidget(self.layers_form)
         layout.addWidget(self.table, stretch=1)
         layout.addWidget(self.summary)
-        layout.addWidget(row(_label("Selected:"), *self.part_buttons.values(), self.remove_button))
+        selected = PlainLabel("Selected:", is_narrow=True)
+        layout.addWidget(row(selected, *self.part_buttons.values()))
         layout.addWidget(self._make_split_row())
         self.layers_form.hide()
         selection = self.table.selectionModel()
@@ -138,7 +137,12 @@ class ObjectsPanel(QWidget):
             "Draw other objects for validation; forgets what you decided by hand",
             self.split_requested.emit,
         )
-        return row(_label("Validate with"), self.fraction, self.split_button, self.remove_button)
+        return row(
+            PlainLabel("Validate with", is_narrow=True),
+            self.fraction,
+            self.split_button,
+            self.remove_button,
+        )
 
     def _add_layers(self) -> None:
         image, labels = self.image_combo.layer, self.labels_combo.layer
@@ -180,9 +184,3 @@ class ObjectsPanel(QWidget):
             one.setEnabled(not busy)
         if busy:
             self.summary.setText("Reading labels …")
-
-
-def _label(text: str) -> QLabel:
-    made = QLabel(text)
-    made.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
-    return made

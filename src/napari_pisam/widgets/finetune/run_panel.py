@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from napari_pisam.docks.finetune.texts import speed_text, state_text
 from napari_pisam.widgets.parts import button, row
+from napari_pisam.widgets.text import PlainLabel
 
 
 class RunPanel(QWidget):
@@ -42,10 +43,7 @@ class RunPanel(QWidget):
         self.bar = QProgressBar()
         self.bar.setMaximumHeight(12)
         self.bar.setTextVisible(False)
-        self.status, self.speed, self.note = QLabel(), QLabel(), QLabel()
-        for label in (self.status, self.speed, self.note):
-            label.setWordWrap(True)
-            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.status, self.speed, self.note = (PlainLabel(is_selectable=True) for _ in range(3))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 4)
         layout.setSpacing(3)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from napari_pisam.widgets.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,10 +50,10 @@ class _Pair(QWidget):
         self._texts[1].setText(f"<span style='font-weight:{weight}'>{after:.2f}</span>")
         steps_text = f"after {preview.step} steps" if preview.step else "as the base"
         self.setToolTip(
-            f"<p>Object {preview.label} of {html.escape(preview.image)}. White: what it should "
+            f"<p>Object {preview.label} of {escaped(preview.image)}. White: what it should "
             f"be.<br>Left: the base, IoU {before:.3f}; right: {steps_text}, IoU {after:.3f}.</p>"
-            f"<img src='{html.escape(str(preview.before))}' width='{_LARGE}'> "
-            f"<img src='{html.escape(str(preview.after))}' width='{_LARGE}'>"
+            f"<img src='{escaped(str(preview.before))}' width='{_LARGE}'> "
+            f"<img src='{escaped(str(preview.after))}' width='{_LARGE}'>"
         )
 
     def read_picture(self) -> bool:

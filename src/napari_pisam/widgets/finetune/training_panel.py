@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QComboBox, QGroupBox, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_pisam.docks.wording import printable
 from napari_pisam.widgets.finetune.curves_panel import CurvesPanel
 from napari_pisam.widgets.finetune.result_panel import ResultPanel
 from napari_pisam.widgets.finetune.strip import Strip
-from napari_pisam.widgets.parts import row
+from napari_pisam.widgets.parts import row, titled
+from napari_pisam.widgets.text import PlainLabel, tip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,16 +44,15 @@ class TrainingPanel(QWidget):
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.runs.activated.connect(self._on_activated)
-        label = QLabel("Run")
-        label.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
+        label = PlainLabel("Run", is_narrow=True)
         self.curves, self.strip, self.result = CurvesPanel(), Strip(), ResultPanel()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.setSpacing(5)
         layout.addWidget(row(label, self.runs))
         layout.addWidget(self.curves, stretch=1)
-        layout.addWidget(_group("Validation objects: base above, result below", self.strip))
-        layout.addWidget(_group("Result", self.result))
+        layout.addWidget(titled("Validation objects: base above, result below", self.strip))
+        layout.addWidget(titled("Result", self.result))
 
     def _on_activated(self, place: int) -> None:
         folder = self.runs.itemData(place)
@@ -66,9 +67,9 @@ class TrainingPanel(QWidget):
             self.runs.addItem("Choose an earlier run …" if runs else _NONE, None)
         for run in runs:
             text = run.name if run.finished else f"{run.name}, not finished"
-            self.runs.addItem(text, run.folder)
+            self.runs.addItem(printable(text), run.folder)
             place = self.runs.count() - 1
-            self.runs.setItemData(place, run.verdict, Qt.ItemDataRole.ToolTipRole)
+            self.runs.setItemData(place, tip(run.verdict), Qt.ItemDataRole.ToolTipRole)
             if run.folder == current:
                 self.runs.setCurrentIndex(place)
         blocker.unblock()
@@ -89,11 +90,3 @@ class TrainingPanel(QWidget):
         self.curves.show_state(state)
         self.strip.show_previews(() if state is None else state.previews)
         self.result.show_state(state, folder, can_export=not is_busy)
-
-
-def _group(title: str, panel: QWidget) -> QGroupBox:
-    group = QGroupBox(title)
-    layout = QVBoxLayout(group)
-    layout.setContentsMargins(6, 6, 6, 6)
-    layout.addWidget(panel)
-    return group
