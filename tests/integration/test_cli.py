@@ -16,8 +16,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from micro import micro_model
-from napari_pisam.cli import images, label_files
+from napari_pisam.cli import label_files
 from napari_pisam.cli.app import app
+from napari_pisam.images import image_files as images
 from napari_pisam.predict.predictor import Predictor
 from napari_pisam.weights import loading as weights
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,13 @@ from napari_pisam.cli.files import check_output
 from napari_pisam.images.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from napari_pisam.evaluate.folders import MaskKind, Sample
+    from napari_pisam.evaluate.folders import Sample
     from napari_pisam.evaluate.objects import Which
     from napari_pisam.evaluate.protocols import Segmenter
     from napari_pisam.evaluate.runner import Evaluation
-    from napari_pisam.images.image_source import ImageSource
+    from napari_pisam.images.mask_files import MaskKind
     from napari_pisam.predict.predictor import Predictor
 
 PROTOCOLS = ("worst", "ablation", "efficiency")
@@ -71,6 +70,7 @@ def evaluate(request: EvaluateRequest) -> Evaluation:
     from napari_pisam.evaluate.report import print_tables, tables
     from napari_pisam.evaluate.runner import Settings
     from napari_pisam.evaluate.runner import evaluate as run
+    from napari_pisam.images.image_files import open_plane
 
     kind = None if request.mask_kind == "auto" else request.mask_kind
     samples = with_kinds(find_samples(request), kind)
@@ -92,7 +92,7 @@ def evaluate(request: EvaluateRequest) -> Evaluation:
             samples,
             systems,
             settings,
-            open_image=open_source,
+            open_image=open_plane,
             ablation=ablation,
             advance=advance,
         )
@@ -163,7 +163,8 @@ def find_samples(request: EvaluateRequest) -> list[Sample]:
     ValueError
         If names do not match; all of them are listed.
     """
-    from napari_pisam.evaluate.folders import match_folders, source_name, spread
+    from napari_pisam.evaluate.folders import match_folders, spread
+    from napari_pisam.images.folders import source_name
 
     only = None
     if request.only is not None:
@@ -210,7 +211,7 @@ def named_folders(texts: tuple[str, ...]) -> dict[str, Path]:
     ValueError
         If a name is used twice.
     """
-    from napari_pisam.evaluate.folders import source_name
+    from napari_pisam.images.folders import source_name
 
     found: dict[str, Path] = {}
     for text in texts:
@@ -257,31 +258,6 @@ def _ablation(models: Mapping[str, Predictor], request: EvaluateRequest) -> dict
         for name, predictor in models.items()
         for parts, model in ablations(predictor.model).items()
     }
-
-
-@contextlib.contextmanager
-def open_source(path: Path) -> Iterator[ImageSource]:
-    """Open an image file as a 2D view.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read, or holds more than one plane.
-    """
-    from napari_pisam.cli.images import open_image
-    from napari_pisam.cli.segment import SegmentRequest, view_image
-
-    with open_image(path) as opened:
-        try:
-            source, _ = view_image(opened, SegmentRequest(path, path))
-        except ValueError as error:
-            if "--plane" not in str(error):
-                raise
-            raise ValueError(
-                f"{path} is a stack of shape {opened.shape}, expected one plane. Save its planes "
-                "as images."
-            ) from None
-        yield source
 
 
 def _write(request: EvaluateRequest, result: Evaluation) -> None:

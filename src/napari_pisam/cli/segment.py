@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from napari_pisam.cli.images import ImageFile
+    from napari_pisam.images.image_files import ImageFile
     from napari_pisam.images.image_source import ImageSource
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.predictor import Predictor
@@ -64,8 +64,8 @@ def segment(request: SegmentRequest) -> dict[int, Mask]:
         if given is not None and not given.is_file():
             raise ValueError(f"There is no file {given}. Save a layer from napari as CSV.")
     # Slow to import, and not needed to find the mistakes above.
-    from napari_pisam.cli.images import open_image
     from napari_pisam.cli.label_files import write_labels
+    from napari_pisam.images.image_files import open_image
     from napari_pisam.prompt_files import prompts_digest
 
     with open_image(request.image) as opened:

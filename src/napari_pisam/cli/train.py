@@ -185,14 +185,14 @@ def _tuning(request: TrainRequest) -> dict[str, Any]:
     """Give the settings that suit a base and a user's images."""
     from pathlib import Path
 
-    from napari_pisam.learn.folders import match_folders
+    from napari_pisam.images.folders import match_images
     from napari_pisam.learn.starting import is_never_deformed, pisam_variant
     from napari_pisam.model.variants import VitEncoder
     from napari_pisam.weights import loading as weights
 
     if request.images is None or request.masks is None:
         raise ValueError("--images and --masks go together. Give both.")
-    match_folders(request.images, request.masks)  # before a download
+    match_images(request.images, request.masks)  # before a download
     with download_progress(f"Downloading {request.base}") as update:
         loaded = weights.load_model(request.base, progress=update)
     variant = pisam_variant(loaded.model.variant)

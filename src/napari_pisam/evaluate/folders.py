@@ -1,28 +1,25 @@
-"""Folders of images, masks and saved predictions: which files belong together, and their pixels."""
+"""Which files are evaluated: masks, their images, and what systems saved for them."""
 
 from __future__ import annotations
 
-import warnings
+import contextlib
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.images.files import files_by_name
+from napari_pisam.images.folders import match_files, source_name
+from napari_pisam.images.mask_files import infer_kind, open_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-MaskKind = Literal["binary", "instances", "classes"]
+    from napari_pisam.images.mask_files import MaskKind
 
-_TIFF = frozenset({".tif", ".tiff"})
-_LOSSY = frozenset({".jpg", ".jpeg"})
-# Names that say what a folder holds, not where it is from.
-_PLAIN_NAMES = frozenset({"images", "image", "im", "imgs", "masks", "mask", "gt", "labels"})
 # How many masks of a source are looked at to tell what its masks are.
 _LOOKED_AT = 24
 
@@ -49,36 +46,6 @@ class Sample:
     kind: MaskKind = "binary"
     image: Path | None = None
     predictions: Mapping[str, Path] = field(default_factory=dict)
-
-
-def list_files(folder: Path) -> dict[str, Path]:
-    """Find the image files of a folder and of the folders in it.
-
-    Returns
-    -------
-    dict of str to Path
-        By the path inside the folder without its suffix, with "/" between the parts.
-
-    Raises
-    ------
-    ValueError
-        If the folder is missing, empty, or holds two files of one name.
-    """
-    files = files_by_name(folder)
-    twice = [
-        f"{one.name} and {other.name}" for paths in files.values() for one, other in pairwise(paths)
-    ]
-    if twice:
-        raise ValueError(
-            f"{folder} holds two files of one name: {'; '.join(twice)}. Keep one of each."
-        )
-    return {name: paths[0] for name, paths in files.items()}
-
-
-def source_name(folder: Path) -> str:
-    """Name a source by its folder, or by the one around it where that is called "masks"."""
-    folder = folder.absolute()
-    return folder.parent.name if folder.name.lower() in _PLAIN_NAMES else folder.name
 
 
 def match_folders(
@@ -110,40 +77,20 @@ def match_folders(
     ValueError
         Lists every name that one folder has and another has not.
     """
-    sources, label = list_files(masks), source_name(masks)
-    keys = [key for key in sources if only is None or _is_wanted(key, label, frozenset(only))]
-    others: dict[str, dict[str, Path]] = {}
-    if images is not None:
-        others["image"] = list_files(images)
-    for system, folder in (predictions or {}).items():
-        others[f"mask of {system}"] = list_files(folder)
-    problems = [
-        f"{key}: no {what}" for key in keys for what, files in others.items() if key not in files
-    ]
-    if only is None:
-        problems += [
-            f"{key}: no mask ({what} only)"
-            for what, files in others.items()
-            for key in files
-            if key not in sources
-        ]
-    if problems:
-        raise ValueError(
-            f"{len(problems)} name(s) do not match in {masks}: {'; '.join(problems)}. Every mask "
-            "needs a file of the same name in each folder, whatever its suffix."
-        )
+    label, chosen = source_name(masks), None if only is None else frozenset(only)
+    others = {} if images is None else {"image": images}
+    others |= {f"mask of {system}": folder for system, folder in (predictions or {}).items()}
+    wanted = None if chosen is None else partial(_is_wanted, label=label, only=chosen)
     samples = []
-    for key in keys:
+    for key, mask, files in match_files(masks, others, wanted):
         folder_name, _, _ = key.rpartition("/")
         samples.append(
             Sample(
                 source=folder_name.split("/")[0] if folder_name else label,
                 name=key,
-                mask=sources[key],
-                image=others["image"][key] if images is not None else None,
-                predictions={
-                    system: others[f"mask of {system}"][key] for system in predictions or {}
-                },
+                mask=mask,
+                image=files.get("image"),
+                predictions={system: files[f"mask of {system}"] for system in predictions or {}},
             )
         )
     return samples
@@ -163,88 +110,6 @@ def spread(samples: Sequence[Sample], limit: int) -> list[Sample]:
     return kept
 
 
-# -- pixels -----------------------------------------------------------------------------------
-
-
-def read_mask(path: Path) -> NDArray[Any]:
-    """Read a mask, or a map of probabilities, as it was saved.
-
-    Returns
-    -------
-    (H, W) array of bool, integers or floats
-        The numbers of a palette image are its indices.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read, or is not one number a pixel.
-    """
-    try:
-        values = _read_tiff(path) if path.suffix.lower() in _TIFF else _read_picture(path)
-    except (OSError, ValueError, SyntaxError, RuntimeError, KeyError, IndexError) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}). Check that it is whole, or save it anew."
-        ) from error
-    if values.ndim == 3 and (values.shape[2] == 1 or (values == values[..., :1]).all()):
-        values = values[..., 0]
-    if values.ndim != 2:
-        raise ValueError(
-            f"{path} has shape {values.shape}, expected one number a pixel, (rows, cols). Save "
-            "labels, not colours."
-        )
-    return values
-
-
-def _read_tiff(path: Path) -> NDArray[Any]:
-    import tifffile
-
-    return np.squeeze(np.asarray(tifffile.imread(path)))
-
-
-def _read_picture(path: Path) -> NDArray[Any]:
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(path) as picture:
-                if picture.mode in {"LA", "La"}:
-                    return np.asarray(picture.getchannel("L"))
-                if picture.mode == "RGBA":
-                    return np.asarray(picture.convert("RGB"))
-                return np.asarray(picture)
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            raise ValueError(f"{error}; save it as TIFF") from error
-
-
-def infer_kind(masks: Iterable[tuple[NDArray[Any], bool]]) -> MaskKind:
-    """Tell what the numbers of a source's masks mean.
-
-    One number besides 0, or soft edges of one object in 8 bits: binary. At most 8 numbers, none
-    above 16: classes. Otherwise instances.
-
-    Parameters
-    ----------
-    masks : iterable of ((H, W) array, bool)
-        Masks, and whether each is of a format that blurs numbers.
-    """
-    values: set[int] = set()
-    for mask, is_lossy in masks:
-        if mask.dtype == np.bool_ or mask.dtype.kind == "f" or is_lossy:
-            continue
-        found, counts = np.unique(mask[mask > 0], return_counts=True)
-        if found.size == 0 or found.size == 1:
-            # 1 in one file and 255 in another mean the same.
-            values |= {int(value) for value in found if 1 < value < 255}
-            continue
-        soft = mask.dtype == np.uint8 and found[-1] == 255 and 2 * counts[-1] >= counts.sum()
-        if not soft:
-            values |= {int(value) for value in found}
-    if len(values) <= 1:
-        return "binary"
-    return "classes" if len(values) <= 8 and max(values) <= 16 else "instances"
-
-
 def with_kinds(samples: Sequence[Sample], kind: MaskKind | None = None) -> list[Sample]:
     """Say of every sample what its mask is, the same for all of a source.
 
@@ -254,18 +119,18 @@ def with_kinds(samples: Sequence[Sample], kind: MaskKind | None = None) -> list[
     kind : {"binary", "instances", "classes"}, optional
         For all; told from some masks of each source by default.
 
-    Raises
-    ------
-    ValueError
-        If a mask cannot be read.
     """
     if kind is not None:
         return [replace(sample, kind=kind) for sample in samples]
     kinds = {}
     for source in dict.fromkeys(sample.source for sample in samples):
         members = [sample for sample in samples if sample.source == source]
-        kinds[source] = infer_kind(
-            (read_mask(sample.mask), sample.mask.suffix.lower() in _LOSSY)
-            for sample in spread(members, _LOOKED_AT)
-        )
+        kinds[source] = infer_kind(_numbers(spread(members, _LOOKED_AT)))
     return [replace(sample, kind=kinds[sample.source]) for sample in samples]
+
+
+def _numbers(samples: Iterable[Sample]) -> Iterator[tuple[NDArray[Any], bool]]:
+    for sample in samples:
+        # What cannot be read is named when it is its turn.
+        with contextlib.suppress(ValueError, OSError), open_mask(sample.mask) as mask:
+            yield mask.read(), mask.is_lossy

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_pisam.evaluate.folders import MaskKind
+    from napari_pisam.images.mask_files import MaskKind
 
 Which = Literal["auto", "largest", "each", "whole"]
 """Which objects of a mask: "largest" one a mask; "each" instance or connected component;

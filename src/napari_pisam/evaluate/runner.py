@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from napari_pisam.evaluate import protocols, saliency
-from napari_pisam.evaluate.folders import read_mask
 from napari_pisam.evaluate.objects import Target, saved_object, targets
 from napari_pisam.evaluate.pictures import Case, keep_worst, make_case
 from napari_pisam.evaluate.scores import ClickScores, Scores, as_json
+from napari_pisam.images.mask_files import read_mask
 from napari_pisam.measure.metrics import as_mask
 
 if TYPE_CHECKING:

@@ -166,37 +166,6 @@ def lock_file(descriptor: int) -> bool | None:
     return True
 
 
-def files_by_name(folder: Path) -> dict[str, list[Path]]:
-    """Find the image files of a folder and of the folders in it.
-
-    Returns
-    -------
-    dict of str to list of Path
-        By the path inside the folder without its suffix, with "/" between the parts; hidden files
-        are left out. A good folder has one file of each name.
-
-    Raises
-    ------
-    ValueError
-        If the folder is missing or empty.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"There is no folder {folder}. Check the path.")
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
-            continue
-        stem = relative.with_suffix("")
-        if stem.suffix.lower() == ".ome":
-            stem = stem.with_suffix("")
-        found.setdefault(stem.as_posix(), []).append(path)
-    if not found:
-        raise ValueError(f"{folder} holds no TIFF, PNG or JPEG. Check the path.")
-    return found
-
-
 def write_label_tiles(
     part: Path,
     tiles: Iterator[NDArray[np.integer[Any]]],

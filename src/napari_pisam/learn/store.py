@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-import tifffile
-from PIL import Image
 from scipy import ndimage
 
+from napari_pisam.images.folders import files_by_name, match_images
+from napari_pisam.images.image_files import open_plane
+from napari_pisam.images.mask_files import MaskKind, infer_kind, open_mask
 from napari_pisam.learn.splits import FactsTable, Kind, SetFacts, read_facts, split_images
 
 if TYPE_CHECKING:
@@ -28,11 +29,8 @@ logger = logging.getLogger(__name__)
 SMALLEST_OBJECT = 30
 """Smallest area of an object, in px of the stored image and of the frame."""
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
-
-
-class NameMismatchError(ValueError):
-    """Images without a mask of the same stem, or masks without an image."""
+LETTERS: dict[MaskKind, Kind] = {"binary": "B", "instances": "I", "classes": "S"}
+"""How a stored image writes what the numbers of its mask mean."""
 
 
 @dataclass(frozen=True)
@@ -90,59 +88,14 @@ class StoredImage:
 # ----------------------------------------------------------------------------------- reading
 
 
-def pair_names(images: Path, masks: Path) -> list[tuple[Path, Path]]:
-    """Pair the files of two folders by stem.
-
-    Parameters
-    ----------
-    images, masks : Path
-        Folders.
-
-    Returns
-    -------
-    list of (Path, Path)
-        Image and mask, sorted by stem.
-
-    Raises
-    ------
-    NameMismatchError
-        Lists every stem that only one folder has, and every stem that one folder has twice.
-    """
-    found: list[dict[str, Path]] = []
-    problems = []
-    for folder in (images, masks):
-        stems: dict[str, Path] = {}
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if path.suffix.lower() not in _SUFFIXES:
-                continue
-            if path.stem in stems:
-                problems.append(f"{path.stem}: twice in {folder}")
-            stems[path.stem] = path
-        found.append(stems)
-    problems += [f"{stem}: no mask in {masks}" for stem in found[0] if stem not in found[1]]
-    problems += [f"{stem}: no image in {images}" for stem in found[1] if stem not in found[0]]
-    if problems:
-        raise NameMismatchError(
-            f"{len(problems)} names do not match; every image needs exactly one mask of the same"
-            " stem:\n" + "\n".join(problems)
-        )
-    return [(path, found[1][stem]) for stem, path in found[0].items()]
-
-
 def _read(path: Path) -> NDArray[Any]:
-    if path.suffix.lower() in {".tif", ".tiff"}:
-        return np.asarray(tifffile.imread(path))
-    with Image.open(path) as picture:
-        if picture.mode in {"P", "RGBA", "CMYK", "YCbCr"}:
-            picture = picture.convert("RGB")  # type: ignore[assignment]
-        elif picture.mode in {"LA", "1"}:
-            picture = picture.convert("L")  # type: ignore[assignment]
-        return np.asarray(picture)
+    """Read the one plane of an image file, all of it: (H, W) or (H, W, C)."""
+    with open_plane(path) as image:
+        pixels = image.read((slice(0, image.shape[0]), slice(0, image.shape[1])))
+    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
 
 
 def _to_uint8(pixels: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    if pixels.ndim == 3 and pixels.shape[2] == 4:
-        pixels = pixels[..., :3]
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
         raise ValueError(f"{path} has shape {pixels.shape}; expected (H, W) or (H, W, 3)")
     if pixels.dtype == np.uint8:
@@ -150,14 +103,6 @@ def _to_uint8(pixels: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     low, high = np.percentile(pixels, (0.1, 99.9))
     stretched = (pixels.astype(np.float32) - low) * (255.0 / max(float(high - low), 1e-6))
     return np.asarray(np.clip(stretched, 0, 255).astype(np.uint8))
-
-
-def _infer_kind(mask: NDArray[Any]) -> Kind:
-    values = np.unique(mask)
-    values = values[values > 0]
-    if len(values) <= 1:
-        return "B"
-    return "S" if len(values) <= 8 and values.max() <= 16 else "I"
 
 
 def index_objects(
@@ -231,14 +176,13 @@ def index_objects(
     )
 
 
-_UNREADABLE = (OSError, ValueError, SyntaxError, tifffile.TiffFileError)
-
-
 def _decode(
     source: str, image: Path, mask: Path, facts: SetFacts, kind: Kind | None = None
 ) -> StoredImage:
-    pixels, values = _to_uint8(_read(image), image), _read(mask)
-    kind = kind or facts.kind or _infer_kind(values)
+    pixels = _to_uint8(_read(image), image)
+    with open_mask(mask) as opened:
+        values = opened.read()
+    kind = kind or facts.kind or LETTERS[infer_kind([(values, opened.is_lossy)])]
     item = index_objects(source, image.stem, kind, pixels, values)
     return replace(item, thin_classes=facts.thin_classes, coarse_classes=facts.coarse_classes)
 
@@ -261,15 +205,13 @@ def load_image(root: Path, source: str, name: str) -> StoredImage:
     folder = root / "sets" / source
     found = []
     for part in ("images", "masks"):
-        # Not glob: a stem may hold any character.
-        inside = sorted((folder / part).iterdir()) if (folder / part).is_dir() else []
-        paths = [p for p in inside if p.stem == name and p.suffix.lower() in _SUFFIXES]
+        paths = files_by_name(folder / part).get(name, [])
         if len(paths) != 1:
             raise ValueError(f"{folder / part} holds {len(paths)} files {name}.*; expected one.")
         found += paths
     try:
         return _decode(source, found[0], found[1], read_facts(root)[source])
-    except _UNREADABLE as error:
+    except (OSError, ValueError, MemoryError) as error:
         raise ValueError(f"{found[0]} or its mask cannot be read ({error}).") from error
 
 
@@ -313,7 +255,7 @@ def load_images(
     ------
     ValueError
         If a set in `names` or `held_out` does not exist.
-    NameMismatchError
+    napari_pisam.images.folders.NameMismatchError
         If images and masks of a set do not match.
     """
     folder = root / "sets"
@@ -327,7 +269,11 @@ def load_images(
 
     jobs: list[tuple[str, Path, Path]] = []
     pairs = {
-        name: pair_names(folder / name / "images", folder / name / "masks") for name in available
+        name: [
+            (image, mask)
+            for _, image, mask in match_images(folder / name / "images", folder / name / "masks")
+        ]
+        for name in available
     }
     for name in names or available:
         training = _training_stems(name, pairs, facts, closed, validation_fraction, seed)
@@ -338,7 +284,7 @@ def load_images(
     def decode(job: tuple[str, Path, Path]) -> StoredImage | str:
         try:
             return _decode(*job, facts[job[0]], given.get(job[0]))
-        except _UNREADABLE as error:
+        except (OSError, ValueError, MemoryError) as error:
             return f"{job[1]}: {error}"
 
     with ThreadPoolExecutor(threads) as pool:

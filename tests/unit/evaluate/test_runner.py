@@ -115,7 +115,7 @@ def test_a_file_that_cannot_be_used_is_named_and_left_out(samples):
     assert result.objects == 2
     assert len(result.skipped) == 2
     assert "expected the same" in result.skipped[0]
-    assert "cannot be read" in result.skipped[1]
+    assert "is not an image" in result.skipped[1]
 
 
 def test_no_object_at_all_is_an_error(samples):

@@ -9,11 +9,10 @@ import tifffile
 from PIL import Image
 from scipy import ndimage
 
+from napari_pisam.images.folders import NameMismatchError
 from napari_pisam.learn.store import (
-    NameMismatchError,
     index_objects,
     load_images,
-    pair_names,
 )
 from training_sets import write_set, write_sets
 
@@ -31,8 +30,8 @@ def test_a_name_mismatch_lists_every_name(tmp_path: Path) -> None:
     (tmp_path / "sets/discs/masks/a.png").unlink()
     (tmp_path / "sets/discs/masks/b.png").unlink()
     (tmp_path / "sets/discs/images/c.png").unlink()
-    with pytest.raises(NameMismatchError, match="3 names do not match") as caught:
-        pair_names(tmp_path / "sets/discs/images", tmp_path / "sets/discs/masks")
+    with pytest.raises(NameMismatchError, match=r"3 name\(s\) do not match") as caught:
+        load_images(tmp_path)
     for line in ("a: no mask", "b: no mask", "c: no image"):
         assert line in str(caught.value)
 
@@ -41,8 +40,8 @@ def test_a_stem_that_occurs_twice_is_refused(tmp_path: Path) -> None:
     write_set(tmp_path, "discs", ["a"])
     folder = tmp_path / "sets/discs/images"
     (folder / "a.jpg").write_bytes((folder / "a.png").read_bytes())
-    with pytest.raises(NameMismatchError, match="a: twice in"):
-        pair_names(folder, tmp_path / "sets/discs/masks")
+    with pytest.raises(NameMismatchError, match="a: both"):
+        load_images(tmp_path)
 
 
 def test_unreadable_files_are_skipped_named_and_counted(

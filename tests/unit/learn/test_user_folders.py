@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from scipy import ndimage
 
 from napari_pisam.learn import folders
 from napari_pisam.learn.dataset import TrainingSamples
 from napari_pisam.learn.folder_split import split_images_or_regions
-from napari_pisam.learn.folders import load_folders, match_folders, tiles, to_labels
-from napari_pisam.learn.store import NameMismatchError
+from napari_pisam.learn.folders import load_folders, tiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,43 +59,6 @@ def test_instances_in_contact_stay_apart_in_every_format(suffix: str, tmp_path: 
     assert int(inside) - int(outside) > 100
 
 
-def test_a_binary_mask_with_soft_edges_is_binary() -> None:
-    disc = (np.hypot(*np.mgrid[-20:20, -20:20]) < 12).astype(np.float32)
-    soft = np.rint(255 * ndimage.gaussian_filter(disc, 0.7)).astype(np.uint8)
-    labels, kind = to_labels(soft, "auto")
-    assert kind == "B"
-    np.testing.assert_array_equal(labels, soft > 127)
-
-
-@pytest.mark.parametrize(
-    ("mask", "kind"),
-    [
-        (np.eye(4, dtype=bool), "B"),
-        (np.eye(4, dtype=np.uint8) * 7, "B"),
-        (np.arange(16, dtype=np.uint16).reshape(4, 4) * 1000, "I"),
-        (np.arange(16, dtype=np.uint8).reshape(4, 4) % 3, "S"),
-        (np.arange(16, dtype=np.float32).reshape(4, 4) / 15, "B"),
-    ],
-)
-def test_the_numbers_tell_what_a_mask_is(mask: NDArray[Any], kind: str) -> None:
-    labels, found = to_labels(mask, "auto")
-    assert found == kind
-    assert labels.max() <= 16
-
-
-def test_every_name_that_does_not_match_is_listed(tmp_path: Path) -> None:
-    pair(tmp_path, "a", scene())
-    for name in ("b", "sub/c"):
-        write(tmp_path / "images" / f"{name}.png", np.zeros((4, 4), np.uint8))
-    write(tmp_path / "masks" / "d.png", np.zeros((4, 4), np.uint8))
-    write(tmp_path / "masks" / "a.tif", np.zeros((4, 4), np.uint8))
-    with pytest.raises(NameMismatchError) as caught:
-        match_folders(tmp_path / "images", tmp_path / "masks")
-    message = str(caught.value)
-    for part in ("4 name(s)", "b: no mask", "sub/c: no mask", "d: no image", "a: both"):
-        assert part in message
-
-
 def test_unreadable_files_are_named_and_left_out(tmp_path: Path) -> None:
     pair(tmp_path, "a", scene())
     pair(tmp_path, "broken", scene())
@@ -115,11 +76,6 @@ def test_masks_without_objects_are_an_error(tmp_path: Path) -> None:
     pair(tmp_path, "a", np.zeros((40, 40), np.uint8))
     with pytest.raises(ValueError, match="None of 1 pair"):
         load_folders(tmp_path / "images", tmp_path / "masks")
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"There is no folder .*nowhere"):
-        match_folders(tmp_path / "nowhere", tmp_path)
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
