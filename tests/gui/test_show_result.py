@@ -32,7 +32,7 @@ def viewer(make_napari_viewer):
 
 
 def test_result_has_four_layers(viewer):
-    assert [layer.name for layer in viewer.layers] == ["image", "labels", "boxes", "clicks"]
+    assert [layer.name for layer in viewer.layers] == ["image", "labels", "clicks", "boxes"]
 
 
 def test_clicks_differ_in_colour_and_symbol(viewer):
@@ -40,7 +40,7 @@ def test_clicks_differ_in_colour_and_symbol(viewer):
     assert list(clicks.features["label"]) == ["FG", "BG", "BG"]
     assert list(clicks.features["label"].cat.categories) == ["FG", "BG"]
     assert [str(symbol) for symbol in clicks.symbol] == ["disc", "cross", "cross"]
-    green, red, _ = clicks.face_color[:, :3]
+    green, red, _ = clicks.border_color[:, :3]
     assert green[1] > 2 * green[0]
     assert red[0] > 2 * red[1]
 

@@ -18,6 +18,7 @@ from napari_pisam.layers.labels import (
 )
 from napari_pisam.layers.preview import new_preview_layer, show_preview
 from napari_pisam.layers.prompt_layers import (
+    is_own,
     new_prompt_layers,
     prepare_points,
     prepare_shapes,
@@ -47,6 +48,7 @@ __all__ = [
     "add_result",
     "can_show",
     "image_source_of",
+    "is_own",
     "labels_plane",
     "new_labels_layer",
     "new_preview_layer",

@@ -9,7 +9,13 @@ import numpy as np
 
 from napari_pisam.layers.geometry import ImagePlane, PlaneMap, as_plane, spatial_shape
 from napari_pisam.layers.prompts import labels_of, objects_of
-from napari_pisam.layers.style import BOX_COLOR, COLORS, SYMBOLS
+from napari_pisam.layers.style import (
+    BOX_COLOR,
+    COLORS,
+    SYMBOLS,
+    click_look,
+    keep_lines_thin,
+)
 from napari_pisam.layers.transforms import transform_of
 
 if TYPE_CHECKING:
@@ -26,6 +32,8 @@ _SAME_BOX = 1e-2
 _SAME_CLICK = 1e-3
 
 _LABELS: dict[bool | None, Label] = {True: "FG", False: "BG"}
+# In the metadata of the layers that were made for prompts.
+_OWN = "napari_pisam"
 
 _followed: WeakSet[Any] = WeakSet()
 
@@ -51,29 +59,35 @@ def new_prompt_layers(
         With features ``object`` (int), and ``label`` (categorical FG and BG) for the points.
     """
     axes = prompt_axes(image, channel_axis)
-    side = max(spatial_shape(image)[-2:])
+    # Clicks before boxes: with boxes first, napari 0.9 under Mesa ends in a segmentation fault
+    # (glDrawArrays) when all layers are cleared and both are made again.
+    points = viewer.add_points(
+        None,
+        ndim=len(axes),
+        name=f"{image.name} clicks",
+        **click_look(max(spatial_shape(image)[-2:])),
+        **transform_of(image, axes),
+    )
     shapes = viewer.add_shapes(
         None,
         ndim=len(axes),
         name=f"{image.name} boxes",
         edge_color=BOX_COLOR,
         face_color="transparent",
-        # Seen in an image of any size.
-        edge_width=max(1.0, side / 500),
-        **transform_of(image, axes),
-    )
-    points = viewer.add_points(
-        None,
-        ndim=len(axes),
-        name=f"{image.name} clicks",
-        size=max(6.0, side / 60),
-        border_color="white",
         **transform_of(image, axes),
     )
     prepare_shapes(shapes)
     prepare_points(points)
     set_current_object(shapes, points, object_id)
     return shapes, points
+
+
+def is_own(layer: Any) -> bool:
+    """Whether prompts may be written to a layer: it was made, or prepared, to hold them.
+
+    Somebody's annotations that were only chosen to be read must stay as they are.
+    """
+    return layer is not None and bool(layer.metadata.get(_OWN))
 
 
 def prompt_axes(image: Any, channel_axis: int | None = None) -> tuple[int, ...]:
@@ -90,6 +104,9 @@ def prepare_shapes(shapes: Any) -> None:
     """Give a Shapes layer the feature ``object`` (int, 0: none) where it has none."""
     features = shapes.features.copy()
     features["object"] = _object_column(shapes, len(shapes.data))
+    if not is_own(shapes):
+        shapes.metadata[_OWN] = True
+        keep_lines_thin(shapes)
     _assign(shapes, features, {"object": _default(shapes, "object", 0)})
 
 
@@ -107,9 +124,10 @@ def prepare_points(points: Any) -> None:
     features = points.features.copy()
     features["label"] = pd.Categorical(names, categories=list(COLORS))
     features["object"] = _object_column(points, count)
+    points.metadata[_OWN] = True
     _assign(points, features, {"label": current, "object": _default(points, "object", 0)})
-    points.face_color_cycle = COLORS
-    points.face_color = "label"
+    points.border_color_cycle = COLORS
+    points.border_color = "label"
     if points not in _followed:
         _followed.add(points)
         _follow_labels(points)
@@ -317,6 +335,9 @@ def _follow_labels(points: Any) -> None:
             if points.feature_defaults["label"].dtype != points.features["label"].dtype:
                 _set_defaults(points, {})
             _show_symbols(points)
+            # napari selects the point that was added, and draws what is selected in blue.
+            if str(points.mode) == "add" and points.selected_data:
+                points.selected_data = set()
         finally:
             is_busy = False
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.layers.style import BOX_COLOR, COLORS, SYMBOLS
+from napari_pisam.layers.style import BOX_COLOR, COLORS, SYMBOLS, click_look, keep_lines_thin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,29 +61,27 @@ def add_result(
     clicks: Sequence[tuple[float, float, bool]],
     labels: NDArray[np.integer[Any]],
 ) -> None:
-    """Add the four layers of `show_result` to a viewer: image, labels, boxes, clicks."""
+    """Add the four layers of `show_result` to a viewer: image, labels, clicks, boxes."""
     import pandas as pd  # type: ignore[import-untyped]
 
     viewer.add_image(image, name="image")
     viewer.add_labels(labels, name="labels", opacity=0.4)
-    viewer.add_shapes(
+    names = ["FG" if click[2] else "BG" for click in clicks]
+    points = viewer.add_points(
+        np.array([click[:2] for click in clicks], dtype=np.float64).reshape(-1, 2),
+        name="clicks",
+        features=pd.DataFrame({"label": pd.Categorical(names, categories=list(COLORS))}),
+        **click_look(max(labels.shape)),
+    )
+    points.border_color = [COLORS[name] for name in names] or COLORS["FG"]
+    points.symbol = [SYMBOLS[name] for name in names] or SYMBOLS["FG"]
+    shapes = viewer.add_shapes(
         [np.reshape(box, (2, 2)) for box in boxes] or None,
         ndim=2,
         shape_type="rectangle",
         edge_color=BOX_COLOR,
         face_color="transparent",
-        edge_width=1,
         name="boxes",
         features=pd.DataFrame({"object": np.arange(1, len(boxes) + 1)}),
     )
-    names = ["FG" if click[2] else "BG" for click in clicks]
-    points = viewer.add_points(
-        np.array([click[:2] for click in clicks], dtype=np.float64).reshape(-1, 2),
-        name="clicks",
-        # Seen in an image of any size.
-        size=max(6, max(labels.shape) / 60),
-        features=pd.DataFrame({"label": pd.Categorical(names, categories=list(COLORS))}),
-        border_color="white",
-    )
-    points.face_color = [COLORS[name] for name in names] or COLORS["FG"]
-    points.symbol = [SYMBOLS[name] for name in names] or SYMBOLS["FG"]
+    keep_lines_thin(shapes)

@@ -35,7 +35,7 @@ def symbols(points):
 
 
 def rounded(points):
-    return [tuple(color) for color in np.round(points.face_color, 2).tolist()]
+    return [tuple(color) for color in np.round(points.border_color, 2).tolist()]
 
 
 GREEN, RED = (0.0, 0.62, 0.45, 1.0), (0.84, 0.37, 0.0, 1.0)

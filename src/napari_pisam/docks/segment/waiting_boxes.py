@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_pisam.layers import is_own
+
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
     from napari_pisam.layers.prompts import LayerBox
     from napari_pisam.predict.prompts import Box
-
-OWN = "napari_pisam"
-"""In the metadata of the layers that the dock made: only from those a box may vanish."""
-
 
 class WaitingBoxes:
     """Takes a waiting box out of its layer when it has become an object, and puts it back."""
@@ -46,7 +44,7 @@ class WaitingBoxes:
         bool
             Whether the layer was changed.
         """
-        if layer is None or layer is not self._layer or not layer.metadata.get(OWN):
+        if layer is not self._layer or not is_own(layer):
             return False
         gone = {box: row for box, row in self._here.items() if box in taken}
         back = [box for box in self._taken if box not in taken]

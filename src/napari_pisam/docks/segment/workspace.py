@@ -16,7 +16,6 @@ from napari_pisam.docks.segment.preview import (
     select_only,
 )
 from napari_pisam.docks.segment.prompt_sync import PromptSync
-from napari_pisam.docks.segment.waiting_boxes import OWN
 from napari_pisam.layers import new_labels_layer, new_prompt_layers, unwrapped
 
 if TYPE_CHECKING:
@@ -113,7 +112,6 @@ class Workspace:
             self.new_labels()
         self.preview.prepare(image, self.planes.plane)
         shapes, points = new_prompt_layers(self.viewer, image)
-        shapes.metadata[OWN] = points.metadata[OWN] = True
         self.choice.choose("boxes", shapes)
         self.choice.choose("clicks", points)
         self.take_tool("boxes")
