@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_pisam.layers.prompts import LayerBox
     from napari_pisam.predict.prompts import Box
 
+
 class WaitingBoxes:
     """Takes a waiting box out of its layer when it has become an object, and puts it back."""
 
