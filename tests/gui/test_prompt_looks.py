@@ -88,22 +88,26 @@ def test_the_last_click_is_not_drawn_in_the_blue_of_selected_points(window):
 
 
 AGAIN = """
-import napari, numpy as np
+import time, napari, numpy as np
 from napari_pisam.layers import new_prompt_layers
 from qtpy.QtWidgets import QApplication
 
+def draw():
+    start = time.perf_counter()
+    while time.perf_counter() < start + 0.3:
+        QApplication.processEvents()
+
 viewer = napari.Viewer()
-for _ in range(2):
-    image = viewer.add_image(np.zeros((64, 64)))
-    shapes, points = new_prompt_layers(viewer, image)
-    shapes.add(np.array([[5, 5], [5, 20], [20, 20], [20, 5]]), shape_type="rectangle")
-    points.add([9, 9])
-    viewer.screenshot(canvas_only=True, flash=False)
+draw()
+for size in (64, 128, 192):
+    image = viewer.add_image(np.random.rand(size, 64))
+    draw()
+    shapes, _points = new_prompt_layers(viewer, image)
+    viewer.layers.selection = {shapes}
     shapes.mode = "add_rectangle"
-    QApplication.processEvents()
+    draw()
     viewer.layers.clear()
-    QApplication.processEvents()
-viewer.close()
+    draw()
 print("still here")
 """
 
