@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from napari_pisam.images.image_source import ImageSource
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.predictor import Predictor
-    from napari_pisam.predict.preprocessing import Window
     from napari_pisam.predict.prompts import Prompts
+    from napari_pisam.predict.windows import Window
     from napari_pisam.prompt_files import Plane
     from napari_pisam.weights.loading import LoadedModel
 
@@ -222,14 +222,16 @@ def predict_objects(
     dict of int to Mask
         In the order of `prompts`, without their logits.
     """
-    from napari_pisam.predict.focus import window_for
+    from napari_pisam.predict.windows import stable_window
 
     variant = predictor.model.variant
     windows: dict[Window | None, list[int]] = {}
     for object_id, prompt in prompts.items():
         # Where every object has a window of its own there is nothing to share.
         shared = variant.focus is None
-        window = window_for(prompt, source.shape, source.levels, variant) if shared else None
+        window = None
+        if shared:
+            window = stable_window(prompt, source.shape, source.levels, variant.frame)
         windows.setdefault(window, []).append(object_id)
     masks: dict[int, Mask] = {}
     for members in windows.values():

@@ -156,7 +156,7 @@ def training_window(
     elif choice < 0.45:
         low, high = 1.2, 4.0
     else:
-        # About what the predictor reads for a box (`predict.focus.focused_window`).
+        # About what the predictor reads for a box (`predict.windows.choose_window`).
         low, high = 1.7, 2.9
     side = long * float(np.exp(rng.uniform(np.log(low), np.log(max(high, low)))))
     side = max(side, least)

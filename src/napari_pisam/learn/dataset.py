@@ -27,8 +27,8 @@ from napari_pisam.learn.crops import (
 )
 from napari_pisam.learn.rendering import bundled_pictures
 from napari_pisam.learn.store import SMALLEST_OBJECT, StoredImage
-from napari_pisam.predict.focus import focused_window
 from napari_pisam.predict.prompts import Prompts
+from napari_pisam.predict.windows import choose_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -337,7 +337,7 @@ class ValidationSamples(Dataset[Any]):
             row0, col0, row1, col1 = (float(v) for v in item.boxes[which])
             # A public box is of pixels' centres, the last one included.
             prompts = Prompts(box=(row0 - 0.5, col0 - 0.5, row1 - 0.5, col1 - 0.5))
-            seen = focused_window(prompts, shape, None, focus=self.focus)
+            seen = choose_window(prompts, shape, None, focus=self.focus)
             window = seen.native_bbox(shape)
         rows, cols = slice(window[0], window[2]), slice(window[1], window[3])
         return cut(item.pixels, item.mask(int(item.ids[which]), rows, cols), window, self.size)

@@ -16,7 +16,8 @@ from napari_pisam.images.folders import match_images, source_name
 from napari_pisam.images.image_files import open_plane
 from napari_pisam.images.mask_files import infer_kind, open_mask, to_labels
 from napari_pisam.learn.store import LETTERS, StoredImage, index_objects
-from napari_pisam.predict.preprocessing import Window, to_frame
+from napari_pisam.predict.preprocessing import to_frame
+from napari_pisam.predict.windows import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -60,6 +60,7 @@ def compared_variant(variant: variants.Variant, decoder: Decoder) -> variants.Va
         box_maps=True,
         appearance_prior=False,
         click_maps=False,
+        local_clicks=False,
     )
 
 

@@ -78,6 +78,9 @@ class Variant:
     click_maps
         Also draw the clicks into the interactor's input as small Gaussian spots. Not in the
         published network; it makes a compact model obey a click at the pixel.
+    local_clicks
+        A click changes the mask where it was made and is followed there, one after another.
+        Published weights are left to say what they say.
     box_maps
         Also give a box to the prompt encoder as a filled mask, where there is no mask prompt, and
         let the coarse logits start from it. Not in the published network; a model trained from
@@ -101,6 +104,7 @@ class Variant:
     coarse_source: Literal["hq", "sam", "sam+hq"] = "hq"
     residual: bool = False
     click_maps: bool = False
+    local_clicks: bool = False
     box_maps: bool = False
     appearance_prior: bool = False
     click_order: Literal["xy", "rc"] = "xy"
@@ -122,6 +126,7 @@ def _all_variants() -> dict[str, Variant]:
         CompactEncoder("hgnetv2_b0"),
         residual=True,
         click_maps=True,
+        local_clicks=True,
         box_maps=True,
         appearance_prior=True,
         focus=Focus(),

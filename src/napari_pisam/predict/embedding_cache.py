@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_pisam.images.image_source import ImageSource
     from napari_pisam.model.pisam import PiSam
     from napari_pisam.predict.device import DeviceRunner
-    from napari_pisam.predict.preprocessing import Window
+    from napari_pisam.predict.windows import Window
 
 # Encodings of this many windows stay on the device; a ViT's takes about 50 MB.
 _RECENT = 4

@@ -13,9 +13,9 @@ from napari_pisam.images.image_source import ImageSource
 from napari_pisam.model.folding import folded
 from napari_pisam.predict.device import DeviceRunner, select_device, select_precision
 from napari_pisam.predict.embedding_cache import WindowEncoder
-from napari_pisam.predict.focus import window_for
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.predict.stages import Before, Stages, take
+from napari_pisam.predict.windows import stable_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
     from napari_pisam.predict.embedding_cache import EmbeddingCache
     from napari_pisam.predict.mask import Mask
-    from napari_pisam.predict.preprocessing import Window
     from napari_pisam.predict.prompts import Box, MaskPrompt
+    from napari_pisam.predict.windows import Window
 
 # Decoded prompts take about 10 MB each at a frame of 1024 px.
 _KEPT_DECODED = 8
@@ -304,8 +304,10 @@ class Predictor:
         return self._source
 
     def _window(self, prompts: Prompts) -> Window:
-        source = self._image()
-        return window_for(prompts, source.shape, source.levels, self._model.variant)
+        source, variant = self._image(), self._model.variant
+        return stable_window(
+            prompts, source.shape, source.levels, variant.frame, focus=variant.focus
+        )
 
     def _predict_window(self, windows: Sequence[Window], prompts: Sequence[Prompts]) -> list[Mask]:
         """Several boxes in one window; full size one after the other, which needs less memory."""

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
-from napari_pisam.predict.locality import keep_changes_at_clicks
+from napari_pisam.predict.clicks import CLICKS, ClickPolicy
 from napari_pisam.predict.mask import Mask
-from napari_pisam.predict.obedience import obey_clicks
 from napari_pisam.predict.preprocessing import FrameTransform
 
 if TYPE_CHECKING:
@@ -21,20 +20,13 @@ if TYPE_CHECKING:
 
     from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
     from napari_pisam.predict.device import DeviceRunner
-    from napari_pisam.predict.preprocessing import Window
     from napari_pisam.predict.prompts import Box, MaskPrompt, Prompts
+    from napari_pisam.predict.windows import Window
 
 # The high-resolution head looks at a box and this much around it: a share of its longer side, and
 # px of the frame.
 _MARGIN = 0.15
 _MARGIN_PX = 16
-
-# Logits of a mask to start from are 10 times this: what a click has to overcome.
-_KEPT = 0.3
-
-# Share of what clicks change that is held back: an unsure change does not pass, which nearly halves
-# what a click can spoil and costs nothing on average (docs/training-log.md).
-_HELD_BACK = 0.2
 
 # Masks that are remembered of one object, each after one click more: undo finds them.
 _KEPT_CORRECTED = 12
@@ -97,11 +89,14 @@ class Stages:
         The network.
     runner : DeviceRunner
         Where it is.
+    policy : ClickPolicy
+        How clicks change a mask, where the variant's clicks are local.
     """
 
-    def __init__(self, model: PiSam, runner: DeviceRunner) -> None:
+    def __init__(self, model: PiSam, runner: DeviceRunner, policy: ClickPolicy = CLICKS) -> None:
         self._model = model
         self._runner = runner
+        self._policy = policy
 
     def frame(self, window: Window) -> int:
         """Side of the frame that a window is shown in, px."""
@@ -195,12 +190,12 @@ class Stages:
         kept: NDArray[np.float32] | None = None
         if start is not None:
             height, width = transforms[0].size
-            drawn = _KEPT * transforms[0].mask_to_logits(start, network.frame, cell=1)
+            drawn = self._policy.start * transforms[0].mask_to_logits(start, network.frame, cell=1)
             kept = np.array(drawn[0, :height, :width], dtype=np.float32, order="C")
         if clicks is None:
             # Nothing changes a mask to keep.
             logits = self._without_clicks(known, before) if kept is None else kept[None]
-        elif network.variant.click_maps and boxes[0] is not None:
+        elif network.variant.local_clicks and boxes[0] is not None:
             logits = self._follow(known, clicks, kept, before or Before())[None]
         else:
             # Published weights are left to say what they say.
@@ -209,8 +204,8 @@ class Stages:
             if kept is not None:
                 # What the clicks change is added to the mask to keep.
                 logits = kept + (logits[:1] - logits[1:])
-            if network.variant.click_maps:
-                obey_clicks(logits[0], *given)
+            if network.variant.local_clicks:
+                self._policy.obey(logits[0], *given)
         return [
             Mask.from_frame_logits(one, transform, window.native_bbox(shape), shape, float(score))
             for one, transform, window, score in zip(
@@ -221,7 +216,7 @@ class Stages:
     def _without_clicks(self, known: _Known, before: Before | None) -> NDArray[np.float32]:
         region = known.region()
         # Only networks whose clicks are local ask for it again.
-        store = before if known.network.variant.click_maps else None
+        store = before if known.network.variant.local_clicks else None
         if store is not None and store.logits is not None and store.region == region:
             return store.logits[None].copy()
         logits = self._head(known, region)
@@ -249,10 +244,8 @@ class Stages:
                 before.logits, before.region = reference, region
             first = reference if kept is None else kept
             # What the clicks change is added to a mask to keep.
-            after = first + (1 - _HELD_BACK) * (found[0] - reference)
-            newest = points[count - 1 : count], labels[count - 1 : count]
-            keep_changes_at_clicks(first if logits is None else logits, after, *newest)
-            obey_clicks(after, *given)
+            so_far = first if logits is None else logits
+            after = self._policy.follow(so_far, first, found[0] - reference, *given)
             before.keep(clicks.first_clicks(count), after)
             logits = after
         assert logits is not None  # there is a click

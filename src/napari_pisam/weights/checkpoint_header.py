@@ -16,6 +16,7 @@ SWITCHES: dict[str, tuple[Any, ...]] = {
     "coarse_source": ("hq", "sam", "sam+hq"),
     "residual": (False, True),
     "click_maps": (False, True),
+    "local_clicks": (False, True),
     "box_maps": (False, True),
     "appearance_prior": (False, True),
     "click_order": ("xy", "rc"),
@@ -40,7 +41,7 @@ class CheckpointHeader:
         Prefixes of the keys that were saved; empty when all were.
     switches
         The variant's switches (``residual``, ``coarse_source``, ``click_maps``,
-        ``click_order``) that the weights were trained with.
+        ``local_clicks``, ...) that the weights were trained with.
     software_version
         Version of this package that wrote the file.
     format_version
@@ -101,6 +102,9 @@ class CheckpointHeader:
             raise ValueError(msg)
         # Files from before this switch existed were written without what it stands for.
         switches = {"appearance_prior": False, **switches}
+        if "click_maps" in switches:
+            # Told by it, before it was a switch of its own.
+            switches.setdefault("local_clicks", switches["click_maps"])
         for key, value in switches.items():
             if value not in SWITCHES.get(key, ()):
                 msg = f"its header has the unknown switch {key} = {value!r}; update napari-pisam"

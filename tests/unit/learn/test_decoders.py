@@ -78,7 +78,7 @@ def test_the_three_differ_in_nothing_but_the_decoder():
     made = [compared_variant(tiny, decoder) for decoder in DECODERS]
     assert [one.kind for one in made] == list(DECODERS)
     assert len({(one.encoder, one.frame, one.focus, one.box_maps) for one in made}) == 1
-    assert not any(one.appearance_prior or one.click_maps for one in made)
+    assert not any(one.appearance_prior or one.click_maps or one.local_clicks for one in made)
 
 
 @pytest.mark.slow

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-SWITCHES: dict[str, Any] = {"residual": True, "click_maps": True, "box_maps": True}
+SWITCHES: dict[str, Any] = {
+    "residual": True,
+    "click_maps": True,
+    "local_clicks": True,
+    "box_maps": True,
+}
 
 
 @pytest.fixture

@@ -27,7 +27,9 @@ from micro import MICRO
 from napari_pisam.model import variants
 from napari_pisam.learn.config import TrainConfig
 from napari_pisam.learn.engine import fit
-variants.VARIANTS["micro"] = replace(MICRO, residual=True, click_maps=True, box_maps=True)
+variants.VARIANTS["micro"] = replace(
+    MICRO, residual=True, click_maps=True, local_clicks=True, box_maps=True
+)
 fit(TrainConfig.from_toml(Path(sys.argv[1])))
 """
 

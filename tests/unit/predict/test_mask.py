@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_pisam.predict.mask import Mask
-from napari_pisam.predict.preprocessing import FrameTransform, Window
+from napari_pisam.predict.preprocessing import FrameTransform
+from napari_pisam.predict.windows import Window
 
 
 def build(logits, window, shape, frame=64):

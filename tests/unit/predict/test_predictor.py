@@ -182,7 +182,7 @@ def test_clicks_after_a_box_neither_encode_nor_decode():
 def local_painter(image):
     """A painter whose clicks are local: what they change is compared with what was there."""
     predictor = painter(image)
-    predictor.model.variant = replace(predictor.model.variant, click_maps=True)
+    predictor.model.variant = replace(predictor.model.variant, local_clicks=True)
     return predictor
 
 
@@ -208,12 +208,14 @@ def test_a_click_that_widens_where_the_head_looks_has_it_look_there_again_once()
 
 def test_local_clicks_give_the_same_bits_whatever_was_asked_before():
     box, points, labels = (10, 10, 22, 25), [(12, 12), (48, 58), (20, 20)], [True, False, True]
-    asked = micro(SMALL, click_maps=True, residual=True)
+    asked = micro(SMALL, click_maps=True, local_clicks=True, residual=True)
     first = asked.predict(box=box)
     first.frame_logits[:] = 0  # the caller's own
     for count in (1, 3, 2, 1, 0):
         given = {"points": points[:count], "labels": labels[:count]}
-        alone = micro(SMALL, click_maps=True, residual=True).predict(box=box, **given)
+        alone = micro(SMALL, click_maps=True, local_clicks=True, residual=True).predict(
+            box=box, **given
+        )
         found = asked.predict(box=box, **given)
         assert np.array_equal(found.frame_logits, alone.frame_logits)
 
@@ -231,7 +233,7 @@ class Forgetful(Painter):
 
 def test_a_click_leaves_what_an_earlier_one_put_right():
     network = Forgetful()
-    network.variant = replace(network.variant, click_maps=True)
+    network.variant = replace(network.variant, local_clicks=True)
     predictor = Predictor(network, device="cpu", precision="fp32")
     predictor.set_image(SMALL)
     box, points, labels = (10, 20, 30, 40), [(20, 44), (20, 16)], [True, True]

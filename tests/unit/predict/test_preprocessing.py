@@ -11,15 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_pisam.images.image_source import ImageSource
-from napari_pisam.predict.preprocessing import (
-    FrameTransform,
-    Window,
-    choose_window,
-    level_scale,
-    stable_window,
-    to_frame,
-)
+from napari_pisam.predict.preprocessing import FrameTransform, to_frame
 from napari_pisam.predict.prompts import MaskPrompt, Prompts
+from napari_pisam.predict.windows import Window, choose_window, level_scale, stable_window
 
 sizes = st.integers(1, 5000)
 shares = st.tuples(*[st.floats(0, 1)] * 4)

@@ -19,6 +19,7 @@ from napari_pisam.weights.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
+from napari_pisam.weights.checkpoint_header import CheckpointHeader
 
 DECODER = ("mask_decoder.", "rgb_embedding.")
 
@@ -54,6 +55,12 @@ def test_switches_of_the_variant_are_saved_and_restored(tmp_path):
     save_checkpoint(tmp_path / "a.safetensors", model, licence="MIT")
     fresh = load_into(micro_model(), read_checkpoint(tmp_path / "a.safetensors"))
     assert fresh.variant == model.variant
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_header_from_before_local_clicks_is_read(drawn):
+    values = CheckpointHeader("tiny", "MIT", switches={"click_maps": drawn}).to_metadata()
+    assert CheckpointHeader.from_metadata(values).switches["local_clicks"] is drawn
 
 
 def test_half_precision_file_gives_a_float32_model(tmp_path, pisam):

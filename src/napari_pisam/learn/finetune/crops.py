@@ -15,7 +15,8 @@ from PIL import Image
 from napari_pisam.images.image_source import ImageSource
 from napari_pisam.learn.crops import place_window
 from napari_pisam.learn.finetune.layout import FORMAT, IMAGES, MASKS, OBJECTS, write_json
-from napari_pisam.predict.preprocessing import Window, to_frame
+from napari_pisam.predict.preprocessing import to_frame
+from napari_pisam.predict.windows import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

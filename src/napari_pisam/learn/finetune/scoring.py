@@ -11,8 +11,8 @@ from napari_pisam.learn.dataset import ValidationSamples
 from napari_pisam.learn.engine import evaluate
 from napari_pisam.learn.objective import iou
 from napari_pisam.measure.agreement import boundary_iou
-from napari_pisam.predict.focus import focused_window
 from napari_pisam.predict.prompts import Prompts
+from napari_pisam.predict.windows import choose_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -165,7 +165,7 @@ def natural_frame(item: StoredImage, focus: Focus | None, largest: int) -> int:
     row0, col0, row1, col1 = (float(v) for v in item.boxes[0])
     prompts = Prompts(box=(row0 - 0.5, col0 - 0.5, row1 - 0.5, col1 - 0.5))
     height, width = item.labels.shape
-    seen = focused_window(prompts, (int(height), int(width)), None, focus=focus)
+    seen = choose_window(prompts, (int(height), int(width)), None, focus=focus)
     return min(seen.frame or largest, largest)
 
 

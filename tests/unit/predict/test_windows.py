@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from micro import micro_model
 from napari_pisam.model.pisam import build_model
 from napari_pisam.model.variants import Focus, get_variant
-from napari_pisam.predict.focus import focused_window, frame_for
 from napari_pisam.predict.predictor import Predictor
-from napari_pisam.predict.preprocessing import FrameTransform, choose_window, stable_window
+from napari_pisam.predict.preprocessing import FrameTransform
 from napari_pisam.predict.prompts import Prompts
+from napari_pisam.predict.windows import choose_window, frame_for, stable_window
 
 FOCUS = Focus(factor=2.2, frame=1024, click_window=512)
 TINY = get_variant("tiny")
 
 
 def focused(prompts, shape, frame=1024, levels=None):
-    return focused_window(prompts, shape, levels, frame, focus=FOCUS)
+    return choose_window(prompts, shape, levels, frame, focus=FOCUS)
 
 
 def side(window):
@@ -78,7 +78,7 @@ def test_clicks_alone_get_a_window_of_their_own_size():
 def test_a_large_object_is_reduced_to_the_largest_frame(length, frame):
     focus = replace(FOCUS, frame=384)
     box = (1000, 1000, 1000 + length, 1000 + length)
-    window = focused_window(Prompts(box), (9000, 9000), focus=focus)
+    window = choose_window(Prompts(box), (9000, 9000), focus=focus)
     assert window.frame == frame
     assert max(FrameTransform.of(window).size) == frame
 
@@ -89,8 +89,7 @@ def test_a_click_outside_makes_the_window_grow_and_one_inside_does_not():
 
     def stable(points):
         prompts = Prompts(box, points, [True] * len(points))
-        choose = lambda *arguments: focused_window(*arguments, focus=FOCUS)  # noqa: E731
-        return stable_window(prompts, shape, choose=choose)
+        return stable_window(prompts, shape, focus=FOCUS)
 
     assert stable([(520, 520)]) == first
     grown = stable([(520, 520), (800, 550)])
