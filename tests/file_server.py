@@ -18,9 +18,10 @@ class Server:
         self.data = DATA
         self.ranges = True
         self.etag = '"v1"'
-        self.linked = None
         self.status = None
+        self.length = None  # what is said instead of the body's length
         self.cut_after = []  # bytes of the body after which each coming connection breaks
+        self.cut_every = None  # bytes of the body after which every connection breaks
         self.location = None
         self.seen = []
 
@@ -33,8 +34,6 @@ class Server:
             return
         if handler.path.startswith("/redirect/"):
             handler.send_response(302)
-            if self.linked is not None:
-                handler.send_header("X-Linked-ETag", self.linked)
             target = self.location or handler.path.replace("/redirect/", "/")
             handler.send_header("Location", target)
             handler.send_header("Content-Length", "0")
@@ -50,11 +49,13 @@ class Server:
         else:
             handler.send_response(200)
         body = self.data[start:]
-        handler.send_header("Content-Length", str(len(body)))
+        handler.send_header("Content-Length", self.length or str(len(body)))
         if self.etag is not None:
             handler.send_header("ETag", self.etag)
         handler.end_headers()
-        if self.cut_after:
+        if self.cut_every is not None:
+            body = body[: self.cut_every]
+        elif self.cut_after:
             body = body[: self.cut_after.pop(0)]
         handler.wfile.write(body)
         handler.close_connection = True
@@ -62,7 +63,7 @@ class Server:
 
 @contextmanager
 def serve():
-    """Serve on a free port of this machine; gives the `Server`."""
+    """Serve on a free port of this machine; yields the `Server`."""
     state = Server()
 
     class Handler(BaseHTTPRequestHandler):

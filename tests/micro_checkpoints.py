@@ -12,7 +12,6 @@ import torch
 import micro
 from micro import MICRO
 from napari_pisam.model import variants
-from napari_pisam.weights import checkpoint_format
 
 
 @cache
@@ -21,13 +20,12 @@ def _built(seed, changes):
 
 
 def micro_model(seed=0, **changes):
-    """Give a micro model of one's own; building it afresh each time would take longer."""
+    """A micro model of one's own; building it afresh each time would take longer."""
     return deepcopy(_built(seed, tuple(sorted(changes.items()))))
 
 
 def make_micro_a_variant(monkeypatch):
-    """Let the micro encoder's width count as a known one, as 'sam_vit_m' and so on."""
-    monkeypatch.setitem(checkpoint_format._ENCODER_WIDTHS, 32, "m")
+    """Let the micro networks count as variants, as 'sam_vit_m' and so on."""
     for kind in ("sam", "hqsam", "pisam"):
         variant = replace(MICRO, name=f"{kind}_vit_m", kind=kind, residual=kind == "pisam")
         monkeypatch.setitem(variants.VARIANTS, variant.name, variant)

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from micro import MICRO, micro_model
 from napari_pisam.cli import benchmark, benchmark_worker
 from napari_pisam.cli.app import app
+from napari_pisam.weights.timings import kept_seconds
 
 MACHINE = {"threads": 2, "torch": "2", "device": "cpu", "device_name": None, "precision": "float32"}
 TIME = {"p50": 0.5, "p95": 0.75, "seconds": [0.5]}
@@ -86,6 +87,10 @@ def test_memory_is_measured(small, names):
     assert result["peak_bytes"] >= result["imports_bytes"] > 1e7
 
 
+def test_time_of_one_image_is_measured(small):
+    assert benchmark_worker.measure_once(TASK | {"model": "sam"})["seconds"] > 0
+
+
 def test_picture_is_a_frame_of_colours():
     picture = benchmark_worker.picture()
     assert (picture.shape, picture.dtype) == ((1024, 1024, 3), np.uint8)
@@ -100,8 +105,9 @@ def test_reference_has_the_same_encoder(name, reference):
 
 
 @pytest.fixture
-def tasks(monkeypatch):
-    """Canned measurements; gives the tasks that were asked for."""
+def tasks(monkeypatch, tmp_path):
+    """Canned measurements; yields the tasks that were asked for."""
+    monkeypatch.setenv("NAPARI_PISAM_CACHE", str(tmp_path / "cache"))
     given = []
 
     def measure(**task):
@@ -126,7 +132,13 @@ def test_benchmark_prints_a_table_and_writes_json(tasks, tmp_path):
     assert list(written["models"]) == ["tiny", "sam_vit_b"]
     assert written["machine"]["threads"] == 2
     assert written["machine"]["cpu"]
-    assert list(tmp_path.iterdir()) == [path]
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["out.json"]
+
+
+def test_measured_times_are_kept_for_the_list_of_models(tasks, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_PISAM_CACHE", str(tmp_path))
+    assert CliRunner().invoke(app, ["benchmark", "--models", "sam_vit_b"]).exit_code == 0
+    assert kept_seconds() == {"sam_vit_b": 1.0}  # an image encoded, and a box
 
 
 def test_reference_is_measured_once(tasks):

@@ -21,6 +21,7 @@ from napari_pisam.cli.app import app
 from napari_pisam.images import image_files as images
 from napari_pisam.predict.predictor import Predictor
 from napari_pisam.weights import loading as weights
+from napari_pisam.weights.models import list_models
 
 BOXES = """index,shape-type,vertex-index,axis-0,axis-1
 0,rectangle,0,4,6
@@ -29,7 +30,7 @@ BOXES = """index,shape-type,vertex-index,axis-0,axis-1
 1,rectangle,1,44,62
 """
 POINTS = "index,axis-0,axis-1,label\n0,17,20,FG\n1,25,30,BG\n"
-EMBEDDED = next(row for row in weights.list_models() if row.name == "tiny").status == "embedded"
+EMBEDDED = next(row for row in list_models() if row.name == "tiny").is_here
 
 
 @pytest.fixture
@@ -440,55 +441,6 @@ def test_ctrl_c_ends_a_run_without_a_file(work):
     assert process.returncode == 130
     assert said == "Stopped; nothing half-written is left.\n"
     assert not list(work.glob("labels*"))
-
-
-# -- models -----------------------------------------------------------------------------------
-
-
-def test_models_are_listed(run):
-    result = run("models", "list")
-    assert result.exit_code == 0
-    assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == [
-        row.name for row in weights.list_models()
-    ]
-
-
-def test_model_is_described(run):
-    result = run("models", "info", "sam_vit_b")
-    assert result.exit_code == 0
-    assert "https://" in result.stdout
-    assert weights.REGISTRY["sam_vit_b"].sha256 in result.stdout
-
-
-@pytest.mark.parametrize("command", ["info", "download", "verify"])
-def test_model_that_does_not_exist_is_status_2(run, command):
-    result = run("models", command, "sam_vit_x")
-    assert result.exit_code == 2
-    assert "sam_vit_x" in result.stderr
-
-
-def test_download_prints_where_the_file_is(run, work, monkeypatch):
-    def download(name, *, progress=None, cancel=None):
-        progress(5, 10)
-        progress(10, 10)
-        return work / f"{name}.pth"
-
-    monkeypatch.setattr(weights, "download", download)
-    result = run("models", "download", "sam_vit_b")
-    assert result.stdout.strip() == str(work / "sam_vit_b.pth")
-
-
-def test_verify_tells_good_from_damaged(run, work, monkeypatch):
-    monkeypatch.setenv("NAPARI_PISAM_CACHE", str(work))
-    weights.cached_path("sam_vit_b").write_bytes(b"damaged")
-    result = run("models", "verify", "sam_vit_b")
-    assert result.exit_code == 1
-    assert "sam_vit_b" in result.stderr
-    good = weights.Verification("sam_vit_b", work, "c" * 64, "registry")
-    monkeypatch.setattr(weights, "verify", lambda name: good)
-    result = run("models", "verify", "sam_vit_b")
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert "good" in result.stdout
 
 
 # -- demo -------------------------------------------------------------------------------------

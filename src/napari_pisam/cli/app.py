@@ -31,7 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-models_app = typer.Typer(help="List, describe, download and verify models.", rich_markup_mode=None)
+models_app = typer.Typer(
+    help="List, describe, download, add, remove and verify models.", rich_markup_mode=None
+)
 app.add_typer(models_app, name="models")
 
 
@@ -295,12 +297,17 @@ def train(
 
 
 @models_app.command("list")
-def models_list() -> None:
-    """List the models and what there is of their weights."""
+def models_list(
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Time each network on one image first; kept from then on."),
+    ] = False,
+) -> None:
+    """List the models: what each is good for, its size and licence, whether it is here."""
     with one_line_errors():
         from napari_pisam.cli.models import list_models
 
-        list_models()
+        list_models(measure=measure)
 
 
 @models_app.command("info")
@@ -319,6 +326,38 @@ def models_download(name: Annotated[str, typer.Argument(help="A model's name.")]
         from napari_pisam.cli.models import download_model
 
         download_model(name)
+
+
+@models_app.command("add")
+def models_add(
+    source: Annotated[str, typer.Argument(metavar="FILE|URL", help="A checkpoint of yours.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="What it is called here; by default as its file.")
+    ] = None,
+    expected: Annotated[
+        str | None,
+        typer.Option(
+            "--hash", metavar="sha256:...", help="What it must have; md5: and xxh128: too."
+        ),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="Of the weights, where the file does not say.")
+    ] = None,
+) -> None:
+    """Give a checkpoint a name of its own; the file is copied."""
+    with one_line_errors():
+        from napari_pisam.cli.models import add_model
+
+        add_model(source, name, expected, licence)
+
+
+@models_app.command("remove")
+def models_remove(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
+    """Delete the weights of a model that was downloaded or added."""
+    with one_line_errors():
+        from napari_pisam.cli.models import remove_model
+
+        remove_model(name)
 
 
 @models_app.command("verify")

@@ -23,12 +23,14 @@ from napari_pisam.model.variants import get_variant
 from napari_pisam.predict.device import select_device
 from napari_pisam.predict.embedding_cache import EmbeddingCache
 from napari_pisam.predict.predictor import Predictor
-from napari_pisam.weights import loading as weights
+from napari_pisam.weights.cache import cached_path
+from napari_pisam.weights.catalogue import CATALOGUE
 from napari_pisam.weights.checkpoint import (
     CheckpointError,
     initialise_pisam_from,
     read_checkpoint,
 )
+from napari_pisam.weights.loading import load_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +44,8 @@ SIDE = 1024
 # was seen before is not decoded again.
 BOX = np.array([180.0, 260.0, 860.0, 720.0])
 CLICK = np.array([420.0, 470.0])
+# Where a turn takes longer, its first one's extra cost hardly counts, s.
+_LONG = 5.0
 _STEPS = ("encode", "box", "click")
 
 
@@ -60,7 +64,7 @@ def build_reference(name: str) -> tuple[Any, str]:
     """Build segment_anything's model with the public weights if they are here, else random ones."""
     torch.manual_seed(0)
     sam = sam_model_registry[name]().eval()
-    path = weights.cached_path(f"sam_{name}")
+    path = cached_path(f"sam_{name}")
     if path.is_file():
         sam.load_state_dict(read_checkpoint(path).tensors)
         return sam, "public"
@@ -73,11 +77,13 @@ def build_reference(name: str) -> tuple[Any, str]:
 
 def build_ours(name: str, sam: Any) -> tuple[PiSam, bool]:
     """Build our model, and say whether its masks must be those of `sam`, whose weights it gets."""
-    if name == "tiny":
+    entry = CATALOGUE.get(name)
+    is_embedded = entry is not None and entry.is_embedded
+    if is_embedded:
         with contextlib.suppress(CheckpointError):
-            return weights.load_model(name).model, False
+            return load_model(name).model, False
     model = build_model(get_variant(name))
-    if sam is None or name == "tiny" or model.variant.kind == "hqsam":
+    if sam is None or is_embedded or model.variant.kind == "hqsam":
         return model, False
     if model.variant.kind == "pisam":
         return initialise_pisam_from(model, sam.state_dict()), True
@@ -207,6 +213,18 @@ def measure_memory(task: dict[str, Any]) -> dict[str, Any]:
     return {"peak_bytes": peak_bytes(), "imports_bytes": before, "device_peak_bytes": on_device}
 
 
+def measure_once(task: dict[str, Any]) -> dict[str, Any]:
+    """Encode an image and give it a box, twice where that is quick; the last turn counts."""
+    runner = Ours(build_ours(task["model"], None)[0], task["device"], task["precision"])
+    device, image = runner.predictor.device, picture()
+    seconds = 0.0
+    for turn in range(2):
+        seconds = sum(_timed(step, device, image, turn) for step in (runner.encode, runner.box))
+        if seconds > _LONG:
+            break
+    return {"seconds": seconds}
+
+
 def peak_bytes() -> int | None:
     """Largest resident memory of this process so far; None where the system does not say."""
     status = Path("/proc/self/status")
@@ -226,7 +244,7 @@ def peak_bytes() -> int | None:
 def main() -> None:
     """Run the task in the first argument."""
     task = json.loads(sys.argv[1])
-    measures = {"time": measure_time, "memory": measure_memory}
+    measures = {"time": measure_time, "memory": measure_memory, "once": measure_once}
     try:
         result = measures[task["task"]](task)
     except ValueError as error:

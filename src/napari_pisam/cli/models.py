@@ -1,4 +1,4 @@
-"""``napari-pisam models``: which there are, where they come from, and whether they are whole."""
+"""``napari-pisam models``: which there are, what they are good for, and whether they are whole."""
 
 from __future__ import annotations
 
@@ -6,30 +6,69 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from napari_pisam.cli.console import download_progress, say
+from napari_pisam.cli.console import download_progress, progress, say
 
 if TYPE_CHECKING:
-    from napari_pisam.weights.loading import ModelRow
+    from pathlib import Path
+
+    from napari_pisam.weights.models import ModelRow
+
+
+def list_models(*, measure: bool = False) -> None:
+    """Print one line per model, and the fine-tuned ones.
+
+    Parameters
+    ----------
+    measure
+        First measure how long one image takes with each network that was not measured here yet.
+    """
+    from napari_pisam.weights import models
+
+    if measure:
+        _measure_new([row.variant for row in models.list_models() if row.seconds is None])
+    listed = models.list_models()
+    rows = [("NAME", "GOOD FOR", "SIZE", "LICENCE", "HERE", "ONE IMAGE")]
+    rows += [
+        (
+            row.name,
+            row.good_for,
+            _size(row.size),
+            row.licence,
+            row.status,
+            _seconds(row.seconds),
+        )
+        for row in listed
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+    if not any(row.seconds for row in listed):
+        say("How long one image takes here: napari-pisam models list --measure (once, minutes)")
+    _list_fine_tuned()
 
 
 def _size(size: int | None) -> str:
     return "" if size is None else f"{size / 1e6:,.0f} MB"
 
 
-def list_models() -> None:
-    """Print one line per model."""
-    from napari_pisam.weights import loading as weights
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.2g} s"
 
-    rows = [("NAME", "KIND", "STATUS", "SIZE", "LICENCE")]
-    rows += [
-        (row.name, row.kind, row.status, _size(row.size), row.licence or "")
-        for row in weights.list_models()
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
-    _list_fine_tuned()
+
+def _measure_new(variants: list[str]) -> None:
+    """Time networks one after the other, the quick ones first; what fails is said and left out."""
+    from napari_pisam.cli.benchmark import measure_once
+    from napari_pisam.weights.timings import keep_seconds
+
+    names = list(dict.fromkeys(variants))
+    with progress("Measuring", len(names)) as advance:
+        for name in names:
+            try:
+                keep_seconds({name: measure_once(name)})
+            except RuntimeError as error:
+                say(str(error))
+            advance(1)
 
 
 def _list_fine_tuned() -> None:
@@ -52,39 +91,39 @@ def show_model(name: str) -> None:
     ValueError
         If there is no model of that name.
     """
-    from napari_pisam.model.variants import VitEncoder, get_variant
-    from napari_pisam.weights import loading as weights
+    from napari_pisam.model.variants import get_variant
+    from napari_pisam.weights.cache import cached_path
+    from napari_pisam.weights.catalogue import CATALOGUE
 
-    variant = get_variant(name)
     row = _row(name)
-    if isinstance(variant.encoder, VitEncoder):
-        encoder = f"ViT, {variant.encoder.depth} blocks of width {variant.encoder.embed_dim}"
-    else:
-        encoder = variant.encoder.backbone
+    variant = get_variant(row.variant)
+    entry = CATALOGUE.get(name)
     lines = {
         "name": name,
-        "kind": row.kind,
-        "encoder": encoder,
-        "frame": f"{variant.frame} px",
+        "network": f"{row.variant} ({variant.kind}), frame of {variant.frame} px",
+        "good for": row.good_for,
         "weights": row.status,
         "size": _size(row.size),
         "licence": row.licence or "that of the checkpoint file",
-        "sha256": row.sha256 or "",
+        "one image": _seconds(row.seconds),
+        "cite": row.citation,
+        "hash": row.hash,
+        "address": row.address,
+        "file": "" if entry is None or entry.is_embedded else str(cached_path(name)),
     }
-    if name in weights.REGISTRY:
-        lines |= {
-            "address": weights.REGISTRY[name].url,
-            "file": str(weights.cached_path(name)),
-        }
     for key, value in lines.items():
         if value:
-            typer.echo(f"{key + ':':<9} {value}")
+            typer.echo(f"{key + ':':<10} {value}")
 
 
 def _row(name: str) -> ModelRow:
-    from napari_pisam.weights import loading as weights
+    from napari_pisam.weights.models import list_models
 
-    return next(row for row in weights.list_models() if row.name == name)
+    rows = {row.name: row for row in list_models()}
+    if name not in rows:
+        msg = f"There is no model {name!r}. Choose one of: {', '.join(rows)}."
+        raise ValueError(msg)
+    return rows[name]
 
 
 def download_model(name: str) -> None:
@@ -97,11 +136,50 @@ def download_model(name: str) -> None:
     DownloadError
         If it does not arrive.
     """
-    from napari_pisam.weights import loading as weights
+    from napari_pisam.weights import cache
 
     with download_progress(f"Downloading {name}") as update:
-        path = weights.download(name, progress=update)
+        path = cache.download(name, progress=update)
     typer.echo(str(path))
+
+
+def add_model(source: str, name: str | None, expected: str | None, licence: str | None) -> None:
+    """Give a checkpoint file, or one at an address, a name of its own.
+
+    Raises
+    ------
+    ValueError
+        If the name cannot be used, or the file does not hold weights that can be.
+    DownloadError
+        If it does not arrive.
+    """
+    from napari_pisam.weights import added
+
+    with download_progress(f"Downloading {source}") as update:
+        model = added.add_model(source, name, expected=expected, licence=licence, progress=update)
+    if expected is None and "://" in source:
+        say(
+            "No hash was given, so what arrived is taken for right. It is checked against that "
+            "from now on."
+        )
+    typer.echo(f"{model.name}: a {model.variant}, {_size(model.size)}, {model.hash}")
+
+
+def remove_model(name: str) -> None:
+    """Delete a model's weights from this machine.
+
+    Raises
+    ------
+    ValueError
+        If it is not a model that was downloaded or added.
+    """
+    from napari_pisam.weights import models
+
+    deleted: list[Path] = models.remove(name)
+    for path in deleted:
+        typer.echo(f"deleted {path}")
+    if not deleted:
+        say(f"Nothing of {name} was on this machine.")
 
 
 def verify_models(name: str | None) -> bool:
@@ -117,27 +195,18 @@ def verify_models(name: str | None) -> bool:
     ValueError
         If there is no such model, or it has no weights to verify.
     """
-    from napari_pisam.model.variants import get_variant
-    from napari_pisam.weights import loading as weights
-    from napari_pisam.weights.checkpoint import CheckpointError
+    from napari_pisam.weights import models
+    from napari_pisam.weights.files import CheckpointError
 
-    if name is None:
-        here = ("embedded", "missing", "downloaded")
-        names = [row.name for row in weights.list_models() if row.status in here]
-    else:
-        get_variant(name)
-        names = [name]
+    names = [row.name for row in models.list_models() if row.is_here or row.status == "missing"]
     good = True
-    for each in names:
+    for each in names if name is None else [name]:
         try:
-            if each == "tiny":
-                sha256, trust = weights.load_model(each).sha256, "package"
-            else:
-                checked = weights.verify(each)
-                sha256, trust = checked.sha256, checked.trust
+            checked = models.verify(each)
         except CheckpointError as error:
             good = False
             say(f"{each}: {error}")
         else:
-            typer.echo(f"{each}: good  sha256 {sha256}  (by {trust})")
+            limit = "" if checked.tells_malice else "  (tells damage, not a change on purpose)"
+            typer.echo(f"{each}: good  {checked.hash}{limit}")
     return good

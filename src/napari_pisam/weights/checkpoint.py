@@ -11,7 +11,6 @@ import torch
 
 from napari_pisam.model.pisam import build_model
 from napari_pisam.model.variants import VARIANTS, get_variant
-from napari_pisam.weights.checkpoint_files import CheckpointError, file_sha256
 from napari_pisam.weights.checkpoint_format import (
     RECOMPUTED,
     Checkpoint,
@@ -20,6 +19,7 @@ from napari_pisam.weights.checkpoint_format import (
     save_checkpoint,
 )
 from napari_pisam.weights.checkpoint_header import CheckpointHeader
+from napari_pisam.weights.files import CheckpointError, file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import uuid
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from safetensors.torch import save_file
 
-from napari_pisam.weights.checkpoint_files import (
-    CheckpointError,
-    checked_tensors,
-    file_sha256,
-    read_pickle,
-    read_safetensors,
-    regular_file,
-    sniff,
-)
+from napari_pisam.model.variants import VARIANTS, VitEncoder
 from napari_pisam.weights.checkpoint_header import FORMAT, SWITCHES, CheckpointHeader
+from napari_pisam.weights.files import CheckpointError, file_sha256, mismatch, regular_file
+from napari_pisam.weights.safetensors_file import read_safetensors, write_safetensors
+from napari_pisam.weights.untrusted import checked_tensors, read_pickle, sniff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +30,6 @@ _PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.", "rgb_embedding."
 # Buffers of the published interactor: the first follows from another one, the second is unused.
 _IMAGE_PE = "mask_decoder.interact_2.img_pe"
 RECOMPUTED = (_IMAGE_PE, "mask_decoder.interact_2.bnd_op.laplacian_kernel")
-_ENCODER_WIDTHS = {768: "b", 1024: "l", 1280: "h"}
 # Half precision would shift every position code, or lose a small variance, to save nothing.
 _ALWAYS_FLOAT32 = ("gaussian", "running_mean", "running_var")
 
@@ -53,7 +43,7 @@ class Checkpoint:
     Attributes
     ----------
     tensors
-        CPU tensors, finite. Those of a ``.pth`` may be backed by the file: copy, then let go.
+        CPU tensors, finite, in memory of their own.
     variant
         Name of the variant: from the header, else inferred from names and shapes.
     header
@@ -155,25 +145,12 @@ def save_checkpoint(
         switches={key: getattr(variant, key) for key in SWITCHES},
         software_version=_software_version(),
     )
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        # save_file makes a file that its owner alone may read; an ordinary new file shows the mode.
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata=header.to_metadata())
-        temporary.chmod(mode)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        digest = file_sha256(temporary)
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    return digest
+    write_safetensors(path, tensors, header.to_metadata())
+    return file_sha256(path)
 
 
 def _as_stored(key: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
-    # A copy in plain memory order: safetensors refuses shared and channels-last memory.
+    # A copy in plain memory order, whatever the network keeps them in.
     plain = value.detach().cpu().clone(memory_format=torch.contiguous_format)
     if dtype is None or not plain.is_floating_point() or any(k in key for k in _ALWAYS_FLOAT32):
         return plain
@@ -188,7 +165,7 @@ def _software_version() -> str:
         return "unknown"
 
 
-def read_checkpoint(path: str | Path, *, sha256: str | None = None) -> Checkpoint:
+def read_checkpoint(path: str | Path, *, expected: str | None = None) -> Checkpoint:
     """Read weights from a file without running anything that is in it.
 
     Parameters
@@ -196,8 +173,8 @@ def read_checkpoint(path: str | Path, *, sha256: str | None = None) -> Checkpoin
     path
         This package's safetensors; a ``.pth`` of SAM, HQ-SAM or micro-sam; or the published
         Pi-SAM decoder. What the file is decides, not its name.
-    sha256
-        The hash that the file must have.
+    expected
+        The hash that the file must have, e.g. ``"sha256:0123..."``; see `split_hash`.
 
     Raises
     ------
@@ -205,29 +182,37 @@ def read_checkpoint(path: str | Path, *, sha256: str | None = None) -> Checkpoin
         If there is no such file, it is not what was expected, or it holds anything but weights.
     """
     path = regular_file(path)
+    try:
+        problem = mismatch(path, expected)
+        if problem is not None:
+            msg = f"{path} {problem}: it is damaged or was changed. Replace it with the right file."
+            raise CheckpointError(msg)
+        return _read(path, file_sha256(path))
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror or error}). Check the disk or the network."
+        raise CheckpointError(msg) from error
+
+
+def _read(path: Path, sha256: str) -> Checkpoint:
     kind = sniff(path)
-    digest = file_sha256(path)
-    if sha256 is not None and digest != sha256:
-        msg = (
-            f"{path} has the SHA-256 {digest}, expected {sha256}: it is damaged or was changed. "
-            "Delete it and download it again."
-        )
-        raise CheckpointError(msg)
-    values: Mapping[str, Any]
+    source: Format = "sam"
     if kind == "safetensors":
-        values, header_values = read_safetensors(path)
-        if header_values.get("format") == FORMAT:
+        values, metadata = read_safetensors(path)
+        if metadata.get("format") == FORMAT:
             try:
-                header = CheckpointHeader.from_metadata(header_values)
+                header = CheckpointHeader.from_metadata(metadata)
             except (ValueError, RecursionError) as error:
                 msg = f"{path} cannot be used: {error}."
                 raise CheckpointError(msg) from error
             tensors = checked_tensors(path, values)
-            return Checkpoint(tensors, header.variant, header, "napari-pisam", digest)
-        source: Format = "sam"
+            return Checkpoint(tensors, header.variant, header, "napari-pisam", sha256)
     else:
         values, source = _unwrap(path, read_pickle(path, zipped=kind == "zip"))
-    tensors = checked_tensors(path, _without_prefix(values))
+    return _foreign(path, checked_tensors(path, _without_prefix(values)), source, sha256)
+
+
+def _foreign(path: Path, tensors: dict[str, Tensor], source: Format, sha256: str) -> Checkpoint:
+    """Bring other people's weights under this package's names."""
     if any(key.startswith("transformer.") for key in tensors):
         tensors = {f"mask_decoder.{key}": value for key, value in tensors.items()}
     foreign = [key for key in tensors if not key.startswith(_PARTS)]
@@ -242,7 +227,7 @@ def read_checkpoint(path: str | Path, *, sha256: str | None = None) -> Checkpoin
         source = "pisam-published"
     elif source != "micro-sam" and "mask_decoder.hf_token.weight" in tensors:
         source = "hqsam"
-    return Checkpoint(tensors, infer_variant(tensors), None, source, digest)
+    return Checkpoint(tensors, infer_variant(tensors), None, source, sha256)
 
 
 def _unwrap(path: Path, content: object) -> tuple[dict[str, Any], Format]:
@@ -301,20 +286,25 @@ def infer_variant(tensors: Mapping[str, Tensor]) -> str:
         kind = "hqsam"
     if "mask_decoder.mask_aspp.conv_out.0.weight" in tensors:
         kind = "pisam"
-    position = tensors.get("image_encoder.pos_embed")
-    compress = tensors.get("mask_decoder.compress_vit_feat.0.weight")
-    width = None
-    if position is not None:
-        width = position.shape[-1]
-    elif compress is not None and tuple(compress.shape[2:]) == (2, 2):
-        width = compress.shape[0]
-    elif kind == "pisam":
-        return "tiny"
-    if width not in _ENCODER_WIDTHS:
-        given = "none of SAM's" if width is None else f"{width} channels wide"
+    fitting = [v for v in VARIANTS.values() if v.kind == kind and _has_encoder_of(v, tensors)]
+    if not fitting:
+        position = tensors.get("image_encoder.pos_embed")
+        given = "none of SAM's" if position is None else f"{position.shape[-1]} channels wide"
+        vits = (v.encoder.embed_dim for v in VARIANTS.values() if isinstance(v.encoder, VitEncoder))
         msg = (
-            f"The image encoder is {given}; expected SAM's ViT-B, ViT-L or ViT-H "
-            "(768, 1024 or 1280). Encoders of MobileSAM and other derivatives are not supported."
+            f"The image encoder is {given}; expected one of SAM's, "
+            f"{', '.join(map(str, dict.fromkeys(vits)))} channels wide. Other derivatives of SAM "
+            "are not supported."
         )
         raise CheckpointError(msg)
-    return f"{kind}_vit_{_ENCODER_WIDTHS[width]}"
+    return fitting[0].name
+
+
+def _has_encoder_of(variant: Variant, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether weights are of a variant's encoder, or of a decoder made for it."""
+    position = tensors.get("image_encoder.pos_embed")
+    if position is not None:
+        encoder = variant.encoder
+        return isinstance(encoder, VitEncoder) and position.shape[-1] == encoder.embed_dim
+    compress = tensors.get("mask_decoder.compress_vit_feat.0.weight")
+    return compress is not None and compress.shape[0] == variant.encoder.early_channels

@@ -1,4 +1,4 @@
-"""One file over HTTPS: resumable, cancellable, checked before it gets its name."""
+"""One file over HTTPS: resumable to the byte, cancellable, checked before it gets its name."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ import os
 import re
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 
-from napari_pisam.weights.checkpoint_files import MAX_BYTES, file_sha256
+from napari_pisam.images.files import lock_file, replacing
+from napari_pisam.weights.files import MAX_BYTES, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+
+CACHE_VARIABLE = "NAPARI_PISAM_CACHE"
+"""The environment's variable with the folder of downloaded weights."""
+
 _TIMEOUT = (10.0, 30.0)  # s: to connect, and between two pieces
 _CHUNK = 256 * 1024
 _MAX_REDIRECTS = 10
-_ATTEMPTS = 5
+_TRIES_IN_VAIN = 5
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -39,167 +45,171 @@ class _Restart(Exception):
     """What was downloaded before does not belong to what the server offers now."""
 
 
-class ResumableDownloader:
-    """A downloader for `pooch` that keeps what has arrived in a ``.part`` file.
+class ResumableDownload:
+    """One download, which keeps what has arrived in a ``.part`` file.
 
     Parameters
     ----------
-    part
-        Where the incoming file is kept; a description of it lies beside as ``.part.json``.
-    sha256
-        Expected hash, or ``None`` to take the one that the server names in the header
-        ``X-Linked-ETag`` (see ``linked_sha256``).
+    url
+        Address of the file.
+    path
+        What it becomes; a file that is there is replaced when the new one is whole and right.
+    expected
+        Hash that it must have, e.g. ``"md5:0123..."``; ``None`` where nobody knows it.
     size
-        Expected size, bytes.
+        Expected size, bytes, where it is known exactly.
     progress
         Called with (bytes so far, bytes in all or None).
     cancel
         Asked between pieces; true stops the download.
     allow_local_http
         Permit plain ``http`` from this very machine (for tests).
-
-    Attributes
-    ----------
-    linked_sha256 : str or None
-        The hash that the server named.
     """
 
     def __init__(
         self,
-        part: Path,
+        url: str,
+        path: Path,
         *,
-        sha256: str | None = None,
+        expected: str | None = None,
         size: int | None = None,
         progress: Callable[[int, int | None], None] | None = None,
         cancel: Callable[[], bool] | None = None,
         allow_local_http: bool = False,
     ) -> None:
-        self.part = part
-        self.state_file = part.with_name(f"{part.name}.json")
-        self.sha256 = sha256
+        self.url = url
+        self.path = path
+        self.part = part_of(path)
+        self.state_file = path.with_name(f"{self.part.name}.json")
+        self.expected = expected
         self.size = size
         self.progress = progress
         self.cancel = cancel
         self.allow_local_http = allow_local_http
-        self.linked_sha256: str | None = None
+        self._file: IO[bytes]
 
-    def __call__(self, url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:
-        """Download ``url`` to ``output_file``; `pooch` calls this.
+    def run(self) -> None:
+        """Download.
 
         Raises
         ------
         DownloadError
             If the file does not arrive whole and with the expected hash.
-        requests.RequestException
-            If the server cannot be reached.
         """
         try:
-            with _exclusive(self.part), requests.Session() as session:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with _own_part(self.part) as self._file, requests.Session() as session:
                 # A part of an earlier call may be bad in itself: then once more from nothing.
-                if not self._fetch_checked(session, url):
+                if not self._fetch_checked(session):
                     self._discard()
-                    self._fetch_checked(session, url)
-                os.replace(self.part, output_file)
+                    self._fetch_checked(session)
+                if sys.platform == "win32":  # open files cannot be renamed there
+                    self._file.close()
+                os.replace(self.part, self.path)
                 self.state_file.unlink(missing_ok=True)
-        except requests.RequestException:
-            raise
+        except requests.RequestException as error:
+            raise DownloadError(self._unreachable(error)) from error
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             todo = "Free some space" if full else "Check the folder's permissions"
             msg = (
                 f"Writing to {self.part.parent} failed: {error.strerror or error}. {todo}, or set "
-                "NAPARI_PISAM_CACHE to another folder. What has arrived is kept for the next try."
+                f"{CACHE_VARIABLE} to another folder. What has arrived is kept for the next try."
             )
             raise DownloadError(msg) from error
 
-    def ask_linked_sha256(self, url: str) -> str | None:
-        """Ask the server for the hash of its file, without downloading it."""
-        with requests.Session() as session:
-            self._open(session, url, {}).close()
-        return self.linked_sha256
+    def _unreachable(self, error: Exception) -> str:
+        return (
+            f"{self.url} cannot be reached ({type(error).__name__}). Check the network connection; "
+            "behind a proxy, set HTTPS_PROXY (e.g. HTTPS_PROXY=http://proxy.example:3128). Or "
+            f"download the file by other means and put it at {self.path}"
+        )
 
-    def _fetch_checked(self, session: requests.Session, url: str) -> bool:
+    def _fetch_checked(self, session: requests.Session) -> bool:
         """Whether the file is right; false if it is wrong but was resumed."""
-        resumed = self._offset(url) > 0
-        self._fetch(session, url)
-        expected = self.sha256 or self.linked_sha256
-        digest = file_sha256(self.part)
-        if expected is None or digest == expected:
+        resumed = self._offset() > 0
+        self._fetch(session)
+        problem = mismatch(self.part, self.expected)
+        if problem is None:
             return True
         if resumed:
             return False
         self._discard()
         msg = (
-            f"The file from {url} has the SHA-256 {digest}, expected {expected}. It was deleted. "
-            "Something changed it on its way, or at its source; try again from another network."
+            f"The file from {self.url} {problem}. It was not kept, and nothing else was touched. "
+            "Something changed it on its way, or at its source: try again from another network; if "
+            "it stays so, look for a newer napari-pisam."
         )
         raise DownloadError(msg)
 
-    def _fetch(self, session: requests.Session, url: str) -> None:
+    def _fetch(self, session: requests.Session) -> None:
         """Transfer until all is there; go on after a broken connection while there is progress."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            before = self._offset(url)
+        in_vain = 0
+        while in_vain < _TRIES_IN_VAIN:
+            before = self._offset()
             try:
-                self._transfer(session, url)
+                self._transfer(session)
             except _Restart:
                 self._discard()
+                in_vain += 1
             except requests.RequestException as error:
-                gained = self._offset(url) - before
-                if gained <= 0 or attempt == _ATTEMPTS:
-                    if self._offset(url) == 0:
-                        raise
-                    msg = (
-                        f"The connection to {url} broke after {self._offset(url)} bytes ({error}). "
-                        "They are kept: start the download again and it goes on from there."
-                    )
-                    raise DownloadError(msg) from error
+                have = self._offset()
+                if have > before:
+                    in_vain = 0
+                    continue
+                if have == 0:
+                    raise
+                msg = (
+                    f"The connection to {self.url} broke after {have} bytes ({error}). They are "
+                    "kept: start the download again and it goes on from there."
+                )
+                raise DownloadError(msg) from error
             else:
                 return
-        msg = f"The file at {url} changes while it is being downloaded. Try again later."
+        msg = f"The file at {self.url} changes while it is being downloaded. Try again later."
         raise DownloadError(msg)
 
-    def _transfer(self, session: requests.Session, url: str) -> None:
-        state, offset = self._state(url), self._offset(url)
-        if offset and offset == state.get("total"):
-            # All had arrived earlier; only the server's word on the hash may be needed.
-            if self.sha256 is None:
-                self._open(session, url, {}).close()
-            return
+    def _transfer(self, session: requests.Session) -> None:
+        state, offset = self._state(), self._offset()
+        if offset and offset == state["total"]:
+            return  # all had arrived earlier
         headers = {"Accept-Encoding": "identity"}
         if offset:
             headers |= {"Range": f"bytes={offset}-", "If-Range": state["validator"]}
-        with self._open(session, url, headers) as response:
+        with self._open(session, headers) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable and offset:
                 raise _Restart
             if not response.ok:
                 msg = (
-                    f"{url} answered {response.status_code} ({response.reason}). Try again later; "
-                    "if it stays so, the file may have moved: look for a newer napari-pisam."
+                    f"{self.url} answered {response.status_code} ({response.reason}). Try again "
+                    "later; if it stays so, the file may have moved: look for a newer napari-pisam."
                 )
                 raise DownloadError(msg)
             total = self._total(response, offset, state)
             if response.status_code != requests.codes.partial_content:
                 offset = 0  # the server ignored the range, or the file changed
-            self._check_room(url, offset, total)
-            self._write_state(url, response, total)
-            self._receive(response, url, offset, total)
+            self._check_room(offset, total)
+            self._write_state(response, total)
+            self._receive(response, offset, total)
 
     def _total(self, response: requests.Response, offset: int, state: dict[str, Any]) -> int | None:
         """Size of the whole file, bytes, as the server says it."""
         if response.status_code != requests.codes.partial_content:
             length = response.headers.get("Content-Length", "")
-            return int(length) if length.isdecimal() else None
-        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+            return int(length) if re.fullmatch(r"\d{1,18}", length, re.ASCII) else None
+        span = re.fullmatch(
+            r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", response.headers.get("Content-Range", "")
+        )
         if span is None or int(span[1]) != offset or int(span[2]) != state.get("total"):
             raise _Restart
         if _validator(response) not in (None, state["validator"]):
             raise _Restart
         return int(span[2])
 
-    def _check_room(self, url: str, offset: int, total: int | None) -> None:
+    def _check_room(self, offset: int, total: int | None) -> None:
         if self.size is not None and total is not None and total != self.size:
             msg = (
-                f"{url} offers {total} bytes, expected {self.size}: it is another file. "
+                f"{self.url} offers {total} bytes, expected {self.size}: it is another file. "
                 "A proxy or a login page may stand in between; try from another network."
             )
             raise DownloadError(msg)
@@ -208,24 +218,23 @@ class ResumableDownloader:
             msg = (
                 f"The disk with {self.part.parent} is too full: {(total - offset) / 1e6:.0f} MB "
                 f"are needed and {free / 1e6:.0f} MB are free. Free some space, or set "
-                "NAPARI_PISAM_CACHE to a folder on another disk."
+                f"{CACHE_VARIABLE} to a folder on another disk."
             )
             raise DownloadError(msg)
 
-    def _receive(
-        self, response: requests.Response, url: str, offset: int, total: int | None
-    ) -> None:
+    def _receive(self, response: requests.Response, offset: int, total: int | None) -> None:
         done, limit = offset, self.size or total or MAX_BYTES
-        with self.part.open("ab" if offset else "wb") as file:
+        self._file.truncate(offset)
+        self._file.seek(offset)
+        self._report(done, total)
+        for piece in _pieces(response):
+            _write_whole(self._file, piece)
+            done += len(piece)
             self._report(done, total)
-            for chunk in response.iter_content(_CHUNK):
-                done += file.write(chunk)
-                self._report(done, total)
-                if done > limit:
-                    msg = f"{url} sends more than the {limit} bytes expected; stopped."
-                    raise DownloadError(msg)
-            file.flush()
-            os.fsync(file.fileno())
+            if done > limit:
+                msg = f"{self.url} sends more than the {limit} bytes expected; stopped."
+                raise DownloadError(msg)
+        os.fsync(self._file.fileno())
         if total is not None and done < total:
             msg = f"only {done} of {total} bytes arrived"
             raise requests.ConnectionError(msg)
@@ -237,11 +246,9 @@ class ResumableDownloader:
             msg = f"The download was cancelled after {done} bytes; the next one goes on from there."
             raise DownloadCancelled(msg)
 
-    def _open(
-        self, session: requests.Session, url: str, headers: dict[str, str]
-    ) -> requests.Response:
+    def _open(self, session: requests.Session, headers: dict[str, str]) -> requests.Response:
+        url = self.url
         # Redirects are followed here, so that each one is checked before it is asked.
-        first_host = urlsplit(url).hostname
         for _ in range(_MAX_REDIRECTS):
             parts = urlsplit(url)
             local = self.allow_local_http and parts.scheme == "http" and parts.hostname in _LOCAL
@@ -251,8 +258,6 @@ class ResumableDownloader:
             response = session.get(
                 url, headers=headers, stream=True, timeout=_TIMEOUT, allow_redirects=False
             )
-            if parts.hostname == first_host:
-                self._note_linked_hash(response, url)
             if not response.is_redirect:
                 return response
             url = urljoin(url, response.headers["Location"])
@@ -260,41 +265,31 @@ class ResumableDownloader:
         msg = f"Too many redirects, the last one to {url}. Try again later."
         raise DownloadError(msg)
 
-    def _note_linked_hash(self, response: requests.Response, url: str) -> None:
-        linked = response.headers.get("X-Linked-ETag", "").removeprefix("W/").strip('"').lower()
-        if not re.fullmatch(r"[0-9a-f]{64}", linked):
-            return
-        self.linked_sha256 = linked
-        if self.sha256 is not None and linked != self.sha256:
-            msg = (
-                f"{url} now offers a file with the SHA-256 {linked}; on record is {self.sha256}. "
-                "If the change is known to be right, delete the .json beside the file and repeat."
-            )
-            raise DownloadError(msg)
-
-    def _state(self, url: str) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
+        """Read what is known of an earlier try that can be built upon; else nothing."""
         try:
             state = json.loads(self.state_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
-        usable = isinstance(state, dict) and state.get("url") == url and state.get("validator")
-        return state if usable else {}
+        if not isinstance(state, dict) or state.get("url") != self.url:
+            return {}
+        validator, total = state.get("validator"), state.get("total")
+        usable = isinstance(validator, str) and validator and isinstance(total, (int, type(None)))
+        return {"validator": validator, "total": total} if usable else {}
 
-    def _offset(self, url: str) -> int:
+    def _offset(self) -> int:
         """Bytes of an earlier try that can be built upon."""
-        if not self._state(url):
+        if not self._state():
             return 0
-        try:
-            return self.part.stat().st_size
-        except OSError:
-            return 0
+        return os.fstat(self._file.fileno()).st_size
 
-    def _write_state(self, url: str, response: requests.Response, total: int | None) -> None:
-        state = {"url": url, "validator": _validator(response), "total": total}
-        self.state_file.write_text(json.dumps(state), encoding="utf-8")
+    def _write_state(self, response: requests.Response, total: int | None) -> None:
+        state = {"url": self.url, "validator": _validator(response), "total": total}
+        with replacing(self.state_file) as part:
+            part.write_text(json.dumps(state), encoding="utf-8")
 
     def _discard(self) -> None:
-        self.part.unlink(missing_ok=True)
+        self._file.truncate(0)
         self.state_file.unlink(missing_ok=True)
 
 
@@ -306,22 +301,44 @@ def _validator(response: requests.Response) -> str | None:
     return response.headers.get("Last-Modified")
 
 
-@contextlib.contextmanager
-def _exclusive(part: Path) -> Iterator[None]:
-    """Keep two processes from writing one part file."""
-    if sys.platform == "win32":  # there an open file cannot be replaced anyway
-        yield
-        return
-    import fcntl
+def _pieces(response: requests.Response) -> Iterator[bytes]:
+    """Give what has arrived as soon as it has: a broken connection then costs no byte of it."""
+    try:
+        while piece := response.raw.read1(_CHUNK, decode_content=False):
+            yield piece
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise requests.ConnectionError(error) from error
 
-    lock = part.with_name(f".{part.name}.lock")
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+
+def _write_whole(file: IO[bytes], piece: bytes) -> None:
+    rest = memoryview(piece)
+    while rest:  # an unbuffered file may take less than it is given
+        rest = rest[file.write(rest) :]
+
+
+def part_of(path: Path) -> Path:
+    """Where what has arrived of a file is kept until it is whole."""
+    return path.with_name(f"{path.name}.part")
+
+
+@contextlib.contextmanager
+def _own_part(part: Path) -> Iterator[IO[bytes]]:
+    """Open a part file that nobody else is writing; removed in the end if it is empty.
+
+    It has to keep its name, so that a later process finds it. What somebody has linked there is
+    not followed.
+    """
+    if part.is_symlink():
+        part.unlink()
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(part, flags, 0o666), "r+b", buffering=0) as file:
+        # Between the two another process may have finished it and given it its name.
+        if lock_file(file.fileno()) is False or not part.exists():
             msg = f"Another process is downloading {part.stem}. Wait until it has finished."
-            raise DownloadError(msg) from error
+            raise DownloadError(msg)
         try:
-            yield
+            yield file
         finally:
-            lock.unlink(missing_ok=True)
+            is_empty = not file.closed and not os.fstat(file.fileno()).st_size
+            if is_empty and sys.platform != "win32":  # while it is locked
+                part.unlink(missing_ok=True)

@@ -1,68 +1,30 @@
-"""From a name or a path to a model: embedded weights, public ones, or a given file."""
+"""From a name or a path to a model: embedded weights, public or added ones, or a given file."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from napari_pisam.model.variants import VARIANTS
+from napari_pisam.weights.added import added_models
+from napari_pisam.weights.cache import cache_folder, cached_path, download
+from napari_pisam.weights.catalogue import CATALOGUE, EMBEDDED
 from napari_pisam.weights.checkpoint import (
     Checkpoint,
     CheckpointError,
     build_from_checkpoint,
     read_checkpoint,
 )
-from napari_pisam.weights.download import DownloadCancelled, DownloadError
-from napari_pisam.weights.public_weights import (
-    REGISTRY,
-    PublicFile,
-    Verification,
-    cache_folder,
-    cached_path,
-    download,
-    expected_sha256,
-    record_sha256,
-    verify,
-)
+from napari_pisam.weights.embedded import embedded_file
+from napari_pisam.weights.files import file_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from importlib.resources.abc import Traversable
+    from collections.abc import Callable, Iterator
 
     from napari_pisam.model.pisam import PiSam
 
-__all__ = [
-    "REGISTRY",
-    "DownloadCancelled",
-    "DownloadError",
-    "LoadedModel",
-    "ModelRow",
-    "PublicFile",
-    "Verification",
-    "cache_folder",
-    "cached_path",
-    "download",
-    "list_models",
-    "load_model",
-    "resolve_model",
-    "verify",
-]
-
-
-@dataclass(frozen=True)
-class ModelRow:
-    """One line of the list of models; ``size`` in bytes."""
-
-    name: str
-    kind: str
-    status: Literal["embedded", "missing", "downloaded", "incomplete", "available", "needs a file"]
-    size: int | None
-    licence: str | None
-    sha256: str | None
+__all__ = ["LoadedModel", "load_model", "resolve_model"]
 
 
 @dataclass(frozen=True)
@@ -75,46 +37,13 @@ class LoadedModel:
     source: str
 
 
-def list_models() -> list[ModelRow]:
-    """List all variants with what is known of their weights; nothing is computed or fetched."""
-    rows = []
-    for name, variant in VARIANTS.items():
-        if name in REGISTRY:
-            public, path = REGISTRY[name], cached_path(name)
-            part = path.with_name(f"{path.name}.part")
-            status: Literal["downloaded", "incomplete", "available"] = "available"
-            if path.is_file():
-                status = "downloaded"
-            elif part.is_file():
-                status = "incomplete"
-            size = path.stat().st_size if status == "downloaded" else public.size
-            sha256 = _known_sha256(name)
-            rows.append(ModelRow(name, variant.kind, status, size, public.licence, sha256))
-        elif name == "tiny":
-            rows.append(_embedded_row())
-        else:
-            rows.append(ModelRow(name, variant.kind, "needs a file", None, None, None))
-    return rows
-
-
-def _embedded_row() -> ModelRow:
-    files, listed = _embedded_files(), _listed_hashes(_embedded_folder())
-    size = 0
-    for file in files:
-        with resources.as_file(file) as path:
-            size += path.stat().st_size
-    sha256 = listed.get(files[0].name) if len(files) == 1 else None
-    status: Literal["embedded", "missing"] = "embedded" if files else "missing"
-    return ModelRow("tiny", VARIANTS["tiny"].kind, status, size or None, "MIT", sha256)
-
-
 def resolve_model(
     name_or_path: str | Path,
     *,
     progress: Callable[[int, int | None], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> PiSam:
-    """Give the model that a name or a path stands for; see `load_model`."""
+    """Build the model that a name or a path stands for; see `load_model`."""
     return load_model(name_or_path, progress=progress, cancel=cancel).model
 
 
@@ -129,8 +58,8 @@ def load_model(
     Parameters
     ----------
     name_or_path
-        ``"tiny"`` (inside the package), ``"sam_vit_b"`` and the like (downloaded on first use),
-        or the path of a checkpoint file.
+        A model of the catalogue (``"tiny"`` is inside the package, ``"sam_vit_b"`` and the like
+        are downloaded on first use), one that was added, or the path of a checkpoint file.
     progress
         Called with (bytes so far, bytes in all or None) while downloading.
     cancel
@@ -144,28 +73,42 @@ def load_model(
         If the weights cannot be downloaded.
     """
     name = str(name_or_path)
-    if name == "tiny":
-        checkpoint = _read_embedded()
-        return _loaded(checkpoint, None, "embedded")
-    if name in REGISTRY:
+    entry = CATALOGUE.get(name)
+    if entry is not None and entry.is_embedded:
+        return _loaded(_read_embedded(), None, "embedded")
+    if entry is not None:
         return _load_public(name, progress, cancel)
+    added = added_models().get(name)
+    if added is not None:
+        checkpoint = read_checkpoint(added.path, expected=added.hash)
+        loaded = _loaded(checkpoint, _base_of(checkpoint), added.source)
+        return replace(loaded, licence=added.licence)
     if name in VARIANTS:
-        size = name[-5:]
         msg = (
             f"{name!r} has no public weights: give the path of its checkpoint file instead of its "
-            f"name. To go without one, choose 'tiny', 'sam_{size}' or 'hqsam_{size}'."
+            f"name. To go without one, choose {_instead_of(name)}."
         )
         raise CheckpointError(msg)
     path = Path(name_or_path)
     if not path.suffix and not path.exists():
         msg = (
             f"There is neither a model nor a file {name!r}. Give the path of a checkpoint file, or "
-            f"one of: {', '.join(VARIANTS)}."
+            f"one of: {', '.join((*CATALOGUE, *added_models()))}."
         )
         raise CheckpointError(msg)
     checkpoint = read_checkpoint(path)
-    base = _find_base(checkpoint) if checkpoint.needs_base else None
-    return _loaded(checkpoint, base, str(path))
+    return _loaded(checkpoint, _base_of(checkpoint), str(path))
+
+
+def _instead_of(name: str) -> str:
+    """Name models that need no file and have the encoder of one that does."""
+    encoder = VARIANTS[name].encoder
+    alike = [
+        entry.name
+        for entry in CATALOGUE.values()
+        if entry.name == entry.variant and VARIANTS[entry.variant].encoder == encoder
+    ]
+    return " or ".join(repr(other) for other in dict.fromkeys([EMBEDDED, *alike]))
 
 
 def _loaded(checkpoint: Checkpoint, base: Checkpoint | None, source: str) -> LoadedModel:
@@ -179,103 +122,65 @@ def _load_public(
     progress: Callable[[int, int | None], None] | None,
     cancel: Callable[[], bool] | None,
 ) -> LoadedModel:
-    path = cached_path(name)
+    path, entry = cached_path(name), CATALOGUE[name]
     if not path.is_file():
         download(name, progress=progress, cancel=cancel)
     checkpoint = _read_cached(name)
-    if checkpoint.variant != name:
-        msg = f"{path} holds a {checkpoint.variant}, expected a {name}. Delete it, and repeat."
+    if checkpoint.variant != entry.variant:
+        msg = f"{path} holds a {checkpoint.variant}, expected a {entry.variant}."
         raise CheckpointError(msg)
-    return replace(_loaded(checkpoint, None, REGISTRY[name].url), licence=REGISTRY[name].licence)
+    return replace(_loaded(checkpoint, None, entry.address), licence=entry.licence)
 
 
 def _read_cached(name: str) -> Checkpoint:
-    path = cached_path(name)
-    expected, _ = expected_sha256(REGISTRY[name])
-    checkpoint = read_checkpoint(path, sha256=expected)
-    if expected is None:  # put there by hand
-        record_sha256(REGISTRY[name], path, checkpoint.sha256, None)
-    return checkpoint
+    try:
+        return read_checkpoint(cached_path(name), expected=CATALOGUE[name].hash)
+    except CheckpointError as error:
+        msg = f"{error} To fetch it anew: napari-pisam models download {name}"
+        raise CheckpointError(msg) from error
 
 
-def _find_base(checkpoint: Checkpoint) -> Checkpoint:
+def _read_embedded() -> Checkpoint:
+    with embedded_file() as (path, pinned):
+        return read_checkpoint(path, expected=pinned)
+
+
+def _base_of(checkpoint: Checkpoint) -> Checkpoint | None:
     """Find the frozen base of a decoder-only checkpoint, in the package or the cache."""
-    wanted = None if checkpoint.header is None else checkpoint.header.base_sha256
-    if checkpoint.variant == "tiny":
+    if not checkpoint.needs_base:
+        return None
+    if checkpoint.variant == CATALOGUE[EMBEDDED].variant:
         return _read_embedded()
-    names = [f"sam_{str(checkpoint.variant)[-5:]}"]
+    wanted = None if checkpoint.header is None else checkpoint.header.base_sha256
     if wanted is not None:
-        names = [name for name in REGISTRY if _known_sha256(name) == wanted]
-        if not names:
-            msg = (
-                f"The checkpoint belongs to base weights with the SHA-256 {wanted}, which are not "
-                "in the cache. Load it in Python with build_from_checkpoint(base=PATH), or "
-                "download them: napari-pisam models download NAME"
-            )
-            raise CheckpointError(msg)
-    for name in names:
-        if name in REGISTRY and cached_path(name).is_file():
-            return _read_cached(name)
+        for name in _cached():
+            if wanted == _cached_sha256(name):
+                return _read_cached(name)
+        msg = (
+            f"The checkpoint belongs to base weights with the SHA-256 {wanted}, which are not "
+            "in the cache. Load it in Python with build_from_checkpoint(base=PATH), or "
+            "download them: napari-pisam models download NAME"
+        )
+        raise CheckpointError(msg)
+    name = "sam_" + str(checkpoint.variant).partition("_")[2]
+    if name in _cached():
+        return _read_cached(name)
     msg = (
-        f"The checkpoint is a decoder for the image encoder of {names[0]}, whose weights are not "
-        f"in {cache_folder()}. Run: napari-pisam models download {names[0]}"
+        f"The checkpoint is a decoder for the image encoder of {name}, whose weights are not "
+        f"in {cache_folder()}. Run: napari-pisam models download {name}"
     )
     raise CheckpointError(msg)
 
 
-def _known_sha256(name: str) -> str | None:
-    try:
-        return expected_sha256(REGISTRY[name])[0]
-    except CheckpointError:  # a damaged record of a file that is not needed here
-        return None
+def _cached() -> Iterator[str]:
+    for name, entry in CATALOGUE.items():
+        if not entry.is_embedded and cached_path(name).is_file():
+            yield name
 
 
-def _embedded_folder() -> Traversable:
-    return resources.files("napari_pisam").joinpath("weights")
-
-
-def _embedded_files() -> list[Traversable]:
-    """Files of the embedded model, in order; it may be split to keep each one small."""
-    folder = _embedded_folder()
-    if not folder.is_dir():
-        return []
-    pattern = re.compile(r"tiny(-\d+-of-\d+)?\.safetensors")
-    files = [file for file in folder.iterdir() if pattern.fullmatch(file.name)]
-    return sorted(files, key=lambda file: file.name)
-
-
-def _read_embedded() -> Checkpoint:
-    files, folder = _embedded_files(), _embedded_folder()
-    listed = _listed_hashes(folder)
-    names = {file.name for file in files}
-    absent = [name for name in listed if name.startswith("tiny") and name not in names]
-    if not files or absent or not names <= set(listed):
-        msg = (
-            "This installation lacks the weights of the embedded model 'tiny' "
-            f"({', '.join(absent) or 'none found or not listed in SHA256SUMS'}). "
-            "Reinstall napari-pisam."
-        )
-        raise CheckpointError(msg)
-    parts = []
-    for file in files:
-        with resources.as_file(file) as path:
-            parts.append(read_checkpoint(path, sha256=listed[file.name]))
-    if len(parts) == 1:
-        return parts[0]
-    header = parts[0].header
-    if header is None or any(part.variant != "tiny" for part in parts):
-        msg = "The embedded model's files do not belong together. Reinstall napari-pisam."
-        raise CheckpointError(msg)
-    tensors = {key: value for part in parts for key, value in part.tensors.items()}
-    digest = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
-    return replace(parts[0], tensors=tensors, header=replace(header, only=()), sha256=digest)
-
-
-def _listed_hashes(folder: Traversable) -> dict[str, str]:
-    """Read SHA256SUMS: a hash, blanks, a file name in each line."""
-    try:
-        lines = folder.joinpath("SHA256SUMS").read_text(encoding="ascii").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return {}
-    pairs = (line.split() for line in lines)
-    return {pair[1].lstrip("*"): pair[0].lower() for pair in pairs if len(pair) == 2}
+def _cached_sha256(name: str) -> str:
+    """SHA-256 of a cached file: what it must be where that is known, else what it is."""
+    pinned = CATALOGUE[name].hash
+    if not pinned.startswith("sha256:"):
+        pinned = file_hash(cached_path(name))
+    return pinned.removeprefix("sha256:")

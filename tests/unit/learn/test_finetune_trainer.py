@@ -24,6 +24,7 @@ from napari_pisam.learn.finetune.tuning import INTERACTOR
 from napari_pisam.learn.objective import Objective
 from napari_pisam.model import variants
 from napari_pisam.weights import loading as weights
+from napari_pisam.weights.catalogue import CATALOGUE
 from napari_pisam.weights.checkpoint import read_checkpoint
 
 BASE = micro_model(residual=True).state_dict()
@@ -188,7 +189,7 @@ def test_the_checkpoint_leaves_out_what_is_frozen(tmp_path):
 def test_weights_on_top_of_a_public_sam_leave_it_out(tmp_path, monkeypatch):
     sam = replace(MICRO, name="micro_sam", kind="sam")
     monkeypatch.setitem(variants.VARIANTS, "micro_sam", sam)
-    monkeypatch.setitem(weights.REGISTRY, "micro_sam", weights.REGISTRY["sam_vit_b"])
+    monkeypatch.setitem(CATALOGUE, "micro_sam", CATALOGUE["sam_vit_b"])
     loaded = weights.LoadedModel(
         micro_model(kind="sam", name="micro_sam"), "cd" * 32, "MIT", "public"
     )

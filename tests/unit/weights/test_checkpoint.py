@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from micro import MICRO
@@ -151,6 +153,30 @@ def test_failed_write_keeps_the_old_file(tmp_path, pisam, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+def test_disk_that_fills_up_is_what_the_system_calls_it(tmp_path, pisam):
+    """Not what a serializer calls it: a limit on the size of files stands for a full disk."""
+    path = tmp_path / "a.safetensors"
+    digest = save_checkpoint(path, pisam, licence="MIT")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_checkpoint(path, micro_model(seed=9), licence="MIT")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file_sha256(path) == digest
+    assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_file_is_one_that_safetensors_itself_reads(tmp_path, pisam):
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(path, pisam, licence="MIT", dtype=torch.bfloat16)
+    with safe_open(path, framework="pt") as file:
+        assert file.metadata()["licence"] == "MIT"
+        theirs = {key: file.get_tensor(key) for key in file.keys()}
+    assert same(theirs, read_checkpoint(path).tensors)
+
+
 def test_newer_format_says_to_update(tmp_path):
     path = tmp_path / "a.safetensors"
     save_file({"a": torch.ones(1)}, path, {"format": "napari-pisam", "format_version": "2"})
@@ -181,7 +207,7 @@ def test_wrong_hash_is_refused_before_reading(tmp_path, pisam):
     path = tmp_path / "a.safetensors"
     save_checkpoint(path, pisam, licence="MIT")
     with pytest.raises(CheckpointError, match="damaged or was changed"):
-        read_checkpoint(path, sha256="0" * 64)
+        read_checkpoint(path, expected="sha256:" + "0" * 64)
 
 
 # --- fitting ---------------------------------------------------------------------------------

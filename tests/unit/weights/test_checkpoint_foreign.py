@@ -3,10 +3,13 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,7 +18,7 @@ from micro import MICRO
 from micro_checkpoints import make_micro_a_variant, micro_model, published, same, torch_file
 from napari_pisam.model.pisam import build_model
 from napari_pisam.weights import checkpoint as ck
-from napari_pisam.weights import checkpoint_files
+from napari_pisam.weights import files
 from napari_pisam.weights.checkpoint import (
     CheckpointError,
     infer_variant,
@@ -136,7 +139,7 @@ def test_unknown_encoder_is_named():
         "mask_decoder.mask_tokens.weight": torch.ones(4, 256),
         "image_encoder.pos_embed": torch.ones(1, 2, 2, 384),
     }
-    with pytest.raises(CheckpointError, match=r"384 channels wide.*768, 1024 or 1280"):
+    with pytest.raises(CheckpointError, match=r"384 channels wide.*768, 1024, 1280"):
         infer_variant(tensors)
 
 
@@ -162,6 +165,149 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path, how):
     with pytest.raises(CheckpointError, match=r"refused.*code.*safetensors"):
         read_checkpoint(path)
     assert not marker.exists()
+
+
+def test_code_in_a_wrapper_of_micro_sam_is_refused_and_not_run(tmp_path):
+    marker = tmp_path / "marker"
+    content = {"model_state": micro_model(kind="sam").state_dict(), "trainer": Malicious(marker)}
+    with pytest.raises(CheckpointError, match=r"refused.*pathlib\.Path\.touch|refused.*getattr"):
+        read_checkpoint(torch_file(tmp_path / "a.pt", content))
+    assert not marker.exists()
+
+
+def peak_after(path):
+    """What reading a file said, and by how much memory grew meanwhile, bytes."""
+    code = f"""
+import resource, torch
+from napari_pisam.weights.checkpoint import CheckpointError, read_checkpoint
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read_checkpoint({str(path)!r})
+except CheckpointError as error:
+    print(error)
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said, grown = done.stdout.strip().rsplit("\n", 1)
+    return said, int(grown)
+
+
+def expanding(path, how):
+    """A file of a kilobyte or two that wants gigabytes."""
+    if how == "one number repeated":
+        torch_file(path, {"image_encoder.pos_embed": torch.ones(1).expand(1_900_000_000)})
+    elif how == "numbers that are not there":
+        # As PyTorch wrote before 2020; none of the numbers that it lists follows.
+        content = {"image_encoder.pos_embed": torch.ones(10)}
+        torch_file(path, content, _use_new_zipfile_serialization=False)
+        data = path.read_bytes().replace(b"K\n", b"J" + struct.pack("<i", 1_900_000_000))
+        keys = data.rindex(b"\x80\x02]")
+        path.write_bytes(data[:keys] + b"\x80\x02].")
+    else:
+        name = {"a byte array": "__builtin__\nbytearray", "a tensor": "torch\nFloatTensor"}[how]
+        number = (7_600_000_000).to_bytes(5, "little")
+        with zipfile.ZipFile(path, "w") as archive:
+            # REDUCE: the name is called with (number,).
+            archive.writestr(
+                "a/data.pkl", b"\x80\x02c" + name.encode() + b"\n\x8a\x05" + number + b"\x85R."
+            )
+            archive.writestr("a/version", b"3\n")
+    assert path.stat().st_size < 2000
+    return path
+
+
+@pytest.mark.parametrize(
+    "how", ["one number repeated", "numbers that are not there", "a byte array", "a tensor"]
+)
+def test_small_file_does_not_become_gigabytes(tmp_path, how):
+    said, grown = peak_after(expanding(tmp_path / "a.pth", how))
+    assert "larger than their file" in said or "refused" in said
+    assert grown < 100e6
+
+
+def test_archive_whose_parts_lie_over_each_other_is_refused(tmp_path):
+    path = tmp_path / "a.pth"
+    torch_file(path, {"image_encoder.pos_embed": torch.ones(100_000)})
+    data = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        entry = next(i for i in archive.infolist() if i.filename.endswith("data/0"))
+        start = archive.start_dir
+    end = data.rindex(b"PK\x05\x06")
+    directory = data[start:end]
+    place = directory.index(entry.filename.encode()) - 46
+    length = 46 + sum(struct.unpack("<HHH", directory[place + 28 : place + 34]))
+    again = directory[place : place + length] * 5_000
+    head = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 5_000, 5_000, len(again), start, 0)
+    path.write_bytes(data[:start] + again + head)
+    with pytest.raises(CheckpointError, match="unpack to something larger"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_file_that_is_shortened_afterwards_does_not_take_the_process_with_it(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    state = {"image_encoder.pos_embed": torch.ones(1, 2, 2, 32)}
+    state |= {"mask_decoder.mask_tokens.weight": torch.ones(1_000_000)}
+    torch_file(path, state) if suffix == ".pth" else save_file(state, path)
+    tensors = read_checkpoint(path).tensors
+    with path.open("r+b") as file:
+        file.truncate(100)
+    assert float(tensors["mask_decoder.mask_tokens.weight"].sum()) == 1_000_000  # else SIGBUS
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 100_000,
+        b'{"a": ' * 50_000,
+        b"[]",
+        b'{"__metadata__": 5}',
+        b'{"__metadata__": {"format": 5}}',
+        b'{"a": null}',
+        b'{"a": {}}',
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 1e400]}}',
+        b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}}',
+        b'{"a": {"dtype": "F32", "shape": [99999999999999999999], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}',
+        b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}',
+        b'{"a": {"dtype": "Q9", "shape": [1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},'
+        b' "b": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
+        "{\u00e9".encode("utf-16"),
+    ],
+)
+def test_malformed_safetensors_header_is_a_sentence(tmp_path, header):
+    path = tmp_path / "a.safetensors"
+    if not header.startswith(b"{"):
+        header = b"{" + header
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 4)
+    with pytest.raises(CheckpointError, match="not a valid safetensors file"):
+        read_checkpoint(path)
+
+
+def test_damaged_bytes_anywhere_are_a_sentence_or_other_numbers(tmp_path):
+    """Whatever a byte becomes, there is no other error than the promised one."""
+    rng = np.random.default_rng(0)
+    state = {"image_encoder.pos_embed": torch.ones(1, 2, 2, 32)}
+    state |= {"mask_decoder.mask_tokens.weight": torch.ones(4, 256)}
+    save_file(state, tmp_path / "0.pth")
+    torch_file(tmp_path / "1.pth", state)
+    torch_file(tmp_path / "2.pth", state, _use_new_zipfile_serialization=False)
+    path, refused = tmp_path / "damaged.pth", 0
+    for turn in range(300):
+        data = bytearray((tmp_path / f"{turn % 3}.pth").read_bytes())
+        # Where the structure is: the beginning, and the end of archives.
+        place = int(rng.integers(min(700, len(data)))) * (1 if turn % 2 else -1)
+        data[place] = int(rng.integers(256))
+        path.write_bytes(data)
+        try:
+            read_checkpoint(path)
+        except CheckpointError as error:
+            assert str(path) in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > 50
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -215,7 +361,7 @@ def test_missing_file_folder_loop_and_device_are_refused(tmp_path):
 def test_file_above_the_size_limit_is_refused_unread(tmp_path, monkeypatch):
     path = tmp_path / "a.pth"
     with path.open("wb") as file:
-        file.truncate(checkpoint_files.MAX_BYTES + 1)
+        file.truncate(files.MAX_BYTES + 1)
     with pytest.raises(CheckpointError, match="GB"):
         read_checkpoint(path)
 

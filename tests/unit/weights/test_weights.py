@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
+import os
 from dataclasses import replace
 from functools import cache
 
@@ -11,11 +11,13 @@ import torch
 import micro
 from micro import MICRO
 from napari_pisam.model import variants
-from napari_pisam.weights import checkpoint_format, public_weights
-from napari_pisam.weights import download as download_module
+from napari_pisam.weights import embedded as embedded_module
 from napari_pisam.weights import loading as weights
+from napari_pisam.weights.catalogue import CATALOGUE, EMBEDDED
 from napari_pisam.weights.checkpoint import CheckpointError, save_checkpoint
-from napari_pisam.weights.loading import list_models, load_model, resolve_model
+from napari_pisam.weights.files import file_hash, split_hash
+from napari_pisam.weights.loading import load_model, resolve_model
+from napari_pisam.weights.models import list_models, verify
 
 
 @pytest.fixture
@@ -24,13 +26,28 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def test_registry_has_an_https_address_for_every_sam_and_hqsam():
-    expected = {name for name in variants.VARIANTS if name.startswith(("sam_", "hqsam_"))}
-    assert set(weights.REGISTRY) == expected
-    for file in weights.REGISTRY.values():
-        assert file.url.startswith("https://")
-        assert file.licence == "Apache-2.0"
-        assert (file.sha256 is None) == file.name.startswith("hqsam")
+def test_every_public_model_has_an_https_address_a_hash_and_a_place_of_its_own():
+    public = [entry for entry in CATALOGUE.values() if not entry.is_embedded]
+    assert {entry.variant for entry in CATALOGUE.values()} <= set(variants.VARIANTS)
+    for entry in public:
+        assert entry.address.startswith("https://")
+        assert split_hash(entry.hash)
+        assert entry.size > 1e6
+        assert entry.good_for
+        assert entry.licence
+        assert entry.citation
+    assert len({entry.file_name for entry in public}) == len(public)
+    assert len({entry.hash for entry in public}) == len(public)
+
+
+def test_one_model_is_inside_the_package():
+    assert [name for name, entry in CATALOGUE.items() if entry.is_embedded] == [EMBEDDED]
+
+
+def test_what_has_no_pinned_hash_is_not_offered_by_name():
+    assert "hqsam_vit_t" not in CATALOGUE
+    with pytest.raises(ValueError, match="not a hash"):
+        split_hash("")
 
 
 @cache
@@ -41,7 +58,6 @@ def micro_state(kind, seed=1):
 @pytest.fixture
 def micro_registry(monkeypatch, folder):
     """Make the micro model the network behind sam_vit_b, hqsam_vit_b, pisam_vit_b and tiny."""
-    monkeypatch.setitem(checkpoint_format._ENCODER_WIDTHS, 32, "b")
     for name, kind in [
         ("sam_vit_b", "sam"),
         ("hqsam_vit_b", "hqsam"),
@@ -57,8 +73,8 @@ def put_sam(folder, monkeypatch, content=None):
     path = folder / "sam_vit_b_01ec64.pth"
     torch.save(micro_state("sam") if content is None else content, path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    file = replace(weights.REGISTRY["sam_vit_b"], sha256=sha256)
-    monkeypatch.setitem(public_weights.REGISTRY, "sam_vit_b", file)
+    entry = replace(CATALOGUE["sam_vit_b"], hash=f"sha256:{sha256}")
+    monkeypatch.setitem(CATALOGUE, "sam_vit_b", entry)
     return path
 
 
@@ -82,7 +98,7 @@ def test_hash_is_checked_on_every_load(micro_registry, monkeypatch):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    download_module.os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(CheckpointError, match="damaged or was changed"):
         resolve_model("sam_vit_b")
 
@@ -105,11 +121,40 @@ def test_public_file_with_another_model_in_it_is_refused(micro_registry, monkeyp
         resolve_model("sam_vit_b")
 
 
-def test_hq_file_put_there_by_hand_is_recorded_with_a_warning(micro_registry):
-    torch.save(micro_state("hqsam"), micro_registry / "sam_hq_vit_b.pth")
-    with pytest.warns(UserWarning, match="Nobody vouches"):
+def test_file_put_there_by_hand_must_have_the_pinned_hash(micro_registry):
+    path = micro_registry / "sam_hq_vit_b.pth"
+    torch.save(micro_state("hqsam"), path)
+    found = hashlib.md5(path.read_bytes()).hexdigest()
+    with pytest.raises(CheckpointError) as caught:
         resolve_model("hqsam_vit_b")
-    resolve_model("hqsam_vit_b")  # no second warning
+    message = str(caught.value)
+    assert found in message
+    assert CATALOGUE["hqsam_vit_b"].hash.removeprefix("md5:") in message
+    assert "models download hqsam_vit_b" in message
+    assert path.is_file()
+
+
+def test_decoder_finds_a_base_that_is_pinned_by_another_hash(micro_registry, monkeypatch, tmp_path):
+    path = micro_registry / "sam_hq_vit_b.pth"
+    torch.save(micro_state("hqsam"), path)
+    md5, sha256 = (getattr(hashlib, kind)(path.read_bytes()) for kind in ("md5", "sha256"))
+    entry = replace(CATALOGUE["hqsam_vit_b"], hash=f"md5:{md5.hexdigest()}")
+    monkeypatch.setitem(CATALOGUE, "hqsam_vit_b", entry)
+    save_decoder(tmp_path / "mine.safetensors", sha256.hexdigest())
+    model = resolve_model(tmp_path / "mine.safetensors")
+    position = micro_state("hqsam")["image_encoder.pos_embed"]
+    assert torch.equal(model.image_encoder.pos_embed, position)
+
+
+def test_model_of_micro_sam_is_loaded_by_its_name(micro_registry, monkeypatch):
+    path = micro_registry / "microsam_vit_b_lm.pt"
+    torch.save({"model_state": micro_state("sam"), "decoder_state": {"a": torch.ones(2)}}, path)
+    entry = replace(CATALOGUE["microsam_vit_b_lm"], hash=file_hash(path, "xxh128"))
+    monkeypatch.setitem(CATALOGUE, "microsam_vit_b_lm", entry)
+    loaded = load_model("microsam_vit_b_lm")
+    assert equals(loaded.model, micro_state("sam"))
+    assert loaded.model.variant.name == "sam_vit_b"
+    assert loaded.licence.startswith("MIT")
 
 
 def test_pisam_by_name_alone_asks_for_a_file():
@@ -159,6 +204,7 @@ def test_decoder_of_unknown_base_names_the_hash(micro_registry, tmp_path):
 
 
 def test_published_decoder_takes_sam_from_the_cache(micro_registry, monkeypatch, tmp_path):
+    monkeypatch.delitem(variants.VARIANTS, "tiny")  # of the same encoder, here only
     state = {
         key.removeprefix("mask_decoder."): value
         for key, value in micro_state("pisam").items()
@@ -174,69 +220,62 @@ def test_published_decoder_takes_sam_from_the_cache(micro_registry, monkeypatch,
     assert torch.equal(model.image_encoder.pos_embed, micro_state("sam")["image_encoder.pos_embed"])
 
 
-@contextmanager
-def embedded(folder, monkeypatch, *parts):
-    """Files of an embedded model: a list of key prefixes for each file."""
+@pytest.fixture
+def embedded(micro_registry, monkeypatch, tmp_path):
+    """Put the micro Pi-SAM in the place of the embedded model."""
+    folder = tmp_path / "weights"
     folder.mkdir()
-    lines = []
-    for i, only in enumerate(parts, start=1):
-        name = "tiny.safetensors" if len(parts) == 1 else f"tiny-{i}-of-{len(parts)}.safetensors"
-        sha256 = save_checkpoint(
-            folder / name,
-            micro_state("pisam"),
-            variant=variants.VARIANTS["tiny"],
-            licence="MIT",
-            only=only,
-        )
-        lines.append(f"{sha256}  {name}\n")
-    (folder / "SHA256SUMS").write_text("".join(lines))
-    with monkeypatch.context() as patch:
-        patch.setattr(weights, "_embedded_folder", lambda: folder)
-        yield
+    tiny = variants.VARIANTS["tiny"]
+    path = folder / "tiny.safetensors"
+    sha256 = save_checkpoint(path, micro_state("pisam"), variant=tiny, licence="MIT")
+    (folder / "SHA256SUMS").write_text(f"{sha256}  tiny.safetensors\n")
+    monkeypatch.setattr(embedded_module, "embedded_folder", lambda: folder)
+    return path
 
 
-@pytest.mark.parametrize("parts", [[[]], [["image_encoder."], ["prompt_", "mask_", "rgb_"]]])
-def test_embedded_model_is_loaded_from_one_file_or_several(
-    micro_registry, monkeypatch, tmp_path, parts
-):
-    with embedded(tmp_path / "weights", monkeypatch, *parts):
-        loaded = load_model("tiny")
+def test_embedded_model_is_loaded(embedded):
+    loaded = load_model("tiny")
     assert equals(loaded.model, micro_state("pisam"))
     assert loaded.licence == "MIT"
     assert loaded.source == "embedded"
+    assert verify("tiny").path == embedded
 
 
-def test_changed_embedded_file_is_refused(micro_registry, monkeypatch, tmp_path):
-    with embedded(tmp_path / "weights", monkeypatch, []):
-        path = tmp_path / "weights" / "tiny.safetensors"
-        path.write_bytes(path.read_bytes()[:-1] + b"x")
+def test_changed_embedded_file_is_refused(embedded):
+    embedded.write_bytes(embedded.read_bytes()[:-1] + b"x")
+    for use in (resolve_model, verify):
         with pytest.raises(CheckpointError, match="SHA-256"):
-            resolve_model("tiny")
+            use("tiny")
 
 
-def test_absent_part_of_the_embedded_model_is_named(micro_registry, monkeypatch, tmp_path):
-    with embedded(tmp_path / "weights", monkeypatch, ["image_encoder."], ["mask_decoder."]):
-        (tmp_path / "weights" / "tiny-2-of-2.safetensors").unlink()
-        with pytest.raises(CheckpointError, match=r"tiny-2-of-2.*Reinstall"):
-            resolve_model("tiny")
+@pytest.mark.parametrize("missing", ["tiny.safetensors", "SHA256SUMS"])
+def test_absent_file_of_the_embedded_model_is_named(embedded, missing):
+    embedded.with_name(missing).unlink()
+    with pytest.raises(CheckpointError, match=rf"{missing}.*Reinstall"):
+        resolve_model("tiny")
+    assert {row.name: row.status for row in list_models()}["tiny"] == "missing"
 
 
 def test_installation_without_embedded_model_says_to_reinstall(monkeypatch, tmp_path):
-    monkeypatch.setattr(weights, "_embedded_folder", lambda: tmp_path / "none")
+    monkeypatch.setattr(embedded_module, "embedded_folder", lambda: tmp_path / "none")
     with pytest.raises(CheckpointError, match="Reinstall"):
         resolve_model("tiny")
 
 
-def test_list_tells_what_is_there(micro_registry, monkeypatch, tmp_path):
+def test_list_tells_what_is_there(embedded, micro_registry, monkeypatch):
     put_sam(micro_registry, monkeypatch)
     (micro_registry / "sam_vit_l_0b3195.pth.part").write_bytes(b"x")
-    with embedded(tmp_path / "weights", monkeypatch, []):
-        rows = {row.name: row for row in list_models()}
-    assert list(rows) == list(variants.VARIANTS)
+    rows = {row.name: row for row in list_models()}
+    assert list(rows)[: len(CATALOGUE)] == list(CATALOGUE)
+    assert set(variants.VARIANTS) <= {row.variant for row in rows.values()}
     assert rows["tiny"].status == "embedded"
-    assert rows["tiny"].size > 0
+    assert rows["tiny"].size == embedded.stat().st_size
     assert rows["sam_vit_b"].status == "downloaded"
+    assert rows["sam_vit_b"].sha256 == CATALOGUE["sam_vit_b"].hash.removeprefix("sha256:")
     assert rows["sam_vit_l"].status == "incomplete"
     assert rows["hqsam_vit_h"].status == "available"
+    assert rows["hqsam_vit_h"].sha256 is None
     assert rows["pisam_vit_b"].status == "needs a file"
     assert rows["sam_vit_h"].licence == "Apache-2.0"
+    assert "tissue" in rows["microsam_vit_b_histopathology"].good_for
+    assert [row.name for row in rows.values() if row.is_here] == ["tiny", "sam_vit_b"]

@@ -1,19 +1,20 @@
 from __future__ import annotations
 
-import json
+import hashlib
 import shutil
 from collections import namedtuple
 from dataclasses import replace
 
 import pytest
+import xxhash
 
 from file_server import DATA, SHA256, serve
 from napari_pisam.weights import download as download_module
-from napari_pisam.weights import loading as weights
-from napari_pisam.weights import public_weights
-from napari_pisam.weights.checkpoint import CheckpointError
+from napari_pisam.weights.cache import download, missing_entry
+from napari_pisam.weights.catalogue import CATALOGUE
 from napari_pisam.weights.download import DownloadCancelled, DownloadError
-from napari_pisam.weights.loading import download, verify
+from napari_pisam.weights.files import CheckpointError
+from napari_pisam.weights.models import verify
 
 
 @pytest.fixture
@@ -40,10 +41,16 @@ def public(server, folder, monkeypatch):
     """Register a file of that server as the model 'sam_vit_b' and return it."""
 
     def register(**changes):
-        values = {"sha256": SHA256, "size": len(DATA), "url": f"{server.address}/weights.pth"}
-        file = replace(weights.REGISTRY["sam_vit_b"], **values | changes)
-        monkeypatch.setitem(public_weights.REGISTRY, "sam_vit_b", file)
-        return file
+        values = {
+            "hash": f"sha256:{SHA256}",
+            "size": len(DATA),
+            "is_exact_size": True,
+            "address": f"{server.address}/weights.pth",
+            "file_name": "weights.pth",
+        }
+        entry = replace(CATALOGUE["sam_vit_b"], **values | changes)
+        monkeypatch.setitem(CATALOGUE, "sam_vit_b", entry)
+        return entry
 
     register()
     return register
@@ -98,6 +105,13 @@ def test_broken_connection_is_taken_up_where_it_broke(public, server):
     assert int(starts[1][6:-1]) < int(starts[2][6:-1]) <= 1_100_000
 
 
+def test_connection_that_breaks_again_and_again_loses_no_byte(public, server):
+    server.cut_every = 200_000
+    assert fetch().read_bytes() == DATA
+    starts = [0 if asked is None else int(asked[6:-1]) for _, asked in server.seen]
+    assert starts == list(range(0, len(DATA), 200_000))
+
+
 def test_next_download_goes_on_where_the_last_one_ended(public, server, folder):
     with pytest.raises(DownloadCancelled, match="goes on"):
         fetch(cancel=iter([False, False, False, True]).__next__)
@@ -114,6 +128,56 @@ def test_connection_that_never_gets_further_is_an_error_that_keeps_the_part(publ
         fetch()
     assert "weights.pth" not in names(folder)
     server.cut_after = []
+    assert fetch().read_bytes() == DATA
+
+
+def test_kill_in_the_middle_leaves_a_part_and_nothing_else(public, server, folder):
+    class Killed(BaseException):
+        pass
+
+    def progress(done, total):
+        if done > 500_000:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fetch(progress=progress)
+    assert names(folder) == ["weights.pth.part", "weights.pth.part.json"]
+    assert fetch().read_bytes() == DATA
+    assert names(folder) == ["weights.pth"]
+    assert int(server.seen[-1][1][6:-1]) > 500_000
+
+
+def test_link_in_the_place_of_the_part_is_not_followed(public, folder, tmp_path):
+    (tmp_path / "precious").write_bytes(b"precious")
+    folder.mkdir()
+    (folder / "weights.pth.part").symlink_to(tmp_path / "precious")
+    assert fetch().read_bytes() == DATA
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert not (folder / "weights.pth").is_symlink()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "[" * 100_000,
+        "null",
+        '{"url": "URL"}',
+        '{"url": "URL", "validator": 5, "total": 9}',
+        '{"url": "URL", "validator": "v", "total": "nine"}',
+        '{"url": "URL", "validator": "v", "total": 1e400}',
+    ],
+)
+def test_damaged_note_beside_the_part_means_a_clean_start(public, folder, state):
+    address = public().address
+    folder.mkdir()
+    (folder / "weights.pth.part").write_bytes(b"something")
+    (folder / "weights.pth.part.json").write_text(state.replace("URL", address))
+    assert fetch().read_bytes() == DATA
+    assert names(folder) == ["weights.pth"]
+
+
+def test_length_that_no_number_holds_is_not_believed(public, server):
+    server.length = "9" * 5000
     assert fetch().read_bytes() == DATA
 
 
@@ -175,11 +239,11 @@ def test_missing_file_on_the_server_is_reported(public, server):
 
 
 def test_unreachable_server_names_address_proxy_and_place(public, folder):
-    file = public(url="http://127.0.0.1:9/weights.pth")
+    entry = public(address="http://127.0.0.1:9/weights.pth")
     with pytest.raises(DownloadError) as caught:
         fetch()
     message = str(caught.value)
-    assert file.url in message
+    assert entry.address in message
     assert "HTTPS_PROXY" in message
     assert str(folder / "weights.pth") in message
 
@@ -187,7 +251,7 @@ def test_unreachable_server_names_address_proxy_and_place(public, folder):
 def test_proxy_of_the_environment_is_used(public, server, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("HTTP_PROXY", server.address)
-    public(url="http://localhost:9/weights.pth")
+    public(address="http://localhost:9/weights.pth")
     assert fetch().read_bytes() == DATA
     assert server.seen[0][0] == "http://localhost:9/weights.pth"
 
@@ -198,14 +262,14 @@ def test_plain_http_is_refused(public):
 
 
 def test_redirect_to_plain_http_elsewhere_is_refused(public, server):
-    public(url=f"{server.address}/redirect/weights.pth")
+    public(address=f"{server.address}/redirect/weights.pth")
     server.location = "http://example.invalid/weights.pth"
     with pytest.raises(DownloadError, match=r"example\.invalid.*not an https"):
         fetch()
 
 
 def test_endless_redirects_are_an_error(public, server):
-    public(url=f"{server.address}/redirect/weights.pth")
+    public(address=f"{server.address}/redirect/weights.pth")
     server.location = "/redirect/weights.pth"
     with pytest.raises(DownloadError, match="redirects"):
         fetch()
@@ -219,16 +283,22 @@ def test_full_disk_is_reported_before_the_transfer(public, folder, monkeypatch):
     assert "weights.pth" not in names(folder)
 
 
-def test_disk_that_fills_up_is_reported_and_the_part_kept(public, folder, monkeypatch):
-    def full(_):
-        raise OSError(28, "No space left on device")
+def test_disk_that_fills_up_is_reported_and_the_part_kept(public, folder, server, monkeypatch):
+    write = download_module._write_whole
+
+    def full(file, piece):
+        if file.tell() > 500_000:
+            raise OSError(28, "No space left on device")
+        write(file, piece)
 
     with monkeypatch.context() as patch:
-        patch.setattr(download_module.os, "fsync", full)
+        patch.setattr(download_module, "_write_whole", full)
         with pytest.raises(DownloadError, match=r"No space left.*Free some space"):
             fetch()
-    assert "weights.pth.part" in names(folder)
+    have = (folder / "weights.pth.part").stat().st_size
+    assert have > 500_000
     assert fetch().read_bytes() == DATA
+    assert server.seen[-1][1] == f"bytes={have}-"
 
 
 def test_folder_that_cannot_be_made_is_reported(public, tmp_path, monkeypatch):
@@ -251,6 +321,14 @@ def test_two_downloads_of_one_file_do_not_mix(public):
     assert errors
 
 
+def test_what_would_have_to_be_downloaded_is_known_beforehand(public):
+    assert missing_entry("sam_vit_b").name == "sam_vit_b"
+    assert missing_entry("tiny") is None
+    assert missing_entry("pisam_vit_b") is None
+    fetch()
+    assert missing_entry("sam_vit_b") is None
+
+
 def test_only_public_models_can_be_downloaded(folder):
     for name, message in [
         ("tiny", "inside the package"),
@@ -261,70 +339,48 @@ def test_only_public_models_can_be_downloaded(folder):
             download(name)
 
 
-# --- hashes that the server names ------------------------------------------------------------
+# --- hashes ----------------------------------------------------------------------------------
+
+HASHES = {
+    "sha256": SHA256,
+    "md5": hashlib.md5(DATA).hexdigest(),
+    "xxh128": xxhash.xxh128(DATA).hexdigest(),
+}
 
 
-def test_hash_named_by_the_hub_is_checked_and_recorded(public, server, folder):
-    public(url=f"{server.address}/redirect/weights.pth", sha256=None, size=None)
-    server.linked = f'"{SHA256}"'
-    fetch()
-    record = json.loads((folder / "weights.pth.json").read_text())
-    assert record["sha256"] == SHA256
-    assert record["trust"] == "hub"
-    assert verify("sam_vit_b").trust == "hub"
-
-
-def test_file_unlike_the_hash_named_by_the_hub_is_removed(public, server, folder):
-    public(url=f"{server.address}/redirect/weights.pth", sha256=None, size=None)
-    server.linked = f'"{"0" * 64}"'
-    with pytest.raises(DownloadError, match="expected 0000"):
-        fetch()
-    assert names(folder) == []
-
-
-def test_recorded_hash_counts_from_then_on(public, server, folder):
-    public(url=f"{server.address}/redirect/weights.pth", sha256=None, size=None)
-    server.linked = f'"{SHA256}"'
-    fetch()
-    (folder / "weights.pth").write_bytes(b"x" + DATA[1:])
-    with pytest.raises(CheckpointError, match="models download sam_vit_b"):
+@pytest.mark.parametrize("algorithm", list(HASHES))
+def test_each_kind_of_hash_is_checked_on_arrival_and_later(public, server, folder, algorithm):
+    public(hash=f"{algorithm}:{HASHES[algorithm]}")
+    path = fetch()
+    assert verify("sam_vit_b").hash == f"{algorithm}:{HASHES[algorithm]}"
+    path.write_bytes(DATA[:-1] + b"x")
+    with pytest.raises(CheckpointError, match=f"expected {HASHES[algorithm]}"):
         verify("sam_vit_b")
-    server.linked = f'"{"1" * 64}"'
-    with pytest.raises(DownloadError, match="on record"):
+    server.data = DATA[:-1] + b"y"
+    with pytest.raises(DownloadError, match=f"expected {HASHES[algorithm]}"):
         fetch()
 
 
-def test_hash_that_nobody_vouches_for_is_recorded_with_a_warning(public, folder):
-    public(sha256=None, size=None)
-    with pytest.warns(UserWarning, match="Nobody vouches"):
+def test_only_a_cryptographic_hash_is_said_to_tell_malice(public):
+    for algorithm, tells in [("sha256", True), ("md5", True), ("xxh128", False)]:
+        public(hash=f"{algorithm}:{HASHES[algorithm]}")
         fetch()
-    assert json.loads((folder / "weights.pth.json").read_text())["trust"] == "first-use"
-    assert verify("sam_vit_b").sha256 == SHA256
+        assert verify("sam_vit_b").tells_malice is tells
 
 
-def test_etag_that_is_no_sha256_is_not_taken_for_one(public, server):
-    public(url=f"{server.address}/redirect/weights.pth", sha256=None, size=None)
-    server.linked = '"abc-1"'
-    with pytest.warns(UserWarning, match="Nobody vouches"):
-        fetch()
-
-
-def test_file_put_there_by_hand_is_compared_with_the_hub(public, server, folder):
-    public(url=f"{server.address}/redirect/weights.pth", sha256=None, size=None)
-    server.linked = f'"{SHA256}"'
-    folder.mkdir()
-    (folder / "weights.pth").write_bytes(DATA)
+def test_wrong_hash_leaves_what_was_good(public, server, folder):
     fetch()
-    assert verify("sam_vit_b").trust == "hub"
-    assert [path for path, _ in server.seen] == ["/redirect/weights.pth", "/weights.pth"]
-
-
-def test_damaged_record_is_an_error(public, folder):
-    public(sha256=None)
-    folder.mkdir()
-    (folder / "weights.pth.json").write_text('{"sha256": 5}')
-    with pytest.raises(CheckpointError, match="is damaged"):
-        verify("sam_vit_b")
+    other = server.data = b"\1" * len(DATA)
+    public(hash=f"sha256:{hashlib.sha256(other).hexdigest()}")
+    server.data = b"\2" * len(DATA)
+    with pytest.raises(DownloadError) as caught:
+        fetch()
+    message = str(caught.value)
+    assert hashlib.sha256(other).hexdigest() in message
+    assert hashlib.sha256(server.data).hexdigest() in message
+    assert "another network" in message
+    assert (folder / "weights.pth").read_bytes() == DATA
+    assert names(folder) == ["weights.pth"]
 
 
 def test_verify_of_an_absent_file_says_how_to_get_it(public):

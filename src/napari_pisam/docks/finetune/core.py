@@ -62,9 +62,9 @@ class Core:
         DownloadError
             If that fails, or was cancelled.
         """
-        from napari_pisam.weights.loading import REGISTRY, cached_path, download
+        from napari_pisam.weights.cache import download, missing_entry
 
-        if base in REGISTRY and not cached_path(base).is_file():
+        if missing_entry(base) is not None:
             download(base, progress=report, cancel=cancel)
 
     def preflight(

@@ -10,23 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from napari_pisam.docks.quiet_import import quiet_import
 from napari_pisam.docks.wording import memory_text
+from napari_pisam.weights.catalogue import CATALOGUE, EMBEDDED
 
 if TYPE_CHECKING:
     from napari_pisam.docks.jobs import Cancelled, Report
 
-# The names of `napari_pisam.model.variants`, which is not imported before a model is loaded.
-MODEL_NAMES = (
-    "tiny",
-    "sam_vit_b",
-    "sam_vit_l",
-    "sam_vit_h",
-    "hqsam_vit_b",
-    "hqsam_vit_l",
-    "hqsam_vit_h",
-)
+MODEL_NAMES = tuple(CATALOGUE)
 """Models that need no checkpoint file."""
 
-IN_PACKAGE = "tiny"
+IN_PACKAGE = EMBEDDED
 _CACHE_BYTES = 1 << 30
 _DRAW_FIRST = 0.15  # s
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -107,14 +99,14 @@ def load_predictor(
     with quiet_import():
         from napari_pisam.predict.embedding_cache import EmbeddingCache
         from napari_pisam.predict.predictor import Predictor
-        from napari_pisam.weights.loading import REGISTRY, cached_path, load_model
+        from napari_pisam.weights.cache import missing_entry
+        from napari_pisam.weights.loading import load_model
 
-    if not may_download and name in REGISTRY and not cached_path(name).is_file():
-        size = REGISTRY[name].size
-        much = "" if size is None else f" ({memory_text(size)})"
+    missing = missing_entry(name)
+    if missing is not None and not may_download:
         raise DownloadNeededError(
-            f"{name} is not on this machine yet. Press Load in the dock to download it{much}, or "
-            f"choose {IN_PACKAGE}. Your prompts are kept."
+            f"{name} is not on this machine yet. Press Load in the dock to download it "
+            f"({memory_text(missing.size)}), or choose {IN_PACKAGE}. Your prompts are kept."
         )
     loaded = load_model(name, progress=report, cancel=cancelled)
     cache = EmbeddingCache(_CACHE_BYTES)

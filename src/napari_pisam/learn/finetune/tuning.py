@@ -18,9 +18,8 @@ from napari_pisam.learn.finetune.settings import FineTuneSettings, train_config
 from napari_pisam.learn.run_state import PRIVATE, Ema, Run, save_whole
 from napari_pisam.learn.starting import pisam_variant
 from napari_pisam.model.variants import VARIANTS, VitEncoder
-from napari_pisam.weights.checkpoint import read_checkpoint, save_checkpoint
-from napari_pisam.weights.checkpoint_files import file_sha256
-from napari_pisam.weights.loading import list_models
+from napari_pisam.weights.checkpoint import file_sha256, read_checkpoint, save_checkpoint
+from napari_pisam.weights.models import list_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,128 @@
+"""Weights of the catalogue on this machine: where they are, fetching and removing them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pooch
+
+from napari_pisam.weights.catalogue import CATALOGUE, CatalogueEntry, public_entry
+from napari_pisam.weights.download import (
+    CACHE_VARIABLE,
+    DownloadError,
+    ResumableDownload,
+    part_of,
+)
+from napari_pisam.weights.files import mismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_logger = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Folder of downloaded weights: ``NAPARI_PISAM_CACHE``, else the user's cache folder."""
+    given = os.environ.get(CACHE_VARIABLE)
+    return Path(given).expanduser() if given else Path(pooch.os_cache("napari-pisam"))
+
+
+def cached_path(name: str) -> Path:
+    """Where the weights of a public model are, or would be.
+
+    Raises
+    ------
+    ValueError
+        If it is not a model that can be downloaded.
+    """
+    return cache_folder() / public_entry(name).file_name
+
+
+def missing_entry(name: str) -> CatalogueEntry | None:
+    """Look up what would have to be downloaded before a model can be used.
+
+    Returns
+    -------
+    CatalogueEntry or None
+        None for what is here, and for every name or path that is not public.
+    """
+    entry = CATALOGUE.get(name)
+    if entry is None or entry.is_embedded or cached_path(name).is_file():
+        return None
+    return entry
+
+
+def download(
+    name: str,
+    *,
+    progress: Callable[[int, int | None], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+    allow_local_http: bool = False,
+) -> Path:
+    """Download public weights into the cache, unless they are there and right already.
+
+    Parameters
+    ----------
+    name
+        Of a model of the catalogue.
+    progress
+        Called with (bytes so far, bytes in all or None).
+    cancel
+        Asked between pieces; true stops the download. What has arrived is kept.
+    allow_local_http
+        Permit plain ``http`` from this very machine (for tests).
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to download for this name.
+    DownloadError
+        If the file does not arrive, with the reason and what to do.
+    """
+    entry, path = public_entry(name), cached_path(name)
+    try:
+        problem = mismatch(path, entry.hash) if path.is_file() else "is not there"
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror or error}). Move it away, or mend the disk."
+        raise DownloadError(msg) from error
+    if problem is None:
+        return path
+    if path.is_file():
+        _logger.warning("%s %s; it is downloaded again.", path, problem)
+    ResumableDownload(
+        entry.address,
+        path,
+        expected=entry.hash,
+        size=entry.size if entry.is_exact_size else None,
+        progress=progress,
+        cancel=cancel,
+        allow_local_http=allow_local_http,
+    ).run()
+    return path
+
+
+def remove_download(name: str) -> list[Path]:
+    """Delete a public model's weights, and what has arrived of them.
+
+    Returns
+    -------
+    list of Path
+        What was deleted; empty where nothing was there.
+
+    Raises
+    ------
+    ValueError
+        If it is not a model that can be downloaded.
+    OSError
+        If a file cannot be deleted.
+    """
+    path = cached_path(name)
+    part = part_of(path)
+    files = [path, part, part.with_name(f"{part.name}.json")]
+    there = [file for file in files if file.is_file()]
+    for file in there:
+        file.unlink()
+    return there
