@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.shortcuts import default_shortcuts
 
-from napari_pisam.docks.segment.keys import ALL_KEYS, bind_keys, keys_table, unbind_keys
+from napari_pisam.docks.segment.keys import ALL_KEYS, bind_keys, keys_table
 
 OURS = [(key.action, name) for key in ALL_KEYS for name in key.keys]
 
@@ -35,11 +35,28 @@ def test_no_key_is_listed_twice():
 def test_keys_are_bound_and_unbound():
     viewer, done = ViewerModel(), []
     actions = {key.action: (lambda name=key.action: done.append(name)) for key in ALL_KEYS}
-    bind_keys(viewer, actions)
+    unbind = bind_keys(viewer, actions)
     for call in list(viewer.keymap.values()):
         call(viewer)
     assert set(done) == set(actions)
-    unbind_keys(viewer)
+    unbind()
+    assert not viewer.keymap
+
+
+@pytest.mark.parametrize("order", [(1, 0), (0, 1)])
+def test_keys_of_two_docks_are_the_last_ones_and_go_back(order):
+    viewer, done = ViewerModel(), []
+    unbinds = [
+        bind_keys(viewer, {key.action: (lambda dock=dock: done.append(dock)) for key in ALL_KEYS})
+        for dock in range(2)
+    ]
+    for dock in order:
+        for call in list(viewer.keymap.values()):
+            call(viewer)
+        # Both: the second has them; only one is open: that one.
+        assert set(done) == ({1} if dock == order[0] else {order[1]})
+        done.clear()
+        unbinds[dock]()
     assert not viewer.keymap
 
 

@@ -198,7 +198,7 @@ class Background:
             running.close()
             self._deliver(future, done, failed)
 
-        def work() -> None:
+        def perform() -> None:
             # The worker itself never fails: napari would show its traceback beside our sentence.
             try:
                 result = job(report, lambda: running.is_cancelled)
@@ -207,6 +207,12 @@ class Background:
             else:
                 future.set_result(result)
             self._courier.send(finish)
+
+        # napari remembers every worker for as long as it lives: ours hold nothing once they ran.
+        to_do = [perform]
+
+        def work() -> None:
+            to_do.pop()()
 
         # Made right before it starts: napari counts it as busy from then on.
         create_worker(work, _start_thread=True)
@@ -217,6 +223,9 @@ class Background:
         if self._stopped:
             return
         self._stopped = True
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.disconnect(self.stop)
         for job in tuple(self._jobs):
             job.cancel()
             job.close()

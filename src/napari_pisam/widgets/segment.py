@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QGroupBox, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_pisam.docks.segment.controller import SegmentController
-from napari_pisam.docks.segment.keys import bind_keys, keys_table, unbind_keys
+from napari_pisam.docks.segment.keys import bind_keys, keys_table
 from napari_pisam.docks.segment.object_rows import ObjectRows, hint
 from napari_pisam.layers import unwrapped
 from napari_pisam.widgets.background import Background
 from napari_pisam.widgets.busy_bar import BusyBar
+from napari_pisam.widgets.docked import Docked
 from napari_pisam.widgets.export_panel import ExportPanel
 from napari_pisam.widgets.file_actions import FileActions
 from napari_pisam.widgets.layer_panel import LayerPanel
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from superqt import QCollapsible
 
 
-class SegmentWidget(QWidget):
+class SegmentWidget(Docked):
     """Boxes and clicks in, labels out.
 
     Parameters
@@ -48,11 +49,12 @@ class SegmentWidget(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = unwrapped(viewer)
+        _close_others(self._viewer)
         self._background = Background()
         self.controller = SegmentController(viewer, self._background.execute, self._later)
         self._rows = ObjectRows()
         self._note = ""
-        self._bound: list[object] = []
+        self._unbind: dict[object, Callable[[], None]] = {}
         self.sections: list[QCollapsible] = []
         self._make_panels()
         self.loader = ModelLoader(self._background, self.model_panel, self.controller)
@@ -65,8 +67,11 @@ class SegmentWidget(QWidget):
         self._connect_panels()
         self._connect_controller()
         self._actions = self._make_actions()
-        bind_keys(self._viewer, self._actions)
-        self.destroyed.connect(self._make_cleanup())
+        self._unbind[self._viewer] = bind_keys(self._viewer, self._actions)
+        clean_up = self._make_cleanup()
+        self.left.connect(self.stop)
+        self.destroyed.connect(lambda: clean_up(viewer_stays=False))
+        self._clean_up = clean_up
         self.controller.start()
         self.refresh()
 
@@ -161,31 +166,35 @@ class SegmentWidget(QWidget):
     def _bind_layers(self) -> None:
         """Bind the keys on the prompt layers too: a layer's own keys come before the viewer's."""
         choice = self.controller.workspace.choice
-        wanted = [layer for layer in (choice["boxes"], choice["clicks"]) if layer is not None]
-        for layer in self._bound:
-            if layer not in wanted:
-                unbind_keys(layer)
-        for layer in wanted:
-            if layer not in self._bound:
-                bind_keys(layer, self._actions)
-        self._bound[:] = wanted
+        layers = {choice["boxes"], choice["clicks"]} - {None}
+        wanted = {self._viewer, *layers}
+        for gone in self._unbind.keys() - wanted:
+            self._unbind.pop(gone)()
+        for layer in wanted - self._unbind.keys():
+            self._unbind[layer] = bind_keys(layer, self._actions)
 
     def _later(self, call: Callable[[], None]) -> None:
         background = self._background
         QTimer.singleShot(0, lambda: None if background.is_stopped else call())
 
-    def _make_cleanup(self) -> Callable[[], None]:
-        # Holds no reference to the widget, which is gone when this is called.
-        background, controller, files = self._background, self.controller, self.files
-        viewer, bound = self._viewer, self._bound
+    def stop(self) -> None:
+        """End all work and let go of the viewer; another dock can go on from here."""
+        self._refresh_timer.stop()
+        self._busy_bar.show(False)
+        self._clean_up(viewer_stays=True)
 
-        def clean_up() -> None:
+    def _make_cleanup(self) -> Callable[..., None]:
+        # Holds no reference to the widget, which may be gone when this is called.
+        background, controller, files = self._background, self.controller, self.files
+        bound = self._unbind
+
+        def clean_up(*, viewer_stays: bool) -> None:
             if not background.is_stopped:
                 files.close()
                 background.stop()
-                controller.close()
-                for target in (viewer, *bound):
-                    unbind_keys(target)
+                controller.close(viewer_stays=viewer_stays)
+                while bound:
+                    bound.popitem()[1]()
 
         return clean_up
 
@@ -240,6 +249,17 @@ class SegmentWidget(QWidget):
         )
         text = hint(session, work.planes.problem, is_loading=self.loader.is_loading)
         self.prompt_panel.show_hint(self._note or text)
+
+
+def _close_others(viewer: Any) -> None:
+    """Close the Segment docks that the viewer has: two would draw and write the same objects."""
+    window = getattr(viewer, "window", None)
+    if window is None:
+        return
+    for other in list(window.dock_widgets.values()):
+        if isinstance(other, SegmentWidget):
+            other.stop()
+            window.remove_dock_widget(other)
 
 
 def _group(title: str, *panels: QWidget) -> QGroupBox:

@@ -6,13 +6,15 @@ Usable without the dock: from napari's console, or from a test with an executor 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from psygnal import Signal
 
+from napari_pisam.docks.segment.handover import leave, take_up
 from napari_pisam.docks.segment.picking import Picker
 from napari_pisam.docks.segment.workspace import NO_IMAGE, Workspace
 from napari_pisam.docks.segment.writing import commit, segment
-from napari_pisam.layers import relabel_clicks, set_click_label
+from napari_pisam.layers import relabel_clicks, set_click_label, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,8 +58,12 @@ class SegmentController:
         execute: Execute,
         later: Callable[[Callable[[], None]], None] = lambda call: call(),
     ) -> None:
-        self.workspace, self.foreground = Workspace(viewer, execute, later), True
-        self._picker = Picker(self.workspace, execute)
+        viewer = unwrapped(viewer)
+        self._kept = kept = take_up(viewer)
+        kept.relay.open(execute)
+        self.workspace = Workspace(viewer, kept.relay, later, kept.planes)
+        self.foreground = True
+        self._picker = Picker(self.workspace, kept.relay)
         self._wants_prediction = self._wants_all = False  # as soon as there is a model
 
     @property
@@ -67,14 +73,32 @@ class SegmentController:
 
     def start(self) -> None:
         """Take the image that is there, and make prompt layers for it."""
-        choice = self.workspace.choice
+        choice, layers = self.workspace.choice, self.workspace.viewer.layers
+        for role in ("image", "labels", "boxes", "clicks"):
+            known = self._kept.layers.get(role)
+            layer = None if known is None else known()
+            if layer is not None and layer in layers:
+                choice.choose(role, layer)
         choice.choose_first_image()
         if choice["image"] is not None and choice["boxes"] is None and choice["clicks"] is None:
             self.new_prompt_layers()
 
-    def close(self) -> None:
-        """Let go of the viewer; what is drawn and written stays."""
-        self.workspace.close()
+    def close(self, *, viewer_stays: bool = False) -> None:
+        """Let go of the viewer; what is drawn and written stays, the preview does not.
+
+        Parameters
+        ----------
+        viewer_stays : bool
+            Whether its layers may still be touched.
+        """
+        work = self.workspace
+        if viewer_stays:
+            work.sync.flush()
+            work.preview.remove()
+        self._kept.layers = {role: ref(one) for role, one in work.choice.current.items() if one}
+        work.close()
+        self._kept.relay.close()
+        leave(work.viewer, self._kept)
 
     def new_prompt_layers(self) -> None:
         """Add layers for boxes and clicks, and one for labels where none fits."""

@@ -33,7 +33,19 @@ ALL_KEYS = (
 KEYS = {key.action: key.keys[0] for key in ALL_KEYS}
 
 
-def bind_keys(target: Any, actions: Mapping[str, Callable[[], object]]) -> None:
+class _Binding:
+    """What a key is bound to; napari asks for its name."""
+
+    def __init__(self, name: str, action: Callable[[], object]) -> None:
+        self.__name__ = f"pisam_{name}"
+        self._action = action
+        self.is_over = False
+
+    def __call__(self, _target: Any) -> None:
+        self._action()
+
+
+def bind_keys(target: Any, actions: Mapping[str, Callable[[], object]]) -> Callable[[], None]:
     """Bind the keys on a viewer or a layer.
 
     Parameters
@@ -42,17 +54,28 @@ def bind_keys(target: Any, actions: Mapping[str, Callable[[], object]]) -> None:
         A layer's keys come before the viewer's, so the prompt layers need their own.
     actions : mapping of str to callable
         What each action of `ALL_KEYS` does.
+
+    Returns
+    -------
+    callable
+        Takes the keys away again: those that another dock has bound since stay that one's, the
+        others go back to whom they belonged.
     """
+    bound: list[tuple[str, _Binding, Any]] = []
     for key in ALL_KEYS:
         for name in key.keys:
-            target.bind_key(name, _ignoring_argument(actions[key.action]), overwrite=True)
+            ours = _Binding(key.action, actions[key.action])
+            bound.append((name, ours, target.bind_key(name, ours, overwrite=True)))
 
+    def unbind() -> None:
+        for name, ours, before in bound:
+            ours.is_over = True
+            there = target.bind_key(name, None)
+            back = before if there is ours else there
+            if back is not None and not getattr(back, "is_over", False):
+                target.bind_key(name, back)
 
-def unbind_keys(target: Any) -> None:
-    """Take the keys away again."""
-    for key in ALL_KEYS:
-        for name in key.keys:
-            target.bind_key(name, None)
+    return unbind
 
 
 def keys_table() -> str:
@@ -62,10 +85,3 @@ def keys_table() -> str:
         for key in ALL_KEYS
     )
     return f"<table>{rows}</table>"
-
-
-def _ignoring_argument(action: Callable[[], object]) -> Callable[[Any], None]:
-    def run(_target: Any) -> None:
-        action()
-
-    return run

@@ -150,9 +150,9 @@ class Planes:
         self.session = self.plane = self.labels = self._source = None
 
     def close(self) -> None:
-        """Drop everything that waits."""
+        """Drop everything that waits, and the model; the sessions stay."""
         self._leave()
-        self.image = None
+        self.image = self._predictor = self._model = self._labels_layer = None
 
     # -- what all sessions share --------------------------------------------------------------
 

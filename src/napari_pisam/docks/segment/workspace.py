@@ -37,6 +37,8 @@ class Workspace:
         Runs a job in the background and delivers on the main thread.
     later : callable, optional
         ``later(call)`` calls it once napari has finished handling its event; at once by default.
+    planes : Planes, optional
+        Sessions to go on with.
 
     Attributes
     ----------
@@ -64,10 +66,11 @@ class Workspace:
         viewer: Any,
         execute: Execute,
         later: Callable[[Callable[[], None]], None] = lambda call: call(),
+        planes: Planes | None = None,
     ) -> None:
         self.viewer = viewer = unwrapped(viewer)
         self.choice = LayerChoice(viewer, is_preview)
-        self.planes = Planes(execute)
+        self.planes = Planes(execute) if planes is None else planes
         self.preview = Preview(viewer)
         self.sync = PromptSync(self.planes, self.choice, later)
         self.switches_tools = True
@@ -91,6 +94,10 @@ class Workspace:
         """Let go of the viewer; what is drawn and written stays."""
         self.viewer.dims.events.disconnect(self._on_dims)
         self._follow_image(self.planes.image, connect=False)
+        self._listen(self._session, connect=False)
+        self._session = None
+        self.planes.switched.disconnect(self._on_switched)
+        self.planes.failed.disconnect(self._tell_failed)
         self.sync.close()
         self.choice.close()
         self.planes.close()

@@ -13,7 +13,7 @@ from napari_pisam.docks.finetune.core import Core
 from napari_pisam.docks.segment.layer_choice import LayerChoice
 from napari_pisam.docks.segment.preview import is_preview
 from napari_pisam.widgets.background import Background
-from napari_pisam.widgets.closing import DeletedWhenClosed
+from napari_pisam.widgets.docked import Docked
 from napari_pisam.widgets.finetune.objects_panel import ObjectsPanel
 from napari_pisam.widgets.finetune.run_panel import RunPanel
 from napari_pisam.widgets.finetune.segment_link import find_segment
@@ -32,7 +32,7 @@ _HELLO = (
 )
 
 
-class FineTuneWidget(QWidget):
+class FineTuneWidget(Docked):
     """Corrections in, a better model out.
 
     Parameters
@@ -67,8 +67,9 @@ class FineTuneWidget(QWidget):
         self._timer.setInterval(_POLL)
         self._timer.timeout.connect(self._on_timer)
         self._timer.start()
-        DeletedWhenClosed(self)
-        self.destroyed.connect(self._make_cleanup())
+        clean_up = self._make_cleanup()
+        self.left.connect(clean_up)
+        self.destroyed.connect(clean_up)
         self.run_panel.show_note(_HELLO)
         self._show_layers()
         self._show_runs()
@@ -142,8 +143,8 @@ class FineTuneWidget(QWidget):
         def clean_up() -> None:
             if not background.is_stopped:
                 background.stop()
-            layers.close()
-            controller.close()
+                layers.close()
+                controller.close()
 
         return clean_up
 
