@@ -1,0 +1,349 @@
+"""An object followed from slice to slice, along z or t: every mask gives the next one's box."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_pisam.predict.mask import Mask
+    from napari_pisam.predict.prompts import Box
+
+_REMEMBERED = 3
+"""Slices whose motion is averaged."""
+
+_MARGIN = 0.04
+"""By how much of its sides a box is larger than the mask before; it is made tight afterwards."""
+
+_GROWTH = 0.03
+"""How far an object may grow from slice to slice, by the square root of its area."""
+
+_SURPRISE = (0.25, 0.04)
+"""How far an object may move otherwise than before, by the same: at first, and later."""
+
+
+class SlicePredictor(Protocol):
+    """What is needed of a predictor; `Predictor` has it."""
+
+    def set_image(self, image: Any, *, plane: Any = None) -> None:
+        """Choose a slice."""
+
+    def predict(self, box: Any) -> Mask:
+        """Predict the mask in a box."""
+
+
+@dataclass(frozen=True)
+class EndOfObject:
+    """When an object is taken to have ended, each compared with the slice before.
+
+    Attributes
+    ----------
+    overlap : float
+        Least IoU with the mask before, moved as the object moves.
+    area_ratio : float
+        Least area of the smaller of both masks by that of the larger.
+    score : float
+        Least score, the network's own estimate of the IoU.
+    """
+
+    overlap: float = 0.3
+    area_ratio: float = 0.35
+    score: float = 0.2
+
+    def reason(self, before: Mask, after: Mask, motion: tuple[float, float]) -> str | None:
+        """Why the object has ended between two slices, in words; ``None`` if it goes on."""
+        if not after.area:
+            return "nothing found"
+        ratio = min(before.area, after.area) / max(before.area, after.area)
+        if ratio < self.area_ratio:
+            return f"area changed by a factor of {1 / ratio:.1f}"
+        shift = (round(motion[0]), round(motion[1]))
+        overlap = _overlap(_moved(before, shift), after)
+        if overlap < self.overlap:
+            return f"overlap {overlap:.2f}"
+        if after.score < self.score:
+            return f"score {after.score:.2f}"
+        return None
+
+
+@dataclass(frozen=True)
+class FollowedSlice:
+    """What came of one slice.
+
+    Attributes
+    ----------
+    index : int
+        Which slice.
+    mask : Mask or None
+        ``None``: the object ended before it.
+    end : str
+        Why it ended; empty if it did not.
+    """
+
+    index: int
+    mask: Mask | None
+    end: str = ""
+
+
+def follow(
+    predictor: SlicePredictor,
+    image: Any,
+    mask: Mask,
+    indices: Sequence[int],
+    *,
+    plane_of: Callable[[int], Any] = lambda index: index,
+    end: EndOfObject | None = None,
+) -> Iterator[FollowedSlice]:
+    """Follow an object from slice to slice until it ends.
+
+    Parameters
+    ----------
+    predictor : SlicePredictor
+        Its image is set for every slice.
+    image : array-like
+        ``(N, H, W)`` or more axes; lazy arrays are read in windows only.
+    mask : Mask
+        Of the object in the slice before the first of `indices`.
+    indices : sequence of int
+        Slices in the order in which they are visited, e.g. ``range(8, 20)`` or
+        ``range(6, -1, -1)``.
+    plane_of : callable
+        From a slice's index to `Predictor.set_image`'s ``plane``.
+    end : EndOfObject, optional
+        Limits; by default those of `EndOfObject`.
+
+    Yields
+    ------
+    FollowedSlice
+        One for every slice; the last one has no mask if the object ended. Whoever stops asking
+        stops the work.
+    """
+    end = end or EndOfObject()
+    middles = [_middle(mask)]
+    for index in indices:
+        motion = _motion(middles)
+        predictor.set_image(image, plane=plane_of(index))
+        found = _in_box(predictor, mask, motion, _SURPRISE[len(middles) > 1])
+        reason = "it left the image" if found is None else end.reason(mask, found, motion)
+        if found is None or reason is not None:
+            yield FollowedSlice(index, None, reason or "")
+            return
+        mask = found.without_logits()
+        middles = [*middles, _middle(mask)][-_REMEMBERED:]
+        yield FollowedSlice(index, mask)
+
+
+def propagate(
+    predictor: SlicePredictor,
+    image: Any,
+    anchors: Mapping[int, Mask],
+    *,
+    first: int = 0,
+    last: int | None = None,
+    plane_of: Callable[[int], Any] = lambda index: index,
+    end: EndOfObject | None = None,
+    report: Callable[[FollowedSlice], object] = lambda _: None,
+) -> dict[int, Mask]:
+    """Carry an object from the slices where it is known to the others.
+
+    Before the first and behind the last anchor it is followed until it ends. Between two anchors
+    it is followed from both, and the masks are mixed by how near each anchor is.
+
+    Parameters
+    ----------
+    predictor, image, plane_of, end
+        See `follow`.
+    anchors : mapping of int to Mask
+        Masks that are right, by slice.
+    first, last : int
+        Slices to stay within, both included; `last` is by default that of the image.
+    report : callable
+        Called with every slice as it is done; what it raises stops the work.
+
+    Returns
+    -------
+    dict of int to Mask
+        By slice, in order, the anchors included.
+
+    Raises
+    ------
+    ValueError
+        If there is no anchor, one is empty, or one lies outside the range.
+    """
+    last = int(image.shape[0]) - 1 if last is None else last
+    outside = [index for index in anchors if not first <= index <= last]
+    if not anchors or outside or not all(mask.area for mask in anchors.values()):
+        raise ValueError(
+            f"Anchors are at {sorted(anchors)}; expected at least one mask that is not empty, in "
+            f"the slices {first} to {last}."
+        )
+
+    def run(start: int, indices: range) -> dict[int, Mask]:
+        found: dict[int, Mask] = {}
+        steps = follow(predictor, image, anchors[start], indices, plane_of=plane_of, end=end)
+        for step in steps:
+            if step.mask is not None:
+                found[step.index] = step.mask
+            report(step)
+        return found
+
+    known = sorted(anchors)
+    masks = dict(anchors)
+    masks |= run(known[0], range(known[0] - 1, first - 1, -1))
+    masks |= run(known[-1], range(known[-1] + 1, last + 1))
+    for before, after in itertools.pairwise(known):
+        onwards = run(before, range(before + 1, after))
+        backwards = run(after, range(after - 1, before, -1))
+        for index in range(before + 1, after):
+            both = [found[index] for found in (onwards, backwards) if index in found]
+            if len(both) == 2:
+                masks[index] = _mixed(both[0], both[1], (index - before) / (after - before))
+            elif both:
+                masks[index] = both[0]
+    return dict(sorted(masks.items()))
+
+
+def _in_box(
+    predictor: SlicePredictor, before: Mask, motion: tuple[float, float], surprise: float
+) -> Mask | None:
+    """Predict in the box that the mask before says, then in that of what was found."""
+    row0, col0, row1, col1 = before.bbox
+    grown_row = _MARGIN * (row1 - row0) + abs(motion[0]) / 2
+    grown_col = _MARGIN * (col1 - col0) + abs(motion[1]) / 2
+    box = (
+        row0 - 0.5 + motion[0] - grown_row,
+        col0 - 0.5 + motion[1] - grown_col,
+        row1 - 0.5 + motion[0] + grown_row,
+        col1 - 0.5 + motion[1] + grown_col,
+    )
+    clipped = _inside(box, before.shape)
+    if clipped is None:
+        return None
+    found = _near(predictor.predict(clipped), before, motion, surprise)
+    if not found.area:
+        return found
+    # Not beyond the first box: where a neighbour is taken in, the box would follow it.
+    tight = tuple(
+        pick(value - 0.5, limit)
+        for pick, value, limit in zip((max, max, min, min), found.bbox, clipped, strict=True)
+    )
+    if _box_overlap(tight, clipped) > 0.95:
+        return found
+    again = _near(predictor.predict(tight), before, motion, surprise)
+    return again if again.area else found
+
+
+def _near(found: Mask, before: Mask, motion: tuple[float, float], surprise: float) -> Mask:
+    """Leave out what lies farther from the mask before, moved, than an object grows.
+
+    Where two objects touch, the one that is followed would take the other one in.
+    """
+    if not found.area:
+        return found
+    side = before.area**0.5
+    # It need not have gone on as before; how it begins to move is not known at all.
+    moved_otherwise = _middle(found) - _middle(before) - motion
+    most = surprise * side
+    shift = np.round(motion + np.clip(moved_otherwise, -most, most)).astype(int).tolist()
+    crop, moved, origin = _together(found, _moved(before, (shift[0], shift[1])))
+    reach = 2 + _GROWTH * side + max(abs(motion[0]), abs(motion[1])) / 2
+    near = crop & (ndimage.distance_transform_edt(~moved) <= reach)
+    parts, count = ndimage.label(near)
+    if count > 1:
+        shared = np.bincount(parts[moved], minlength=count + 1)
+        # Parts that continue nothing are noise; those that do are all kept: objects divide.
+        near = np.isin(parts, np.flatnonzero(shared[1:] > 0.05 * shared[1:].max()) + 1)
+    return found if near.sum() == crop.sum() else _tight(near, origin, found)
+
+
+def _inside(box: Box, shape: tuple[int, int]) -> Box | None:
+    low = [max(box[axis], -0.5) for axis in (0, 1)]
+    high = [min(box[axis + 2], shape[axis] - 0.5) for axis in (0, 1)]
+    if high[0] - low[0] < 1 or high[1] - low[1] < 1:
+        return None
+    return low[0], low[1], high[0], high[1]
+
+
+def _box_overlap(first: Sequence[float], second: Sequence[float]) -> float:
+    """IoU of two boxes."""
+    low = np.maximum(first[:2], second[:2])
+    high = np.minimum(first[2:], second[2:])
+    shared = float(np.prod(np.clip(high - low, 0, None)))
+    areas = [float((box[2] - box[0]) * (box[3] - box[1])) for box in (first, second)]
+    return shared / max(sum(areas) - shared, 1e-9)
+
+
+def _middle(mask: Mask) -> NDArray[np.float64]:
+    rows, cols = np.nonzero(mask.crop)
+    return np.array([rows.mean() + mask.bbox[0], cols.mean() + mask.bbox[1]])
+
+
+def _motion(middles: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    """Mean step from slice to slice."""
+    if len(middles) < 2:
+        return 0.0, 0.0
+    row, col = (middles[-1] - middles[0]) / (len(middles) - 1)
+    return float(row), float(col)
+
+
+def _moved(mask: Mask, shift: tuple[int, int]) -> Mask:
+    row0, col0, row1, col1 = mask.bbox
+    moved = (row0 + shift[0], col0 + shift[1], row1 + shift[0], col1 + shift[1])
+    return replace(mask, bbox=moved)
+
+
+def _overlap(first: Mask, second: Mask) -> float:
+    """IoU of two masks, read in the box around both."""
+    one, other, _ = _together(first, second)
+    return float((one & other).sum() / max(1, (one | other).sum()))
+
+
+def _together(
+    first: Mask, second: Mask
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[int, int]]:
+    """Both masks in the box around both, and where that begins."""
+    row0, col0 = (min(first.bbox[axis], second.bbox[axis]) for axis in (0, 1))
+    row1, col1 = (max(first.bbox[axis], second.bbox[axis]) for axis in (2, 3))
+    crops = []
+    for mask in (first, second):
+        crop = np.zeros((row1 - row0, col1 - col0), dtype=bool)
+        top, left = mask.bbox[0] - row0, mask.bbox[1] - col0
+        crop[top : top + mask.crop.shape[0], left : left + mask.crop.shape[1]] = mask.crop
+        crops.append(crop)
+    return crops[0], crops[1], (row0, col0)
+
+
+def _mixed(first: Mask, second: Mask, share: float) -> Mask:
+    """Mix two masks: where they differ, the weighted distances to their outlines decide."""
+    one, other, origin = _together(first, second)
+    distances = [
+        ndimage.distance_transform_edt(np.pad(part, 1))
+        - ndimage.distance_transform_edt(~np.pad(part, 1))
+        for part in (one, other)
+    ]
+    mixed = ((1 - share) * distances[0] + share * distances[1] > 0)[1:-1, 1:-1]
+    if not mixed.any():
+        return first if share < 0.5 else second
+    score = (1 - share) * first.score + share * second.score
+    return replace(_tight(mixed, origin, first), score=score)
+
+
+def _tight(crop: NDArray[np.bool_], origin: tuple[int, int], like: Mask) -> Mask:
+    """Make a mask of a crop, with the rest from another one."""
+    if not crop.any():
+        empty = np.zeros((0, 0), dtype=bool)
+        return replace(like.without_logits(), bbox=(*origin, *origin), crop=empty)
+    rows, cols = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
+    crop = crop[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1].copy()
+    crop.flags.writeable = False
+    top, left = origin[0] + int(rows[0]), origin[1] + int(cols[0])
+    bbox = (top, left, top + crop.shape[0], left + crop.shape[1])
+    return replace(like.without_logits(), bbox=bbox, crop=crop)

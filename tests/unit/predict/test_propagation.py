@@ -1,0 +1,153 @@
+"""An object is followed from slice to slice, with a predictor that finds what is bright."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_pisam.predict.mask import Mask
+from napari_pisam.predict.propagation import EndOfObject, follow, propagate
+
+SIDE = 64
+
+
+def as_mask(inside: np.ndarray, score: float = 0.9) -> Mask:
+    rows, cols = np.nonzero(inside)
+    if not len(rows):
+        return Mask(inside.shape, (0, 0, 0, 0), np.zeros((0, 0), bool), score, (0, 0, 1, 1))
+    bbox = (rows.min(), cols.min(), rows.max() + 1, cols.max() + 1)
+    crop = inside[bbox[0] : bbox[2], bbox[1] : bbox[3]].copy()
+    return Mask(inside.shape, tuple(int(v) for v in bbox), crop, score, (0, 0, *inside.shape))
+
+
+class BrightPredictor:
+    """Finds the bright pixels of all parts that a box touches: it leaks into neighbours."""
+
+    def __init__(self, score: float = 0.9) -> None:
+        self.score, self.planes, self.boxes = score, [], []
+
+    def set_image(self, image, *, plane=None):
+        self.planes.append(plane)
+        self.slice = np.asarray(image[plane])
+
+    def predict(self, box):
+        self.boxes.append(box)
+        row0, col0, row1, col1 = (round(v + 0.5) for v in box)
+        parts, _ = ndimage.label(self.slice > 0)
+        touched = np.unique(parts[row0:row1, col0:col1])
+        return as_mask(np.isin(parts, touched[touched > 0]), self.score)
+
+
+def disc(row: float, col: float, radius: float) -> np.ndarray:
+    down, across = np.mgrid[:SIDE, :SIDE]
+    return (down - row) ** 2 + (across - col) ** 2 <= radius**2
+
+
+def moving(count: int = 10) -> np.ndarray:
+    return np.stack([disc(20 + 2 * k, 15 + 3 * k, 8) for k in range(count)]).astype(np.uint8)
+
+
+def same(masks, stack):
+    return all(np.array_equal(mask.to_array(), stack[k] > 0) for k, mask in masks.items())
+
+
+def test_a_moving_object_is_followed_both_ways():
+    stack, predictor = moving(), BrightPredictor()
+    masks = propagate(predictor, stack, {4: as_mask(stack[4] > 0)})
+    assert list(masks) == list(range(10))
+    assert same(masks, stack)
+    # The anchor's own slice is not asked about.
+    assert 4 not in predictor.planes
+
+
+def test_the_box_goes_with_the_motion():
+    stack, predictor = moving(), BrightPredictor()
+    list(follow(predictor, stack, as_mask(stack[0] > 0), range(1, 6)))
+    middles = [((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) for box in predictor.boxes[-1:]]
+    np.testing.assert_allclose(middles[0], (30, 30), atol=1.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda stack: stack.__setitem__(slice(6, None), 0), "nothing found"),
+        (lambda stack: stack.__setitem__(6, disc(32, 33, 3)), "area changed"),
+    ],
+)
+def test_it_ends_where_the_object_ends(change, words):
+    stack = moving()
+    change(stack)
+    steps = list(follow(BrightPredictor(), stack, as_mask(stack[0] > 0), range(1, 10)))
+    assert [step.index for step in steps] == list(range(1, 7))
+    assert steps[-1].mask is None
+    assert words in steps[-1].end
+
+
+def test_a_low_score_ends_it_if_the_limits_say_so():
+    stack = moving()
+    start = as_mask(stack[0] > 0)
+    assert next(iter(follow(BrightPredictor(0.5), stack, start, [1]))).mask is not None
+    (step,) = follow(BrightPredictor(0.5), stack, start, [1], end=EndOfObject(score=0.6))
+    assert step.end == "score 0.50"
+
+
+def test_an_object_that_leaves_the_image_ends():
+    stack = np.stack([disc(32, 30 + 9 * k, 8) for k in range(6)]).astype(np.uint8)
+    steps = list(follow(BrightPredictor(), stack, as_mask(stack[0] > 0), range(1, 6)))
+    assert steps[-1].mask is None
+
+
+def test_a_neighbour_that_touches_is_not_taken_in():
+    stack = np.stack([disc(32, 20, 8) for _ in range(4)])
+    stack[2] |= disc(32, 40, 12)
+    masks = propagate(BrightPredictor(), stack.astype(np.uint8), {0: as_mask(stack[0])})
+    truth = disc(32, 20, 8)
+    found = masks[2].to_array()
+    assert (found & truth).sum() / (found | truth).sum() > 0.6
+    assert not found[:, 34:].any()
+
+
+def test_the_nearer_anchor_counts_more_between_two():
+    small, large = disc(32, 32, 8), disc(32, 32, 12)
+
+    class Stubborn(BrightPredictor):
+        def predict(self, box):
+            return as_mask(large if box[2] - box[0] > 20 else small)
+
+    stack = np.zeros((6, SIDE, SIDE), np.uint8)
+    masks = propagate(Stubborn(), stack, {0: as_mask(small), 5: as_mask(large)})
+    areas = [mask.area for mask in masks.values()]
+    assert areas == sorted(areas)
+    assert areas[0] == small.sum()
+    assert areas[-1] == large.sum()
+    assert small.sum() < areas[2] < areas[3] < large.sum()
+
+
+def test_what_one_side_lost_the_other_gives():
+    stack = moving()
+    stack[3] = 0
+    anchors = {0: as_mask(stack[0] > 0), 9: as_mask(stack[9] > 0)}
+    masks = propagate(BrightPredictor(), stack, anchors)
+    assert list(masks) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert same(masks, stack)
+
+
+def test_whoever_reports_can_stop():
+    stack, seen = moving(), []
+
+    def report(step):
+        seen.append(step.index)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        propagate(BrightPredictor(), stack, {0: as_mask(stack[0] > 0)}, report=report)
+    assert seen == [1, 2, 3]
+
+
+@pytest.mark.parametrize("anchors", [{}, {12: disc(5, 5, 3)}, {3: np.zeros((SIDE, SIDE), bool)}])
+def test_anchors_have_to_be_there(anchors):
+    masks = {index: as_mask(mask) for index, mask in anchors.items()}
+    with pytest.raises(ValueError, match="expected at least one mask"):
+        propagate(BrightPredictor(), moving(), masks)
