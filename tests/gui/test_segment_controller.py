@@ -72,7 +72,7 @@ def labelled(dock, number):
 def test_prompt_layers_and_labels_are_made_for_the_image_that_is_there(dock):
     names = [layer.name for layer in dock.viewer.layers]
     # The preview too: a new layer takes napari a tenth of a second, in the midst of the work.
-    assert names == ["cells", "cells labels", "Pi-SAM preview", "cells boxes", "cells clicks"]
+    assert names == ["cells", "cells labels", "Pi-SAM preview", "cells clicks", "cells boxes"]
     assert not dock.preview.any()
     assert dock.viewer.layers.selection.active is dock.boxes
     assert str(dock.boxes.mode) == "add_rectangle"

@@ -15,7 +15,7 @@ pytest.importorskip("napari", reason="napari is not installed: pip install 'napa
 if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
     pytest.skip("there is no display: run the tests by `make test`", allow_module_level=True)
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QWidget  # noqa: TC002
 
 from dock_window import BOX, SHAPE, Window
@@ -66,7 +66,7 @@ def test_fg_and_bg_differ_in_colour_and_symbol(window):
     assert list(window.clicks.features["label"]) == ["BG", "FG"]
 
 
-def test_objects_are_listed_and_a_click_on_one_picks_it_up(window):
+def test_objects_are_listed_a_click_shows_one_and_a_double_click_picks_it_up(window):
     for box in (BOX, (5.0, 5.0, 20.0, 25.0)):
         draw_box(window.boxes, box)
         window.until(lambda: window.mask is not None)
@@ -77,10 +77,118 @@ def test_objects_are_listed_and_a_click_on_one_picks_it_up(window):
     area = int(expected(SHAPE, BOX).sum())
     assert cells[0] == ["1", "0.50", f"{area:,}", "committed"]
     place = table.visualItemRect(table.item(0, 0)).center()
+    written = window.labels.data.copy()
     window.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
     window.settle()
     assert window.session.current.id == 1
+    assert window.session.current.committed
+    np.testing.assert_array_equal(window.labels.data, written)
+    window.qtbot.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    window.settle()
     assert not window.session.current.committed
+    window.press("n")
+    np.testing.assert_array_equal(window.labels.data, written)
+
+
+def test_the_table_sorts_moves_and_deletes_and_leaves_other_keys_to_the_viewer(window):
+    for box in (BOX, (5.0, 5.0, 20.0, 25.0), (95.0, 5.0, 115.0, 20.0)):
+        draw_box(window.boxes, box)
+        window.until(lambda: window.mask is not None)
+        window.press("w")
+        window.until(lambda: window.session.current is None)
+    table = window.dock.object_list.table
+
+    def column(number):
+        return [table.item(line, number).text() for line in range(table.rowCount())]
+
+    header = table.horizontalHeader()
+    for order in (1, -1):
+        place = QPoint(header.sectionViewportPosition(2) + 5, 5)
+        window.qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        areas = [int(text.replace(",", "")) for text in column(2)]
+        assert areas == sorted(areas)[::order]
+    first = column(0)
+    place = table.visualItemRect(table.item(0, 0)).center()
+    window.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert window.session.current.id == int(first[0])
+    window.qtbot.keyClick(table, Qt.Key.Key_Down)
+    assert window.session.current.id == int(first[1])
+    window.qtbot.keyClick(table, Qt.Key.Key_Q)
+    assert not window.dock.controller.foreground
+    window.qtbot.keyClick(table, Qt.Key.Key_Delete)
+    window.settle()
+    assert column(0) == [first[0], first[2]]
+    assert not (window.labels.data == int(first[1])).any()
+    window.press("u")
+    assert column(0) == first
+    assert (window.labels.data == int(first[1])).any()
+
+
+def test_an_object_that_was_erased_by_hand_is_marked(window):
+    draw_box(window.boxes, BOX)
+    window.until(lambda: window.mask is not None)
+    window.press("w")
+    window.until(lambda: window.session.current is None)
+    window.labels.fill((60, 70), 0)
+    window.settle()
+    assert window.dock.object_list.table.item(0, 3).text() == "erased"
+    window.labels.undo()
+    window.settle()
+    assert window.dock.object_list.table.item(0, 3).text() == "committed"
+
+
+def test_a_plain_click_with_the_box_tool_is_an_fg_click(window):
+    window.click(60, 70)
+    window.until(lambda: window.mask is not None)
+    assert len(window.boxes.data) == 0
+    prompts = window.session.current.prompts
+    assert prompts.box is None
+    assert prompts.labels.tolist() == [True]
+    np.testing.assert_allclose(prompts.points, [(60, 70)], atol=1.0)
+    assert window.dock.controller.tools.role == "clicks"
+    # With the box tool again: within the object it corrects, elsewhere it begins another.
+    window.press("k")
+    window.drag((40, 50), (80, 90))
+    window.until(lambda: window.mask is not None)
+    assert [one.id for one in window.session.objects] == [1]
+    window.press("k")
+    window.click(75, 85)
+    assert len(window.session.current.prompts.points) == 2
+    window.press("k")
+    window.click(10, 150)
+    assert [one.id for one in window.session.objects] == [1, 2]
+
+
+def test_a_drag_with_the_click_tool_says_why_the_view_moves(window):
+    window.drag(BOX[:2], BOX[2:])
+    window.until(lambda: window.mask is not None)
+    hint = window.dock.prompt_panel.hint
+    assert hint.text() == "Object 1: click where it is wrong; W commits."
+    window.drag((20, 20), (60, 60))
+    assert hint.text().startswith("A drag with the click tool moves the view. Press K")
+    assert len(window.session.objects) == 1
+    window.press("k")
+    assert hint.text() == "Object 1: W commits it; a box begins another object."
+    window.viewer.layers.selection.active = window.image
+    window.settle()
+    assert "FG or BG takes the click tool" in hint.text()
+
+
+def test_after_a_change_of_slice_the_tool_fits_the_hint(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(np.random.default_rng(0).random((3, *SHAPE)), name="stack")
+    viewer.dims.set_point(0, 0)
+    window = Window(viewer, qtbot)
+    window.drag(BOX[:2], BOX[2:])
+    window.until(lambda: window.mask is not None)
+    viewer.dims.set_point(0, 1)
+    window.settle()
+    assert window.dock.controller.tools.role == "boxes"
+    assert window.dock.prompt_panel.hint.text() == "Draw a box around an object, or click on it."
+    viewer.dims.set_point(0, 0)
+    window.settle()
+    assert window.dock.controller.tools.role == "clicks"
+    assert window.dock.prompt_panel.hint.text().startswith("Object 1: click where it is wrong")
 
 
 def test_layers_that_come_and_go_are_followed_by_the_choosers(window):

@@ -8,8 +8,9 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QGroupBox, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_pisam.docks.segment.controller import SegmentController
+from napari_pisam.docks.segment.hints import PANNED, hint
 from napari_pisam.docks.segment.keys import bind_keys, keys_table
-from napari_pisam.docks.segment.object_rows import ObjectRows, hint
+from napari_pisam.docks.segment.rows import ObjectRows
 from napari_pisam.layers import unwrapped
 from napari_pisam.widgets.background import Background
 from napari_pisam.widgets.busy_bar import BusyBar
@@ -54,6 +55,7 @@ class SegmentWidget(Docked):
         self.controller = SegmentController(viewer, self._background.execute, self._later)
         self._rows = ObjectRows()
         self._note = ""
+        self._labels: Any = None
         self._unbind: dict[object, Callable[[], None]] = {}
         self.sections: list[QCollapsible] = []
         self._make_panels()
@@ -128,6 +130,7 @@ class SegmentWidget(Docked):
         prompt.predict_requested.connect(controller.predict)
         prompt.box_requested.connect(controller.draw_box)
         prompt.click_requested.connect(lambda: work.take_tool("clicks"))
+        objects.shown.connect(controller.show)
         objects.picked.connect(controller.pick)
         objects.commit_requested.connect(controller.commit)
         objects.next_requested.connect(controller.next_object)
@@ -145,6 +148,7 @@ class SegmentWidget(Docked):
         work.busy_changed.connect(self._on_busy)
         work.hinted.connect(self._on_hint)
         work.failed.connect(self._on_failed)
+        controller.tools.changed.connect(self._on_tool)
         controller.foreground_changed.connect(self.prompt_panel.show_foreground)
         controller.progressed.connect(self._on_progress)
 
@@ -173,6 +177,23 @@ class SegmentWidget(Docked):
         for layer in wanted - self._unbind.keys():
             self._unbind[layer] = bind_keys(layer, self._actions)
 
+    def _follow_labels(self, labels: Any) -> None:
+        """Notice what is painted and erased by hand."""
+        if labels is self._labels:
+            return
+        for layer in (self._labels, labels):
+            for name in ("paint", "data", "set_data"):
+                emitter = None if layer is None else getattr(layer.events, name)
+                if emitter is not None and layer is labels:
+                    emitter.connect(self._on_labels)
+                elif emitter is not None:
+                    emitter.disconnect(self._on_labels)
+        self._labels = labels
+
+    def _on_labels(self, _event: Any) -> None:
+        self._rows.mark_edited()
+        self._refresh_soon()
+
     def _later(self, call: Callable[[], None]) -> None:
         background = self._background
         QTimer.singleShot(0, lambda: None if background.is_stopped else call())
@@ -181,6 +202,7 @@ class SegmentWidget(Docked):
         """End all work and let go of the viewer; another dock can go on from here."""
         self._refresh_timer.stop()
         self._busy_bar.show(False)
+        self._follow_labels(None)
         self._clean_up(viewer_stays=True)
 
     def _make_cleanup(self) -> Callable[..., None]:
@@ -206,6 +228,12 @@ class SegmentWidget(Docked):
 
     def _on_objects(self) -> None:
         self._note = ""
+        self._refresh_soon()
+
+    def _on_tool(self) -> None:
+        # What was said about the last tool is over; what went wrong stays to be read.
+        if self._note == PANNED:
+            self._note = ""
         self._refresh_soon()
 
     def _on_hint(self, text: str) -> None:
@@ -238,7 +266,8 @@ class SegmentWidget(Docked):
         self.layer_panel.show_layers(work.choice.candidates, work.choice.current)
         current = None if session is None else session.current
         labels = work.choice["labels"]
-        rows = self._rows.rows(session, labels)
+        self._follow_labels(labels)
+        rows = self._rows.rows(session, labels, work.planes.labels)
         self.object_list.show_objects(rows, None if current is None else current.id)
         self.object_list.show_possible(
             commit=current is not None and current.prompts is not None,
@@ -247,7 +276,7 @@ class SegmentWidget(Docked):
             redo=session is not None and session.can_redo,
             label=session is not None and labels is not None,
         )
-        text = hint(session, work.planes.problem, is_loading=self.loader.is_loading)
+        text = hint(work, self.controller.tools.role, is_loading=self.loader.is_loading)
         self.prompt_panel.show_hint(self._note or text)
 
 

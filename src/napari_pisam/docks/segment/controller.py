@@ -11,17 +11,54 @@ from weakref import ref
 from psygnal import Signal
 
 from napari_pisam.docks.segment.handover import leave, take_up
-from napari_pisam.docks.segment.picking import Picker
+from napari_pisam.docks.segment.hints import PANNED
+from napari_pisam.docks.segment.picking import Picker, object_at, place_of_cursor
+from napari_pisam.docks.segment.tools import Tools
+from napari_pisam.docks.segment.view import centre_view
 from napari_pisam.docks.segment.workspace import NO_IMAGE, Workspace
 from napari_pisam.docks.segment.writing import commit, segment
 from napari_pisam.layers import relabel_clicks, set_click_label, unwrapped
+from napari_pisam.layers.prompt_layers import prompt_axes
+from napari_pisam.session.records import is_only_mask, same_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_pisam.session.session import Execute, ModelRef, Session
+    from napari_pisam.session.session import Execute, ModelRef, Session, SessionObject
 
 _NO_OBJECT = "There is no current object. Draw a box around one, or click on it."
+
+
+class _Picked:
+    """An object that was taken out of the labels to be corrected, as it was then."""
+
+    def __init__(self, session: Session, number: int) -> None:
+        self.session, self.number = session, number
+        self._mask: Any = None
+        self._prompts: Any = None
+
+    def note(self) -> None:
+        """Note how it is now, if it is there: a label of a large image is looked for first."""
+        one = self.session.get(self.number)
+        if one is not None and one.prompts is not None:
+            self._mask, self._prompts = one.mask, one.prompts
+
+    @property
+    def is_left(self) -> bool:
+        """Whether something else is being worked on now."""
+        current = self.session.current
+        there = self.session.get(self.number) is not None
+        return there and (current is None or current.id != self.number)
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether it is out of the labels still, with the mask and the prompts that it had."""
+        one = self.session.get(self.number)
+        if one is None or one.committed or one.mask is None or one.prompts is None:
+            return False
+        if self._prompts is None:
+            return is_only_mask(one.prompts)
+        return one.mask is self._mask and same_prompts(one.prompts, self._prompts)
 
 
 class SegmentController:
@@ -62,8 +99,23 @@ class SegmentController:
         self._kept = kept = take_up(viewer)
         kept.relay.open(execute)
         self.workspace = Workspace(viewer, kept.relay, later, kept.planes)
+        self.tools = Tools(self.workspace.viewer, self.workspace.choice)
         self.foreground = True
+        self._later = later
         self._picker = Picker(self.workspace, kept.relay)
+        self._picked: _Picked | None = None
+        self._image: Any = None
+        self._shown_session: Session | None = None
+        work = self.workspace
+        self._connections = (
+            (self.tools.clicked, self._on_plain_click),
+            (self.tools.panned, self._on_panned),
+            (work.choice.changed, self._on_chosen),
+            (work.planes.switched, self._on_switched),
+            (work.objects_changed, self._on_objects),
+        )
+        for signal, callback in self._connections:
+            signal.connect(callback)
         self._wants_prediction = self._wants_all = False  # as soon as there is a model
 
     @property
@@ -79,9 +131,7 @@ class SegmentController:
             layer = None if known is None else known()
             if layer is not None and layer in layers:
                 choice.choose(role, layer)
-        choice.choose_first_image()
-        if choice["image"] is not None and choice["boxes"] is None and choice["clicks"] is None:
-            self.new_prompt_layers()
+        self._follow_image()
 
     def close(self, *, viewer_stays: bool = False) -> None:
         """Let go of the viewer; what is drawn and written stays, the preview does not.
@@ -94,11 +144,80 @@ class SegmentController:
         work = self.workspace
         if viewer_stays:
             work.sync.flush()
+            self.put_back()
             work.preview.remove()
+        for signal, callback in self._connections:
+            signal.disconnect(callback)
+        self.tools.close()
         self._kept.layers = {role: ref(one) for role, one in work.choice.current.items() if one}
         work.close()
         self._kept.relay.close()
         leave(work.viewer, self._kept)
+
+    # -- following the viewer -----------------------------------------------------------------
+
+    def _on_chosen(self, role: str) -> None:
+        choice = self.workspace.choice
+        if role != "image":
+            return
+        if choice["image"] is None and self._image not in self.workspace.viewer.layers:
+            # What is in them is of an image that is gone; the next one gets labels of its own.
+            choice.choose("labels", None)
+        self._later(self._follow_image)
+
+    def _follow_image(self) -> None:
+        """Take an image where there is none, and have layers that fit it."""
+        choice, before = self.workspace.choice, self._image
+        is_unwanted = before is not None and before in self.workspace.viewer.layers
+        if choice["image"] is None and not is_unwanted:
+            choice.choose_first_image()
+        image, plane = choice["image"], self.workspace.planes.plane
+        self._image = image
+        if image is None:
+            return
+        axes = prompt_axes(image, None if plane is None else plane.channel_axis)
+        for role in ("boxes", "clicks"):
+            if choice[role] is not None and choice[role].ndim != len(axes):
+                choice.choose(role, None)
+        if choice["boxes"] is None and choice["clicks"] is None:
+            self.new_prompt_layers()
+
+    def _on_switched(self) -> None:
+        """Have the tool that the plane's session needs, where one of the tools is in the hand."""
+        session, before = self.session, self._shown_session
+        self._shown_session = session
+        if session is before:
+            return
+        self._later(self.put_back)
+        if session is not None and self.tools.role and self.workspace.switches_tools:
+            self.take_fitting_tool()
+
+    def take_fitting_tool(self) -> None:
+        """Take the click tool where there is an object to correct, else the box tool."""
+        current = None if self.session is None else self.session.current
+        is_open = current is not None and current.prompts is not None
+        is_live = self.session is not None and self.session.live
+        self.workspace.take_tool("clicks" if is_open and is_live else "boxes")
+
+    def _on_panned(self) -> None:
+        self.workspace.hinted.emit(PANNED)
+
+    def _on_plain_click(self, position: Any) -> None:
+        """Make the FG click that it is: of the open object that is there, or of another one."""
+        session, work = self._ready(), self.workspace
+        points, plane = work.choice["clicks"], work.planes.plane
+        if session is None or points is None or plane is None:
+            return
+        current = session.current
+        if current is not None:
+            place = place_of_cursor(work.viewer, work.planes.image, plane)
+            if place is None or not _is_within(session, current, place):
+                session.select(None)
+        self.set_foreground(True)
+        points.add([points.world_to_data(position)])
+        work.sync.flush()
+        if work.switches_tools and session.live:
+            self._later(self.take_fitting_tool)
 
     def new_prompt_layers(self) -> None:
         """Add layers for boxes and clicks, and one for labels where none fits."""
@@ -123,7 +242,10 @@ class SegmentController:
         self.set_foreground(not self.foreground)
 
     def draw_box(self) -> None:
-        """Take the tool that draws boxes."""
+        """Take the tool that draws boxes; make the layer for them where there is none."""
+        choice = self.workspace.choice
+        if choice["image"] is not None and choice["boxes"] is None:
+            self.new_prompt_layers()
         self.workspace.take_tool("boxes")
 
     def set_live(self, live: bool) -> None:
@@ -220,15 +342,68 @@ class SegmentController:
         if session is not None:
             self._do(session.redo)
 
+    def show(self, number: int) -> None:
+        """Select an object of the list and bring it into the middle of the view.
+
+        It stays as it is, in the labels if it is committed; the next click on the canvas corrects
+        it.
+        """
+        session, work = self._ready(), self.workspace
+        one = None if session is None else session.get(number)
+        if session is None or one is None or work.planes.plane is None:
+            return
+        session.select(number)
+        bounds = one.mask.bbox if one.mask is not None else one.prompts and one.prompts.box
+        if bounds:
+            centre_view(work.viewer, work.planes.image, work.planes.plane, bounds)
+        self.set_foreground(True)
+        if work.switches_tools:
+            work.take_tool("clicks")
+
     def pick(self, number: int) -> None:
-        """Go on with an object of the list, or with a label that is there."""
-        if self._ready() is not None:
+        """Go on with an object of the list, or with a label that is there.
+
+        Left unchanged it goes back into the labels.
+        """
+        session = self._ready()
+        if session is None:
+            return
+        one = session.get(number)
+        if one is not None and not one.committed:
             self._do(lambda: self._picker.pick(number))
+            return
+        self.put_back()
+        self._picked = _Picked(session, number)
+        if self._do(lambda: self._picker.pick(number)):
+            self._picked.note()
 
     def pick_at_cursor(self) -> None:
         """Go on with the object under the mouse."""
-        if self._ready() is not None:
-            self._do(self._picker.pick_at_cursor)
+        session, planes = self._ready(), self.workspace.planes
+        if session is None or planes.plane is None:
+            return
+        place = place_of_cursor(self.workspace.viewer, planes.image, planes.plane)
+        number = None if place is None else object_at(session, planes.labels, place)
+        if number is None:
+            self.workspace.hinted.emit("There is no object under the mouse.")
+        else:
+            self.pick(number)
+
+    def put_back(self) -> None:
+        """Write an object that was picked up and not changed into the labels again."""
+        picked, self._picked = self._picked, None
+        if picked is None or not picked.is_unchanged:
+            return
+        labels = self.workspace.choice["labels"]
+        if self._do(lambda: picked.session.commit(picked.number)) and labels is not None:
+            if picked.session is not self.session:
+                # Nobody listens to it any more.
+                labels.refresh()
+
+    def _on_objects(self) -> None:
+        picked = self._picked
+        if picked is not None and picked.is_left:
+            self._later(self.put_back)
 
     def pick_selected_label(self) -> None:
         """Go on with the label that is selected in the Labels layer."""
@@ -272,3 +447,11 @@ class SegmentController:
             self.workspace.failed.emit(str(error))
             return False
         return True
+
+
+def _is_within(session: Session, current: SessionObject, place: tuple[int, int]) -> bool:
+    """Whether a pixel is in an open object's box or mask."""
+    box = None if current.committed or current.prompts is None else current.prompts.box
+    if box is not None and box[0] <= place[0] <= box[2] and box[1] <= place[1] <= box[3]:
+        return True
+    return object_at(session, None, place) == current.id

@@ -35,6 +35,14 @@ class Drawn:
         points = [(row, col) for row, col, _ in self.clicks]
         return Prompts(self.box, points, [flag for _, _, flag in self.clicks], mask)
 
+    def after(self, before: Prompts | None) -> Drawn:
+        """Return what is drawn after prompts that the layers do not show."""
+        if before is None:
+            return self
+        clicks = zip(before.points.tolist(), before.labels.tolist(), strict=True)
+        earlier = [(row, col, flag) for (row, col), flag in clicks]
+        return Drawn(self.box or before.box, earlier + self.clicks)
+
 
 class Found(NamedTuple):
     """What is on a plane: by object; boxes of no object; why something is not used."""
@@ -90,8 +98,11 @@ def separated(image: Any, plane: ImagePlane, shapes: Any, first_id: int) -> Any:
 def targets(session: Session) -> tuple[int, int]:
     """Give the objects that the next box and the next click are for; 0: nobody's."""
     current = session.current
-    if current is None or current.committed:
+    if current is None:
         click = free = session.first_id
+    elif current.committed:
+        # Selected in the list: a click corrects it, a box begins another.
+        click, free = current.id, session.first_id
     else:
         click = current.id
         has_box = current.prompts is not None and current.prompts.box is not None

@@ -171,6 +171,10 @@ class PromptSync:
     def _apply_one(self, session: Session, number: int, drawn: Drawn) -> bool:
         """Bring in one object's prompts; whether that gave a new box."""
         known = session.get(number)
+        was_committed = known is not None and known.committed
+        if was_committed and session.reopen(number):
+            known = session.get(number)
+            drawn = drawn.after(None if known is None else known.prompts)
         before = None if known is None else known.prompts
         try:
             prompts = drawn.prompts(None if before is None else before.mask)
@@ -184,9 +188,10 @@ class PromptSync:
             # It stays in the layer: the next click may make it whole.
             self.rejected.emit(str(error))
             return False
-        if prompts is not None:
+        if prompts is not None and not was_committed:
             self._pushed[number] = prompts
         else:
+            # The layers do not show it yet, or not any more.
             self._pushed.pop(number, None)
         return drawn.box is not None and (before is None or before.box is None)
 
