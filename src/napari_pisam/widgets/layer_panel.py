@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QComboBox, QFormLayout, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QSizePolicy, QWidget
 
 from napari_pisam.widgets.parts import button
 
@@ -20,6 +20,7 @@ _TEXTS = {
     "clicks": ("Clicks", "The Points layer whose points are FG and BG clicks"),
     "labels": ("Labels", "The Labels layer that committed objects are written to"),
 }
+_PLACES = {"image": (0, 0), "labels": (0, 2), "boxes": (1, 0), "clicks": (1, 2)}
 _NOTHING = "(none)"
 
 
@@ -32,7 +33,8 @@ class LayerCombo(QComboBox):
         super().__init__(parent)
         self._layers: list[Any] = []
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(10)
+        self.setMinimumContentsLength(6)
+        self.setMinimumWidth(80)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.activated.connect(lambda: self.chosen.emit(self.layer))
 
@@ -69,9 +71,12 @@ class LayerPanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        layout = QFormLayout(self)
+        # Two in a row: on a laptop's screen everything has to be seen without scrolling.
+        layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setVerticalSpacing(3)
+        layout.setColumnStretch(1, 1)
+        layout.setColumnStretch(3, 1)
         self.combos: dict[str, LayerCombo] = {}
         for role in ROLES:
             text, tip = _TEXTS[role]
@@ -79,14 +84,16 @@ class LayerPanel(QWidget):
             combo.setToolTip(tip)
             combo.chosen.connect(lambda layer, role=role: self.chosen.emit(role, layer))
             self.combos[role] = combo
-            layout.addRow(text, combo)
+            line, column = _PLACES[role]
+            layout.addWidget(QLabel(text), line, column)
+            layout.addWidget(combo, line, column + 1)
         self.new_button = button(
             "New prompt layers",
             "Make a Shapes layer for boxes, a Points layer for clicks and a Labels layer for the "
             "result, aligned with the image",
             self.new_requested.emit,
         )
-        layout.addRow(self.new_button)
+        layout.addWidget(self.new_button, 2, 0, 1, 4)
 
     def show_layers(self, choices: Mapping[str, Sequence[Any]], current: Mapping[str, Any]) -> None:
         """Show what can be chosen for each role and what is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
@@ -36,6 +36,10 @@ class _Table(QTableWidget):
 
     removal_requested = Signal()
     moved_to = Signal(int)
+
+    def sizeHint(self) -> QSize:
+        """Ask for a few lines; more are taken where there is room."""
+        return QSize(super().sizeHint().width(), 92)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Take Delete and the arrows; the other keys are the viewer's."""

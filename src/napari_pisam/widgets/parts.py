@@ -48,7 +48,7 @@ def collapsible(title: str, content: QWidget, tip: str) -> QCollapsible:
     """Put a panel under a heading that folds it away; folded at first."""
     from superqt import QCollapsible
 
-    made = QCollapsible(title)
+    made = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
     made.setToolTip(tip)
     # An animation repaints the whole dock for half a second.
     made.setDuration(0)

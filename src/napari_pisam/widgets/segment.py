@@ -60,6 +60,8 @@ class SegmentWidget(Docked):
         self.sections: list[QCollapsible] = []
         self._make_panels()
         self.loader = ModelLoader(self._background, self.model_panel, self.controller)
+        # Before the file is written, which is what others connect to this.
+        self.export_panel.labels_requested.connect(lambda _path: self.controller.before_export())
         self.files = FileActions(self._background, self.export_panel, self.controller, self)
         self._busy_bar = BusyBar(self, "Pi-SAM: predicting")
         # Many things change at once; they are shown once.
@@ -95,7 +97,7 @@ class SegmentWidget(Docked):
         content = QWidget()
         layout = QVBoxLayout(content)
         layout.setContentsMargins(4, 4, 4, 4)
-        layout.setSpacing(6)
+        layout.setSpacing(3)
         layout.addWidget(_group("Layers", self.layer_panel))
         layout.addWidget(_group("Model", self.model_panel))
         layout.addWidget(_group("Box and clicks", self.prompt_panel))

@@ -11,7 +11,7 @@ from weakref import ref
 from psygnal import Signal
 
 from napari_pisam.docks.segment.handover import leave, take_up
-from napari_pisam.docks.segment.hints import PANNED
+from napari_pisam.docks.segment.hints import PANNED, still_open
 from napari_pisam.docks.segment.picking import Picker, object_at, place_of_cursor
 from napari_pisam.docks.segment.tools import Tools
 from napari_pisam.docks.segment.view import centre_view
@@ -399,6 +399,17 @@ class SegmentController:
             if picked.session is not self.session:
                 # Nobody listens to it any more.
                 labels.refresh()
+
+    def before_export(self) -> None:
+        """Put back what was not changed, and say which objects the labels do not have."""
+        work = self.workspace
+        work.sync.flush()
+        self.put_back()
+        planes = work.planes.sessions.get(work.planes.image, {})
+        missing = [one for session in planes.values() for one in session.objects]
+        text = still_open([one.id for one in missing if not one.committed])
+        if text:
+            work.failed.emit(text)
 
     def _on_objects(self) -> None:
         picked = self._picked

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_pisam.docks.segment.workspace import Workspace
     from napari_pisam.session.session import Session, SessionObject
 
@@ -34,6 +36,19 @@ def hint(work: Workspace, tool: str, *, is_loading: bool) -> str:
     if current is None or current.prompts is None:
         return _for_a_new_object(session, tool)
     return _for_an_object(session, current, tool)
+
+
+def still_open(numbers: Sequence[int]) -> str:
+    """Say that objects are not in the labels that are being exported; nothing where all are."""
+    if not numbers:
+        return ""
+    first = ", ".join(str(number) for number in numbers[:5]) + (" …" if len(numbers) > 5 else "")
+    if len(numbers) == 1:
+        return f"Object {first} is still open and not in the file: commit it and export again."
+    return (
+        f"{len(numbers)} objects are still open and not in the file ({first}): commit them and "
+        "export again."
+    )
 
 
 def _without_session(work: Workspace) -> str:
