@@ -24,7 +24,7 @@ from napari_pisam.predict.device import select_device
 from napari_pisam.predict.embedding_cache import EmbeddingCache
 from napari_pisam.predict.predictor import Predictor
 from napari_pisam.weights.cache import cached_path
-from napari_pisam.weights.catalogue import CATALOGUE
+from napari_pisam.weights.catalogue import EMBEDDED
 from napari_pisam.weights.checkpoint import (
     CheckpointError,
     initialise_pisam_from,
@@ -77,13 +77,11 @@ def build_reference(name: str) -> tuple[Any, str]:
 
 def build_ours(name: str, sam: Any) -> tuple[PiSam, bool]:
     """Build our model, and say whether its masks must be those of `sam`, whose weights it gets."""
-    entry = CATALOGUE.get(name)
-    is_embedded = entry is not None and entry.is_embedded
-    if is_embedded:
+    if name == EMBEDDED:
         with contextlib.suppress(CheckpointError):
             return load_model(name).model, False
     model = build_model(get_variant(name))
-    if sam is None or is_embedded or model.variant.kind == "hqsam":
+    if sam is None or name == EMBEDDED or model.variant.kind == "hqsam":
         return model, False
     if model.variant.kind == "pisam":
         return initialise_pisam_from(model, sam.state_dict()), True
@@ -106,11 +104,11 @@ class Ours:
         self.predictor.encode()
 
     def box(self, image: NDArray[np.uint8], turn: int) -> None:
-        """Give a box."""
+        """Predict from a box."""
         self.mask = self.predictor.predict(BOX + turn).to_array()
 
     def click(self, image: NDArray[np.uint8], turn: int) -> None:
-        """Give the same box with a click."""
+        """Predict from the same box with a click."""
         self.predictor.predict(BOX + turn, CLICK[None] + turn, [True])
 
 
@@ -126,13 +124,13 @@ class Reference:
         self.predictor.set_image(image)
 
     def box(self, image: NDArray[np.uint8], turn: int) -> None:
-        """Give a box."""
+        """Predict from a box."""
         box = (BOX + turn)[[1, 0, 3, 2]]
         masks, _, _ = self.predictor.predict(box=box, multimask_output=False)
         self.mask = masks[0]
 
     def click(self, image: NDArray[np.uint8], turn: int) -> None:
-        """Give the same box with a click."""
+        """Predict from the same box with a click."""
         self.predictor.predict(
             point_coords=(CLICK + turn)[None, ::-1],
             point_labels=np.array([1]),

@@ -93,11 +93,10 @@ def show_model(name: str) -> None:
     """
     from napari_pisam.model.variants import get_variant
     from napari_pisam.weights.cache import cached_path
-    from napari_pisam.weights.catalogue import CATALOGUE
+    from napari_pisam.weights.catalogue import is_public
 
     row = _row(name)
     variant = get_variant(row.variant)
-    entry = CATALOGUE.get(name)
     lines = {
         "name": name,
         "network": f"{row.variant} ({variant.kind}), frame of {variant.frame} px",
@@ -109,7 +108,7 @@ def show_model(name: str) -> None:
         "cite": row.citation,
         "hash": row.hash,
         "address": row.address,
-        "file": "" if entry is None or entry.is_embedded else str(cached_path(name)),
+        "file": str(cached_path(name)) if is_public(name) else "",
     }
     for key, value in lines.items():
         if value:
@@ -144,7 +143,7 @@ def download_model(name: str) -> None:
 
 
 def add_model(source: str, name: str | None, expected: str | None, licence: str | None) -> None:
-    """Give a checkpoint file, or one at an address, a name of its own.
+    """Add a checkpoint file, or one at an address, under a name of its own.
 
     Raises
     ------

@@ -146,11 +146,11 @@ class _Models:
 
     def _load(self, model: ModelRef) -> Any:
         from napari_pisam.cli.segment import load_predictor
-        from napari_pisam.model.variants import VARIANTS
+        from napari_pisam.weights.models import network_of
 
         request = self._request
         name = model.name if request.model is None else request.model
-        if request.model is None and name not in VARIANTS:
+        if request.model is None and network_of(name) is None:
             raise ValueError(
                 f"{request.session.name} was made with the checkpoint {name!r}. Give its path with "
                 "--model."

@@ -13,7 +13,7 @@ from napari_pisam.model.deform_conv import ModulatedDeformConv2d
 from napari_pisam.model.pisam import build_model
 from napari_pisam.model.variants import VitEncoder
 from napari_pisam.weights import loading as weights
-from napari_pisam.weights.catalogue import CATALOGUE
+from napari_pisam.weights.catalogue import is_public
 from napari_pisam.weights.checkpoint import initialise_pisam_from, load_into, read_checkpoint
 
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ def starting_model(config: TrainConfig) -> tuple[PiSam, str | None]:
     if config.base is not None:
         loaded = weights.load_model(config.base)
         model = _on_top_of(loaded.model, config)
-        entry = CATALOGUE.get(config.base)
-        if config.frozen == "base" and entry is not None and not entry.is_embedded:
+        if config.frozen == "base" and is_public(config.base):
             detached = loaded.sha256
     else:
         model = _fresh(config)

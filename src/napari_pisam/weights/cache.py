@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pooch
 
-from napari_pisam.weights.catalogue import CATALOGUE, CatalogueEntry, public_entry
+from napari_pisam.weights.catalogue import CATALOGUE, CatalogueEntry, is_public, public_entry
 from napari_pisam.weights.download import (
     CACHE_VARIABLE,
     DownloadError,
@@ -49,10 +49,9 @@ def missing_entry(name: str) -> CatalogueEntry | None:
     CatalogueEntry or None
         None for what is here, and for every name or path that is not public.
     """
-    entry = CATALOGUE.get(name)
-    if entry is None or entry.is_embedded or cached_path(name).is_file():
+    if not is_public(name) or cached_path(name).is_file():
         return None
-    return entry
+    return CATALOGUE[name]
 
 
 def download(

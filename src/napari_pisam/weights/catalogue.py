@@ -177,6 +177,11 @@ EMBEDDED = next(entry.name for entry in _ENTRIES if entry.is_embedded)
 """Name of the model inside the package."""
 
 
+def is_public(name: str) -> bool:
+    """Whether a name is that of a model that can be downloaded."""
+    return name in CATALOGUE and not CATALOGUE[name].is_embedded
+
+
 def public_entry(name: str) -> CatalogueEntry:
     """Look up a model that can be downloaded.
 
@@ -188,14 +193,13 @@ def public_entry(name: str) -> CatalogueEntry:
     # Not above: docks read this file when they open, long before there is a network.
     from napari_pisam.model.variants import VARIANTS
 
-    entry = CATALOGUE.get(name)
-    if entry is not None and not entry.is_embedded:
-        return entry
+    if is_public(name):
+        return CATALOGUE[name]
     reason = "is not a model"
-    if entry is not None:
+    if name in CATALOGUE:
         reason = "is inside the package: nothing is to be downloaded"
     elif name in VARIANTS:
         reason = "is not public: give the path of a checkpoint file instead"
-    names = [entry.name for entry in _ENTRIES if not entry.is_embedded]
+    names = filter(is_public, CATALOGUE)
     msg = f"{name!r} {reason}. Models that can be downloaded: {', '.join(names)}."
     raise ValueError(msg)

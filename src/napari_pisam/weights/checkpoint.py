@@ -62,7 +62,7 @@ _PISAM_PREFIXES = (
 
 
 def variant_of(checkpoint: Checkpoint, *, click_order: Literal["xy", "rc"] = "xy") -> Variant:
-    """Give the variant that a checkpoint's weights fit, with the switches they want.
+    """Tell the variant that a checkpoint's weights fit, with the switches they want.
 
     Parameters
     ----------

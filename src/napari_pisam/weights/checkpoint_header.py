@@ -58,7 +58,7 @@ class CheckpointHeader:
     format_version: str = FORMAT_VERSION
 
     def to_metadata(self) -> dict[str, str]:
-        """Give the header as safetensors metadata (text only)."""
+        """Write the header as safetensors metadata (text only)."""
         return {
             "format": FORMAT,
             "format_version": self.format_version,

@@ -294,7 +294,7 @@ class ResumableDownload:
 
 
 def _validator(response: requests.Response) -> str | None:
-    """Give what tells whether the file is still the same one: a strong ETag, else its date."""
+    """Say by what to tell that a file is still the same: a strong ETag, else its date."""
     etag = response.headers.get("ETag")
     if etag is not None and not etag.startswith("W/"):
         return etag
@@ -302,7 +302,7 @@ def _validator(response: requests.Response) -> str | None:
 
 
 def _pieces(response: requests.Response) -> Iterator[bytes]:
-    """Give what has arrived as soon as it has: a broken connection then costs no byte of it."""
+    """Yield what has arrived as soon as it has: a broken connection then costs no byte of it."""
     try:
         while piece := response.raw.read1(_CHUNK, decode_content=False):
             yield piece

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_pisam.model.variants import VARIANTS
 from napari_pisam.weights.added import added_models
 from napari_pisam.weights.cache import cache_folder, cached_path, download
-from napari_pisam.weights.catalogue import CATALOGUE, EMBEDDED
+from napari_pisam.weights.catalogue import CATALOGUE, EMBEDDED, is_public
 from napari_pisam.weights.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -73,11 +73,10 @@ def load_model(
         If the weights cannot be downloaded.
     """
     name = str(name_or_path)
-    entry = CATALOGUE.get(name)
-    if entry is not None and entry.is_embedded:
-        return _loaded(_read_embedded(), None, "embedded")
-    if entry is not None:
+    if is_public(name):
         return _load_public(name, progress, cancel)
+    if name in CATALOGUE:
+        return _loaded(_read_embedded(), None, "embedded")
     added = added_models().get(name)
     if added is not None:
         checkpoint = read_checkpoint(added.path, expected=added.hash)
@@ -173,8 +172,8 @@ def _base_of(checkpoint: Checkpoint) -> Checkpoint | None:
 
 
 def _cached() -> Iterator[str]:
-    for name, entry in CATALOGUE.items():
-        if not entry.is_embedded and cached_path(name).is_file():
+    for name in CATALOGUE:
+        if is_public(name) and cached_path(name).is_file():
             yield name
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from napari_pisam.model.variants import VARIANTS
 from napari_pisam.weights.added import AddedModel, added_models, remove_added
 from napari_pisam.weights.cache import cached_path, remove_download
-from napari_pisam.weights.catalogue import CATALOGUE, CatalogueEntry
+from napari_pisam.weights.catalogue import CATALOGUE, CatalogueEntry, is_public
 from napari_pisam.weights.download import part_of
 from napari_pisam.weights.embedded import embedded_file, embedded_hash
 from napari_pisam.weights.files import CheckpointError, mismatch
@@ -60,6 +60,16 @@ class ModelRow:
     def sha256(self) -> str | None:
         """SHA-256 of the weights, where that is what is known of them."""
         return self.hash.removeprefix("sha256:") if self.hash.startswith("sha256:") else None
+
+
+def network_of(name: str) -> str | None:
+    """Name the network that stands behind a model's name; None for what has no name, as a file."""
+    if name in CATALOGUE:
+        return CATALOGUE[name].variant
+    added = added_models().get(name)
+    if added is not None:
+        return added.variant
+    return name if name in VARIANTS else None
 
 
 def list_models() -> list[ModelRow]:
@@ -142,8 +152,8 @@ def verify(name: str) -> Verification:
     CheckpointError
         If the file is not there, or is not what it should be.
     """
-    entry, added = CATALOGUE.get(name), added_models().get(name)
-    if entry is not None and entry.is_embedded:
+    added = added_models().get(name)
+    if name in CATALOGUE and not is_public(name):
         with embedded_file() as (path, pinned):
             return _verified(name, path, pinned, "Reinstall napari-pisam.")
     if added is not None:
@@ -180,8 +190,8 @@ def remove(name: str) -> list[Path]:
     OSError
         If a file cannot be deleted.
     """
-    entry, added = CATALOGUE.get(name), added_models().get(name)
-    if entry is not None and entry.is_embedded:
+    added = added_models().get(name)
+    if name in CATALOGUE and not is_public(name):
         msg = f"{name!r} is part of the package and cannot be removed."
         raise ValueError(msg)
     return remove_download(name) if added is None else remove_added(added)

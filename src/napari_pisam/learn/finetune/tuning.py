@@ -19,7 +19,7 @@ from napari_pisam.learn.run_state import PRIVATE, Ema, Run, save_whole
 from napari_pisam.learn.starting import pisam_variant
 from napari_pisam.model.variants import VARIANTS, VitEncoder
 from napari_pisam.weights.checkpoint import file_sha256, read_checkpoint, save_checkpoint
-from napari_pisam.weights.models import list_models
+from napari_pisam.weights.models import list_models, network_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,9 +51,7 @@ def base_variant(base: str) -> Variant:
 
 
 def _own_variant(base: str) -> Variant:
-    if base in VARIANTS:
-        return VARIANTS[base]
-    name = read_checkpoint(Path(base)).variant
+    name = network_of(base) or read_checkpoint(Path(base)).variant
     if name is None or name not in VARIANTS:
         raise ValueError(f"{base} does not say which network it is of. Choose another base.")
     return VARIANTS[name]
@@ -61,7 +59,7 @@ def _own_variant(base: str) -> Variant:
 
 def origin(base: str) -> dict[str, str]:
     """Say what a base is, without telling of this machine: its name, and its file's SHA-256."""
-    if base in VARIANTS:
+    if network_of(base) is not None:
         known = [row.sha256 for row in list_models() if row.name == base and row.sha256]
         return {"base": base} | ({"base_sha256": known[0]} if known else {})
     return {"base": Path(base).name, "base_sha256": file_sha256(base)}
