@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import tifffile
 from typer.testing import CliRunner
 
 from micro import MICRO, micro_model
-from napari_pisam.cli.app import app
+from napari_pisam.cli.app import app, models_app
 from napari_pisam.model import variants
 from napari_pisam.weights import cache
 from napari_pisam.weights.catalogue import CATALOGUE
@@ -147,3 +148,14 @@ def test_removing_what_is_not_there_says_so(run):
     assert (result.exit_code, result.stdout) == (0, "")
     assert "Nothing of sam_vit_l" in result.stderr
     assert "part of the package" in run("models", "remove", "tiny").stderr
+
+
+def test_page_on_models_names_commands_and_models_that_exist(root):
+    text = (root / "docs" / "which-model.md").read_text(encoding="utf-8")
+    commands = {command.name for command in models_app.registered_commands}
+    assert set(re.findall(r"napari-pisam models (\w+)", text)) == commands
+    named = set(re.findall(r"\b(?:microsam|hqsam|sam)_vit_[a-z]\w*", text))
+    families = {name for name in named if name.endswith("_")}  # as in microsam_vit_b_*
+    assert named - families <= set(CATALOGUE)
+    for family in families:
+        assert any(name.startswith(family) for name in CATALOGUE)
