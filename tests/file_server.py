@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 DATA = bytes(range(256)) * 8192  # 2 MiB: several pieces
+PIECE = 50_000
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
@@ -22,6 +24,7 @@ class Server:
         self.length = None  # what is said instead of the body's length
         self.cut_after = []  # bytes of the body after which each coming connection breaks
         self.cut_every = None  # bytes of the body after which every connection breaks
+        self.pause = 0  # s after each piece of the body
         self.location = None
         self.seen = []
 
@@ -57,7 +60,11 @@ class Server:
             body = body[: self.cut_every]
         elif self.cut_after:
             body = body[: self.cut_after.pop(0)]
-        handler.wfile.write(body)
+        for start in range(0, len(body), PIECE) if self.pause else ():
+            handler.wfile.write(body[start : start + PIECE])
+            time.sleep(self.pause)
+        if not self.pause:
+            handler.wfile.write(body)
         handler.close_connection = True
 
 

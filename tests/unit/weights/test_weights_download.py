@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import namedtuple
 from dataclasses import replace
 
@@ -145,6 +150,41 @@ def test_kill_in_the_middle_leaves_a_part_and_nothing_else(public, server, folde
     assert fetch().read_bytes() == DATA
     assert names(folder) == ["weights.pth"]
     assert int(server.seen[-1][1][6:-1]) > 500_000
+
+
+CHILD = """
+import sys
+from dataclasses import replace
+from napari_pisam.weights.cache import download
+from napari_pisam.weights.catalogue import CATALOGUE
+
+CATALOGUE["sam_vit_b"] = replace(
+    CATALOGUE["sam_vit_b"], address=sys.argv[1], hash=sys.argv[2], size=2097152, file_name="w.pth"
+)
+download("sam_vit_b", progress=lambda *_: print(flush=True), allow_local_http=True)
+"""
+
+
+@pytest.mark.slow
+def test_download_that_is_killed_again_and_again_ends_whole_and_leaves_nothing_else(server, folder):
+    server.pause = 0.02
+    rng = random.Random(0)
+    command = [sys.executable, "-c", CHILD, f"{server.address}/w.pth", f"sha256:{SHA256}"]
+    codes = []
+    while not codes or codes[-1] != 0:
+        assert len(codes) < 20
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+            child.stdout.readline()
+            if len(codes) < 5:
+                time.sleep(rng.uniform(0, 0.3))
+                child.kill()
+        codes.append(child.returncode)
+    assert codes.count(-signal.SIGKILL) >= 3
+    assert (folder / "w.pth").read_bytes() == DATA
+    assert names(folder) == ["w.pth"]
+    starts = [0 if asked is None else int(asked[6:-1]) for _, asked in server.seen]
+    assert starts == sorted(starts)
+    assert starts[-1] > 0
 
 
 def test_link_in_the_place_of_the_part_is_not_followed(public, folder, tmp_path):
