@@ -15,10 +15,13 @@ from napari_pisam.cli.options import (
     ModelOption,
     Objects,
     Overlap,
+    PixelSizeOption,
     Precision,
     PrecisionOption,
+    UnitOption,
     numbers,
     one_line_errors,
+    pixel_of,
 )
 
 __all__ = ["TRACEBACK_VARIABLE", "app", "main"]
@@ -131,6 +134,49 @@ def replay(
         from napari_pisam.cli.replay import replay as run
 
         run(ReplayRequest(session, image, output, model, device, precision.value))
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Labels: TIFF, PNG, or a format that is read.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Its ending says the format, unless --to does.")
+    ],
+    image: Annotated[
+        Path | None, typer.Option("--image", help="The picture, where a format needs its size.")
+    ] = None,
+    read_as: Annotated[
+        str | None, typer.Option("--from", help="Format of the labels: coco, geojson, imagej, ...")
+    ] = None,
+    write_as: Annotated[
+        str | None, typer.Option("--to", help="ome-tiff, png, coco, geojson, imagej, yolo, shapes.")
+    ] = None,
+    pixel_size: PixelSizeOption = None,
+    unit: UnitOption = "um",
+) -> None:
+    """Write labels in another tool's format, or read them from one."""
+    with one_line_errors():
+        from napari_pisam.cli.labels import convert as run
+
+        pixel = pixel_of(pixel_size, unit)
+        run(source, output, image=image, read_as=read_as, write_as=write_as, pixel=pixel)
+
+
+@app.command()
+def measure(
+    labels: Annotated[Path, typer.Argument(help="Labels: TIFF, PNG, or a format that is read.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The table, a CSV file.")],
+    image: Annotated[
+        Path | None, typer.Option("--image", help="The picture, to measure intensities, too.")
+    ] = None,
+    pixel_size: PixelSizeOption = None,
+    unit: UnitOption = "um",
+) -> None:
+    """Measure size, shape and intensity of labelled objects."""
+    with one_line_errors():
+        from napari_pisam.cli.labels import measure as run
+
+        run(labels, output, image=image, pixel=pixel_of(pixel_size, unit))
 
 
 @app.command()

@@ -13,6 +13,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from napari_pisam.measure.regions import Pixel
+
 TRACEBACK_VARIABLE = "NAPARI_PISAM_TRACEBACK"
 
 
@@ -104,3 +106,28 @@ def numbers(text: str, name: str, kind: type[int] | type[float]) -> tuple[float,
     except ValueError:
         what = "whole numbers" if kind is int else "numbers"
         raise ValueError(f"{name} is {text!r}, expected {what} separated by commas.") from None
+
+
+PixelSizeOption = Annotated[
+    str | None,
+    typer.Option("--pixel-size", metavar="HEIGHT,WIDTH", help="Of a pixel; one number for both."),
+]
+UnitOption = Annotated[str, typer.Option("--unit", help="What --pixel-size is in.")]
+
+
+def pixel_of(text: str | None, unit: str) -> Pixel | None:
+    """Read the size of a pixel.
+
+    Raises
+    ------
+    ValueError
+        If it is not one or two positive numbers.
+    """
+    if text is None:
+        return None
+    from napari_pisam.measure.regions import Pixel
+
+    sides = numbers(text, "--pixel-size", float)
+    if len(sides) > 2:
+        raise ValueError(f"--pixel-size is {text!r}, expected HEIGHT,WIDTH or one number.")
+    return Pixel(sides[0], sides[-1], unit)

@@ -1,0 +1,142 @@
+"""``napari-pisam convert`` and ``measure``: what becomes of labels afterwards."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_pisam.cli.console import say
+from napari_pisam.cli.files import check_output
+from napari_pisam.images.files import replacing
+from napari_pisam.images.image_files import open_image, open_plane
+from napari_pisam.images.label_formats import FORMATS, LabelImage, format_for
+from napari_pisam.images.mask_files import read_mask
+from napari_pisam.measure.regions import Pixel, measure_objects
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_PICTURES = (".tif", ".tiff", ".png")
+
+
+def convert(
+    source: Path,
+    output: Path,
+    *,
+    image: Path | None = None,
+    read_as: str | None = None,
+    write_as: str | None = None,
+    pixel: Pixel | None = None,
+) -> None:
+    """Write labels in another format.
+
+    Parameters
+    ----------
+    source : Path
+        A label image (TIFF or PNG), or a file of a format that can be read.
+    output : Path
+        The file; what is there is replaced.
+    image : Path, optional
+        The picture, for formats that do not say how large it is.
+    read_as, write_as : str, optional
+        Names of formats; by default the files' endings say them.
+    pixel : Pixel, optional
+        Size of a pixel, for formats that carry it.
+
+    Raises
+    ------
+    ValueError
+        If a format or a file does not fit.
+    """
+    target = format_for(output, write_as)
+    # A file of one format may have any ending if the format is named.
+    suffixes = (output.suffix.lower(),) if write_as else target.suffixes
+    check_output(output, tuple(suffix[suffix.rfind(".") :] for suffix in suffixes), (source, image))
+    labels = _read(source, image, read_as)
+    if pixel is not None:
+        labels = replace(labels, pixel_size=(pixel.height, pixel.width), unit=pixel.unit)
+    target.write(output, labels)
+    count = sum(1 for _ in labels.objects())
+    lost = f" It does not hold {target.loses}." if target.loses else ""
+    say(f"{output}: {count} object(s) as {target.title}.{lost}")
+
+
+def measure(
+    labels: Path, output: Path, *, image: Path | None = None, pixel: Pixel | None = None
+) -> None:
+    """Write a table of the objects' measures as CSV.
+
+    Parameters
+    ----------
+    labels : Path
+        As for `convert`.
+    output : Path
+        A ``.csv`` file.
+    image : Path, optional
+        The picture whose intensities are measured, as stored.
+    pixel : Pixel, optional
+        Size of a pixel; by default lengths are in px.
+    """
+    check_output(output, (".csv",), (labels, image))
+    found = _read(labels, image, None)
+    values = None if image is None else _intensities(image, found.labels.shape)
+    rows = measure_objects(found.labels, values, pixel=pixel)
+    columns = list(next(iter(rows.values()), {}))
+    with replacing(output) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        names = [_with_unit(name, (pixel or Pixel()).unit) for name in columns]
+        writer.writerow(["label", "class", *names])
+        for label, row in rows.items():
+            measures = [f"{row[name]:.7g}" for name in columns]
+            writer.writerow([label, found.classes.get(label, ""), *measures])
+    say(f"{output}: {len(rows)} object(s).")
+
+
+def _with_unit(name: str, unit: str) -> str:
+    if name in ("perimeter", "length", "width"):
+        return f"{name}_{unit}"
+    return f"area_{unit}2" if name == "area" else name
+
+
+def _read(path: Path, image: Path | None, read_as: str | None) -> LabelImage:
+    if not path.is_file():
+        raise ValueError(f"There is no file {path}. Check the path.")
+    if read_as is None and path.suffix.lower() in _PICTURES:
+        mask = read_mask(path)
+        if mask.dtype.kind not in "ui":
+            raise ValueError(f"{path} holds {mask.dtype} values, expected labels: whole numbers.")
+        return LabelImage(mask, image_name="" if image is None else image.name)
+    entry = format_for(path, read_as)
+    if entry.read is None:
+        readable = ", ".join(one.name for one in FORMATS.values() if one.read is not None)
+        raise ValueError(f"{entry.name} is written only. What can be read: {readable}, TIFF, PNG.")
+    shape = None
+    if image is not None:
+        with open_plane(image) as plane:
+            shape = plane.shape
+    found = entry.read(path, shape)
+    return replace(found, image_name=found.image_name or ("" if image is None else image.name))
+
+
+def _intensities(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Read the picture's values as they are stored, (H, W) or (H, W, C)."""
+    with open_image(path) as opened:
+        axes = opened.axes
+        values = np.asarray(opened.data[0] if isinstance(opened.data, list) else opened.data)
+    for axis in ("S", "C"):
+        if axis in axes:
+            values = np.moveaxis(values, axes.index(axis), -1)
+            axes = axes.replace(axis, "") + axis
+    lengths = zip(values.shape, axes, strict=True)
+    values = values.reshape([n for n, axis in lengths if n > 1 or axis in "YX"])
+    if values.shape[:2] != shape or values.ndim > 3:
+        raise ValueError(
+            f"{path} has the axes {opened.axes} of {opened.shape}; expected one plane of "
+            f"{shape[0]} x {shape[1]} px, as the labels have."
+        )
+    return values

@@ -1,0 +1,108 @@
+"""``convert`` and ``measure`` as they are typed."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from skimage.measure import regionprops_table
+from typer.testing import CliRunner
+
+from napari_pisam.cli.app import app
+
+
+@pytest.fixture
+def labels(tmp_path):
+    values = np.zeros((40, 50), np.uint16)
+    values[3:12, 4:20] = 7
+    values[6:8, 8:12] = 0
+    values[20:30, 30:45] = 300
+    tifffile.imwrite(tmp_path / "labels.tif", values)
+    return values
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(one) for one in arguments])
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.geojson", "a.zip", "a.png", "a.ome.tif"])
+def test_there_and_back(name, tmp_path, labels):
+    there = run("convert", tmp_path / "labels.tif", "-o", tmp_path / name)
+    assert there.exit_code == 0, there.output
+    assert "2 object(s)" in there.output
+    options = ["--image", tmp_path / "labels.tif"] if name in ("a.geojson", "a.zip") else []
+    back = run("convert", tmp_path / name, "-o", tmp_path / "back.png", *options)
+    assert back.exit_code == 0, back.output
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "back.png")), labels)
+
+
+def test_formats_that_do_not_say_the_size_ask_for_the_picture(tmp_path, labels):
+    run("convert", tmp_path / "labels.tif", "-o", tmp_path / "a.txt")
+    refused = run("convert", tmp_path / "a.txt", "-o", tmp_path / "b.png")
+    assert refused.exit_code == 2
+    assert "give the picture" in refused.output
+    assert not (tmp_path / "b.png").exists()
+    given = ("--image", tmp_path / "labels.tif")
+    assert run("convert", tmp_path / "a.txt", "-o", tmp_path / "b.png", *given).exit_code == 0
+    assert np.asarray(Image.open(tmp_path / "b.png"))[25, 35] == 2
+
+
+def test_a_format_can_be_named(tmp_path, labels):
+    done = run("convert", tmp_path / "labels.tif", "-o", tmp_path / "a.json", "--to", "geojson")
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "a.json").read_text())["type"] == "FeatureCollection"
+
+
+def test_the_size_of_a_pixel_reaches_the_file(tmp_path, labels):
+    size = ("--pixel-size", "0.5,0.25", "--unit", "um")
+    run("convert", tmp_path / "labels.tif", "-o", tmp_path / "a.ome.tif", *size)
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as file:
+        assert 'PhysicalSizeX="0.25"' in file.ome_metadata
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("convert", "none.tif", "-o", "a.json"), "no file"),
+        (("convert", "labels.tif", "-o", "a.doc"), "endings"),
+        (("convert", "labels.tif", "-o", "a.json", "--to", "dxf"), "no format 'dxf'"),
+        (("convert", "labels.tif", "-o", "a.json", "--pixel-size", "1,2,3"), "HEIGHT,WIDTH"),
+        (("convert", "labels.tif", "-o", "a.json", "--pixel-size", "0"), "positive"),
+        (("measure", "labels.tif", "-o", "a.txt"), ".csv"),
+        (("measure", "floats.tif", "-o", "a.csv"), "whole numbers"),
+        (("measure", "labels.tif", "-o", "a.csv", "--image", "small.tif"), "expected one plane"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(arguments, words, tmp_path, labels, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("floats.tif", np.full((4, 4), 0.5, np.float32))
+    tifffile.imwrite("small.tif", np.zeros((4, 4), np.uint8))
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert words in result.output
+    assert result.output.count("\n") == 1
+
+
+def test_a_table_of_measures(tmp_path, labels):
+    picture = np.random.default_rng(0).integers(0, 4000, (2, *labels.shape)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "picture.tif", picture, metadata={"axes": "CYX"}, imagej=True)
+    given = ("--image", tmp_path / "picture.tif", "--pixel-size", "0.5")
+    done = run("measure", tmp_path / "labels.tif", "-o", tmp_path / "a.csv", *given)
+    assert done.exit_code == 0, done.output
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    properties = ("label", "area", "perimeter_crofton", "intensity_mean")
+    table = regionprops_table(
+        labels, np.moveaxis(picture, 0, -1), spacing=(0.5, 0.5), properties=properties
+    )
+    assert [int(row["label"]) for row in rows] == table["label"].tolist()
+    for own, theirs in (
+        ("area_um2", "area"),
+        ("perimeter_um", "perimeter_crofton"),
+        ("intensity_mean_2", "intensity_mean-1"),
+    ):
+        np.testing.assert_allclose([float(row[own]) for row in rows], table[theirs], rtol=1e-5)
