@@ -63,7 +63,7 @@ class Watch:
 
 
 def outlines(image: np.ndarray) -> list[np.ndarray]:
-    """Give bool masks of the coins without their rims."""
+    """Return bool masks of the coins without their rims."""
     markers = np.zeros(image.shape, int)
     markers[image < 30], markers[image > 150] = 1, 2
     found = label(watershed(sobel(image), markers) == 2)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from skimage.io import imsave
 
-from napari_pisam.docks.finetune.core import Core
+from napari_pisam.docks.finetune.backend import TrainingBackend
 from napari_pisam.learn.finetune.preflight import Preflight
 from napari_pisam.learn.finetune.runs import RunSummary
 from napari_pisam.learn.finetune.state import Curve, Preview, RunState
@@ -119,7 +119,7 @@ class FakeRun:
         )
 
 
-class FakeCore(Core):
+class FakeBackend(TrainingBackend):
     """The training package with runs that are fakes; objects and settings are the real ones.
 
     Attributes
@@ -136,6 +136,7 @@ class FakeCore(Core):
         self.result = Preflight(**(values | result))
         self.runs, self.checks, self.created = [], [], []
         self.missing, self.create_error, self.fetched = [], None, []
+        self.refusal = None
 
     def missing_packages(self):
         return self.missing
@@ -154,6 +155,7 @@ class FakeCore(Core):
             raise self.create_error
         self.created.append((settings, images, rows))
         self.runs.append(FakeRun(self.root / f"run{len(self.runs) + 1}", settings))
+        self.runs[-1].refusal = self.refusal
         return self.runs[-1]
 
     def open(self, folder):

@@ -10,12 +10,12 @@ from napari_pisam.widgets.finetune.dock import FineTuneWidget
 NAME = "Pi-SAM: Fine-tune (napari-pisam)"
 
 
-def by_script(viewer, core=None):
+def by_script(viewer, backend=None):
     """What a script does."""
-    return viewer.window.add_dock_widget(FineTuneWidget(viewer, core), name=NAME)
+    return viewer.window.add_dock_widget(FineTuneWidget(viewer, backend), name=NAME)
 
 
-def by_menu(viewer, core=None):
+def by_menu(viewer, backend=None):
     """What *Plugins > napari-pisam > Pi-SAM: Fine-tune* does, in the real menu."""
     from napari._app_model import get_app_model
 
@@ -23,7 +23,7 @@ def by_menu(viewer, core=None):
     return viewer.window._wrapped_dock_widgets[NAME]
 
 
-def by_plugin(viewer, core=None):
+def by_plugin(viewer, backend=None):
     """What a notebook does, and ``napari -w napari-pisam "Pi-SAM: Fine-tune"``."""
     return viewer.window.add_plugin_dock_widget("napari-pisam", "Pi-SAM: Fine-tune")[0]
 
@@ -39,7 +39,7 @@ class Hand:
     ----------
     viewer : napari.viewer.Viewer
     qtbot : pytestqt.qtbot.QtBot
-    core : Core, optional
+    backend : TrainingBackend, optional
         What trains; the real one by default.
     timeout : int
         How long to wait unless told, ms.
@@ -47,13 +47,13 @@ class Hand:
         One of `DOORS`.
     """
 
-    def __init__(self, viewer, qtbot, core=None, timeout=20_000, door=by_script):
-        self.viewer, self.qtbot, self.core, self.timeout = viewer, qtbot, core, timeout
+    def __init__(self, viewer, qtbot, backend=None, timeout=20_000, door=by_script):
+        self.viewer, self.qtbot, self.backend, self.timeout = viewer, qtbot, backend, timeout
         viewer.window.resize(1600, 1000)
         self.open(door)
 
     def open(self, door=by_script):
-        self.docked = door(self.viewer, self.core)
+        self.docked = door(self.viewer, self.backend)
         self.dock = self.docked.widget()
         self.settle()
 

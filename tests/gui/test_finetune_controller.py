@@ -14,7 +14,7 @@ from napari.components import ViewerModel
 from skimage.io import imsave
 
 from fake_dock import ImagePredictor, click, draw_box
-from fake_finetune import FakeCore, Jobs
+from fake_finetune import FakeBackend, Jobs
 from fake_session import at_once
 from napari_pisam.docks.finetune.controller import FineTuneController
 from napari_pisam.docks.segment.controller import SegmentController
@@ -36,7 +36,7 @@ class Link:
     """Segment, as far as the Fine-tune dock sees it."""
 
     def __init__(self, controller=None):
-        self.controller, self.used = controller, []
+        self.controller, self.used, self.is_loading = controller, [], False
 
     def sessions(self):
         found = self.controller.workspace.planes.sessions
@@ -44,6 +44,7 @@ class Link:
 
     def use(self, weights, device):
         self.used.append((weights, device))
+        return not self.is_loading
 
 
 class Dock:
@@ -51,10 +52,10 @@ class Dock:
 
     def __init__(self, tmp_path, *, link=None, by_hand=False, **result):
         self.viewer = ViewerModel()
-        self.core, self.jobs = FakeCore(tmp_path, **result), Jobs(by_hand=by_hand)
+        self.backend, self.jobs = FakeBackend(tmp_path, **result), Jobs(by_hand=by_hand)
         self.link = link
         self.controller = FineTuneController(
-            self.viewer, self.jobs, self.core, lambda open_it: self.link
+            self.viewer, self.jobs, self.backend, lambda open_it: self.link
         )
         self.failures, self.hints, self.ended = [], [], []
         self.controller.failed.connect(self.failures.append)
@@ -79,7 +80,7 @@ class Dock:
 
     @property
     def run(self):
-        return self.core.runs[-1]
+        return self.backend.runs[-1]
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_one_object_is_listed_and_start_says_that_one_is_too_few(dock):
     dock.add(discs(1))
     assert len(dock.rows) == 1
     dock.controller.start()
-    assert dock.core.checks == dock.core.runs == []
+    assert dock.backend.checks == dock.backend.runs == []
     assert "only one object" in dock.failures[-1]
 
 
@@ -236,7 +237,7 @@ def test_a_validation_set_emptied_by_hand_is_refused(dock):
     dock.add()
     dock.controller.learning.set_part(range(4), "training")
     dock.controller.start()
-    assert dock.core.checks == []
+    assert dock.backend.checks == []
     assert "valid" in dock.failures[-1]
 
 
@@ -326,11 +327,11 @@ def test_start_checks_and_then_begins_a_run_with_what_is_shown(dock):
     dock.add()
     dock.controller.set_values({"base": "tiny", "minutes": 2.0, "epochs": None})
     dock.controller.start()
-    settings, images, rows = dock.core.created[0]
+    settings, images, rows = dock.backend.created[0]
     assert settings.minutes == 2.0
     assert [image.name for image in images] == ["cells"]
     assert [row.part for row in rows] == dock.parts
-    assert len(dock.core.checks) == 1
+    assert len(dock.backend.checks) == 1
     assert dock.run.commands == ["start"]
     assert dock.controller.runner.state.status == "running"
 
@@ -339,11 +340,11 @@ def test_a_check_counts_until_something_changes(dock):
     dock.add()
     dock.controller.check()
     dock.controller.start()
-    assert len(dock.core.checks) == 1
+    assert len(dock.backend.checks) == 1
     dock.controller.stop()
     dock.controller.learning.split_again()
     dock.controller.start()
-    assert len(dock.core.checks) == 2
+    assert len(dock.backend.checks) == 2
 
 
 def test_a_problem_is_shown_and_nothing_starts(tmp_path):
@@ -351,7 +352,7 @@ def test_a_problem_is_shown_and_nothing_starts(tmp_path):
     dock.add()
     dock.controller.start()
     assert dock.failures == ["The disk has room for 3 MB, 200 MB are needed."]
-    assert dock.core.runs == []
+    assert dock.backend.runs == []
 
 
 def test_a_change_during_the_check_does_not_start_what_was_not_checked(tmp_path):
@@ -361,7 +362,7 @@ def test_a_change_during_the_check_does_not_start_what_was_not_checked(tmp_path)
     dock.controller.start()
     dock.controller.learning.split_again()
     dock.jobs.run()
-    assert dock.core.runs == []
+    assert dock.backend.runs == []
     assert "again" in dock.hints[-1]
 
 
@@ -372,7 +373,7 @@ def test_stop_gives_up_a_check(tmp_path):
     dock.controller.start()
     dock.controller.stop()
     dock.jobs.run()
-    assert dock.core.runs == []
+    assert dock.backend.runs == []
     assert dock.hints[-1] == "The check was given up; nothing was started."
     assert not dock.controller.is_occupied
 
@@ -382,12 +383,12 @@ def test_settings_that_do_not_work_are_refused(dock):
     dock.controller.set_values({"batch": -1})
     dock.controller.start()
     assert "batch" in dock.failures[-1]
-    assert dock.core.checks == []
+    assert dock.backend.checks == []
 
 
 def test_missing_packages_are_named_with_the_command_that_installs_them(dock):
     dock.add()
-    dock.core.missing = ["lightning-fabric"]
+    dock.backend.missing = ["lightning-fabric"]
     dock.controller.start()
     assert "pip install 'napari-pisam[train]'" in dock.failures[-1]
 
@@ -406,18 +407,18 @@ def test_the_base_is_fetched_before_the_check_and_stop_gives_that_up(tmp_path):
         assert cancelled()
         raise OSError("cancelled")
 
-    dock.core.fetch = fetch
+    dock.backend.fetch = fetch
     dock.jobs.run()
-    assert dock.core.checks == dock.failures == []
+    assert dock.backend.checks == dock.failures == []
     assert "given up" in dock.hints[-1]
 
 
 def test_a_run_that_cannot_be_written_leaves_the_dock_usable(dock):
     dock.add()
-    dock.core.create_error = OSError(28, "No space left on device")
+    dock.backend.create_error = OSError(28, "No space left on device")
     dock.controller.start()
     assert "No space left" in dock.failures[-1]
-    dock.core.create_error = None
+    dock.backend.create_error = None
     dock.controller.start()
     assert dock.run.commands == ["start"]
 
@@ -452,7 +453,7 @@ def test_only_one_run_at_a_time(dock):
     dock.add()
     dock.controller.start()
     dock.controller.start()
-    assert len(dock.core.runs) == 1
+    assert len(dock.backend.runs) == 1
     assert "Stop it" in dock.hints[-1]
 
 
@@ -460,13 +461,97 @@ def test_a_run_of_before_is_opened_and_goes_on(dock):
     dock.add()
     dock.controller.start()
     dock.controller.close()
-    other = Dock(dock.core.root)
-    other.core.runs = dock.core.runs
+    other = Dock(dock.backend.root)
+    other.backend.runs = dock.backend.runs
     other.controller.runner.open(dock.run.folder)
     assert other.controller.runner.state.status == "interrupted"
     assert other.controller.runner.can_resume
     other.controller.runner.resume()
     assert dock.run.commands == ["start", "close", "resume"]
+
+
+def reopened(dock):
+    """Another dock, later, with the same runs."""
+    other = Dock(dock.backend.root)
+    other.backend.runs = dock.backend.runs
+    return other
+
+
+def test_an_interrupted_run_is_taken_up_and_does_not_go_on_by_itself(dock):
+    dock.add()
+    dock.controller.start()
+    dock.controller.close()
+    other = reopened(dock)
+    other.controller.take_up()
+    assert other.controller.runner.can_resume
+    assert other.hints == ["run1 was interrupted. Resume goes on with it, Start begins a new run."]
+    assert not other.controller.is_occupied
+    assert dock.run.commands == ["start", "close"]
+
+
+@pytest.mark.parametrize("status", ["finished", "stopped", "failed", "ready"])
+def test_a_run_that_came_to_its_end_is_not_taken_up(dock, status):
+    dock.add()
+    dock.controller.start()
+    dock.run.state = replace(dock.run.state, status=status)
+    other = reopened(dock)
+    other.controller.take_up()
+    assert other.controller.runner.state is None
+    assert other.hints == other.failures == []
+
+
+def test_a_run_of_another_window_is_watched_and_another_one_can_be_started(dock):
+    dock.add()
+    dock.controller.start()
+    other = reopened(dock)
+    other.add()
+    other.controller.take_up()
+    assert other.controller.runner.is_active
+    assert "another process" in other.hints[-1]
+    assert not other.controller.is_occupied
+    other.controller.close()
+    assert dock.run.commands == ["start"]
+    other.controller.start()
+    assert len(other.backend.runs) == 2
+    assert other.controller.runner.is_own
+
+
+def test_a_run_whose_files_are_damaged_is_told_once(dock):
+    dock.add()
+    dock.controller.start()
+
+    def poll():
+        raise TypeError("int() argument must be a string, not 'NoneType'")
+
+    dock.run.poll = poll
+    dock.controller.runner.poll()
+    dock.controller.runner.poll()
+    assert len(dock.failures) == 1
+    assert dock.failures[0].startswith("Reading the run failed")
+    assert not dock.controller.is_occupied
+
+
+def test_a_damaged_run_cannot_be_opened_and_the_dock_goes_on(dock, tmp_path):
+    def open_it(folder):
+        raise RecursionError("maximum recursion depth exceeded")
+
+    dock.backend.open = open_it
+    dock.controller.runner.open(tmp_path / "deep")
+    assert dock.failures[0].startswith("Opening the run failed (RecursionError")
+    dock.add()
+    dock.controller.start()
+    assert dock.run.commands == ["start"]
+
+
+def test_a_run_that_cannot_be_started_says_so_and_is_not_going_on(dock):
+    dock.add()
+    began = []
+    dock.controller.runner.began.connect(lambda: began.append(True))
+    dock.backend.refusal = "No process can be started for the training."
+    dock.controller.start()
+    assert dock.failures == ["No process can be started for the training."]
+    assert began == []
+    assert not dock.controller.is_occupied
 
 
 def test_a_folder_that_is_no_run_is_refused(dock, tmp_path):
@@ -491,6 +576,20 @@ def test_a_better_result_goes_to_segment(dock):
     dock.controller.runner.poll()
     dock.controller.use()
     assert dock.link.used == [(dock.run.folder / "best.safetensors", "cpu")]
+
+
+def test_segment_that_is_loading_is_not_said_to_have_the_result(dock):
+    dock.add()
+    dock.link = Link()
+    dock.controller.start()
+    dock.run.finish(is_better=True)
+    dock.controller.runner.poll()
+    dock.link.is_loading = True
+    dock.controller.use()
+    assert "Wait for it" in dock.hints[-1]
+    dock.link.is_loading = False
+    dock.controller.use()
+    assert dock.hints[-1] == "Segment loads run1. Boxes, clicks and labels stay."
 
 
 def test_a_result_that_is_not_better_is_not_used(dock):

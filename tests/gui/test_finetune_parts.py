@@ -8,7 +8,13 @@ import pytest
 pytest.importorskip("qtpy", reason="Qt is not installed: pip install 'napari-pisam[gui]'")
 
 from napari_pisam.docks.finetune.plot_scale import smooth, thin, tick_text, ticks, value_range
-from napari_pisam.docks.finetune.texts import speed_text, state_text, time_text
+from napari_pisam.docks.finetune.texts import (
+    failure_text,
+    speed_text,
+    state_text,
+    time_text,
+    verdict_text,
+)
 from napari_pisam.learn.finetune.state import RunState
 
 
@@ -70,3 +76,43 @@ def test_speed_is_shown_while_it_trains_only():
     state = RunState(status="running", elapsed=65, eta=30, samples_per_second=2.5)
     assert speed_text(state) == "1 min 05 s so far · about 30 s left · 2.5 objects/s"
     assert speed_text(RunState(status="finished", elapsed=65)) == "1 min 05 s so far"
+
+
+def test_too_few_steps_are_said_to_be_too_few():
+    state = RunState(status="finished", step=5, verdict="Not better. Keep tiny.")
+    text, is_final = verdict_text(state)
+    assert is_final
+    assert text == (
+        "Not better. Keep tiny. Only 5 training steps were done, which is too few to learn from. "
+        "Train longer."
+    )
+    assert verdict_text(RunState(status="finished", step=200, verdict="Not better."))[0] == (
+        "Not better."
+    )
+
+
+def test_a_run_that_ended_before_it_was_validated_has_no_verdict():
+    text, is_final = verdict_text(RunState(status="stopped", step=1))
+    assert is_final
+    assert text.startswith("No verdict")
+    assert "Only 1 training step was done" in text
+
+
+@pytest.mark.parametrize("status", ["starting", "running", "pausing", "paused", "stopping"])
+def test_nothing_is_final_while_it_trains(status):
+    text, is_final = verdict_text(RunState(status=status, verdict="Not better. Keep tiny."))
+    assert not is_final
+    assert "at the end" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("Choose a new folder."), "Choose a new folder."),
+        (MemoryError(), "Checking failed: not enough memory."),
+        (OSError("disk full"), "Checking failed: disk full."),
+        (KeyError("base"), "Checking failed (KeyError: 'base')."),
+    ],
+)
+def test_failures_are_sentences(error, expected):
+    assert failure_text(error, "Checking").startswith(expected)

@@ -99,7 +99,7 @@ def test_from_start_to_a_model_in_segment(viewer, qtbot):
     assert hand.state.error == ""
     assert len(hand.state.loss.y) == hand.state.step
     assert len(hand.state.boundary_validation.y) >= 2
-    assert hand.dock.training_panel.strip._pairs
+    assert hand.dock.training_panel.pictures._comparisons
     result = hand.dock.training_panel.result
     assert result.verdict.text() == hand.state.verdict
     assert hand.state.is_better, hand.state.verdict

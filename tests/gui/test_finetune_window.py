@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,14 +14,15 @@ pytest.importorskip("pydantic", reason="pydantic is not installed: pip install '
 if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
     pytest.skip("there is no display: run the tests by `make test`", allow_module_level=True)
 
-from qtpy.QtCore import QItemSelectionModel, Qt
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtCore import QItemSelectionModel, Qt, QTimer
+from qtpy.QtWidgets import QFileDialog, QLineEdit
 
 from fake_dock import ImagePredictor, click, draw_box
-from fake_finetune import FakeCore
+from fake_finetune import FakeBackend
 from finetune_hand import Hand
 from napari_pisam.docks.segment.loading import LoadedPredictor
 from napari_pisam.learn.finetune.sources import ObjectRow, SourceImage
+from napari_pisam.learn.finetune.state import Curve
 from napari_pisam.widgets.finetune import object_table
 from napari_pisam.widgets.finetune.plot import Line, Plot
 from napari_pisam.widgets.segment import SegmentWidget
@@ -50,10 +52,10 @@ def own_folders(tmp_path, monkeypatch):
 class Window(Hand):
     """A viewer with layers and the dock, and a hand; runs are fakes."""
 
-    def __init__(self, viewer, qtbot, core):
+    def __init__(self, viewer, qtbot, backend):
         viewer.add_image(np.random.default_rng(0).random(SHAPE), name="cells")
         viewer.add_labels(discs(), name="cells labels")
-        super().__init__(viewer, qtbot, core)
+        super().__init__(viewer, qtbot, backend)
 
     def add_layers(self):
         objects = self.dock.objects_panel
@@ -62,9 +64,11 @@ class Window(Hand):
         self.until(lambda: self.rows)
 
     def start(self):
-        before = len(self.core.runs)
+        before = len(self.backend.runs)
         self.press(self.dock.run_panel.start_button)
-        self.until(lambda: len(self.core.runs) > before and self.dock.controller.runner.is_active)
+        self.until(
+            lambda: len(self.backend.runs) > before and self.dock.controller.runner.is_active
+        )
 
     def finish(self, **result):
         self.run.finish(**result)
@@ -76,7 +80,7 @@ class Window(Hand):
 
     @property
     def run(self):
-        return self.core.runs[-1]
+        return self.backend.runs[-1]
 
     @property
     def note(self):
@@ -85,7 +89,7 @@ class Window(Hand):
 
 @pytest.fixture
 def window(make_napari_viewer, qtbot, tmp_path):
-    return Window(make_napari_viewer(show=True), qtbot, FakeCore(tmp_path))
+    return Window(make_napari_viewer(show=True), qtbot, FakeBackend(tmp_path))
 
 
 def test_layers_are_added_and_listed_with_their_parts(window):
@@ -155,13 +159,46 @@ def test_check_shows_what_it_will_take_and_starts_nothing(window):
     window.add_layers()
     window.press(window.dock.run_panel.check_button)
     window.until(lambda: "3 train" in window.note)
-    assert window.core.runs == []
+    assert window.backend.runs == []
 
 
 def test_without_objects_start_is_refused_with_a_sentence(window):
     window.press(window.dock.run_panel.start_button)
     assert "nothing to learn from" in window.note
-    assert window.core.checks == []
+    assert window.backend.checks == []
+
+
+def test_that_there_is_nothing_to_learn_from_goes_away(window):
+    window.press(window.dock.run_panel.start_button)
+    assert "nothing to learn from" in window.note
+    window.add_layers()
+    assert window.note == ""
+    window.start()
+    assert "nothing to learn from" not in window.dock.objects_panel.summary.text()
+    window.dock.controller.learning.remove(["cells"])
+    window.settle()
+    assert "its own copies" in window.dock.objects_panel.summary.text()
+
+
+def test_a_verdict_is_in_bold_at_the_end_only(window):
+    window.add_layers()
+    window.start()
+    result = window.dock.training_panel.result
+    x = np.array([0.0, 10.0])
+    window.run.state = replace(
+        window.run.state,
+        step=10,
+        base_boundary=0.4,
+        boundary_validation=Curve(x, np.array([0.4, 0.35])),
+        verdict="Not better. Keep tiny.",
+    )
+    window.until(lambda: "Provisional" in result.verdict.text())
+    assert "boundary IoU 0.350 (base 0.400)" in result.verdict.text()
+    assert "Keep tiny" not in result.verdict.text()
+    assert not result.verdict.font().bold()
+    window.finish(is_better=False)
+    assert result.verdict.text() == "Not better: keep tiny."
+    assert result.verdict.font().bold()
 
 
 def test_start_pause_resume_and_stop(window):
@@ -237,7 +274,13 @@ def test_a_better_result_is_shown_used_and_exported(window, tmp_path, monkeypatc
     assert len(segment.controller.session.current.prompts.points) == 1
     np.testing.assert_array_equal(choice["labels"].data, labels)
     path = tmp_path / "mine"
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+
+    def type_name():
+        dialog = next(one for one in training.result.findChildren(QFileDialog) if one.isVisible())
+        dialog.findChild(QLineEdit).setText(str(path))
+        dialog.accept()
+
+    QTimer.singleShot(300, type_name)
     window.press(training.result.export_button)
     window.until(lambda: path.with_suffix(".safetensors").is_file())
 
@@ -262,7 +305,7 @@ def test_curves_and_pictures_are_drawn(window):
         image = plot.grab().toImage()
         places = [(x, y) for x in range(image.width()) for y in range(image.height())]
         assert "#3d9df2" in {image.pixelColor(x, y).name() for x, y in places}
-    [pair] = training.strip._pairs
+    [pair] = training.pictures._comparisons
     window.until(lambda: all(label.pixmap().width() for label in pair._pictures))
     grey = [label.pixmap().toImage().pixelColor(5, 5).red() for label in pair._pictures]
     assert grey == [60, 200]
@@ -273,23 +316,26 @@ def test_a_run_of_before_is_chosen_and_goes_on(window):
     window.start()
     window.run.close()
     window.until(lambda: window.status == "interrupted")
+    window.show(0)
+    window.start()
+    window.finish(is_better=False)
     window.viewer.window.remove_dock_widget(window.dock)
     window.open()
     window.show(1)
     runs = window.dock.training_panel.runs
-    assert "not finished" in runs.itemText(1)
-    runs.setCurrentIndex(1)
-    runs.activated.emit(1)
+    assert "not finished" in runs.itemText(2)
+    runs.setCurrentIndex(2)
+    runs.activated.emit(2)
     window.settle()
+    assert window.status == "interrupted"
     window.press(window.dock.run_panel.pause_button)
-    assert window.run.commands == ["start", "close", "resume"]
+    assert window.backend.runs[0].commands == ["start", "close", "resume"]
 
 
 def test_closing_the_dock_lets_go_of_the_run(window):
     window.add_layers()
     window.start()
-    window.viewer.window.remove_dock_widget(window.dock)
-    window.dock.deleteLater()
+    window.close()
     window.until(lambda: window.run.commands == ["start", "close"])
 
 

@@ -68,7 +68,7 @@ class ModelLoader:
             return
         self._panel.show_loading(name)
         self._job = self._background.start(
-            f"Pi-SAM: loading {self._panel.title(name)}",
+            f"Pi-SAM: loading {self._panel.models.title(name)}",
             partial(_run, self._load, name, device, may_download),
             self._done,
             partial(self._failed, (name, device)),
@@ -105,7 +105,7 @@ class ModelLoader:
     def show(self) -> None:
         """Show what is loaded, and the memory that it takes now."""
         if self.loaded is not None and self._job is None:
-            self._panel.show_idle(self.loaded.describe(self._panel.title(self.loaded.name)))
+            self._panel.show_idle(self.loaded.describe(self._panel.models.title(self.loaded.name)))
 
 
 def _run(

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
-    QFileDialog,
     QLabel,
     QProgressBar,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_pisam.docks.segment.loading import DEVICES, MODEL_NAMES
+from napari_pisam.docks.segment.loading import DEVICES
 from napari_pisam.docks.wording import memory_text
-from napari_pisam.widgets.finetune.chooser import list_results
+from napari_pisam.widgets.model_combo import ModelCombo
 from napari_pisam.widgets.parts import button, row
-
-_FILE = "Checkpoint file…"
-_FILTER = "Checkpoints (*.safetensors *.pth *.pt);;All files (*)"
 
 
 class ModelPanel(QWidget):
@@ -40,16 +33,11 @@ class ModelPanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.models = QComboBox()
-        self.models.addItems([*MODEL_NAMES, _FILE])
-        self.list_results()
+        self.models = ModelCombo()
         self.models.setToolTip(
             "tiny is inside the package; the sam and hqsam models are downloaded once from their "
             "authors' addresses; a fine-tuned model is a checkpoint file"
         )
-        self.models.setMinimumContentsLength(8)
-        self.models.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.models.activated.connect(self._ask_for_file)
         self.devices = QComboBox()
         self.devices.addItems(DEVICES)
         self.devices.setToolTip("Where to compute; auto takes a GPU where there is one")
@@ -71,35 +59,7 @@ class ModelPanel(QWidget):
     @property
     def choice(self) -> tuple[str, str]:
         """(variant's name or file's path, device)."""
-        data = self.models.currentData()
-        return str(data or self.models.currentText()), self.devices.currentText()
-
-    def choose_file(self, path: str, title: str = "") -> None:
-        """Add a checkpoint file to the list, by its name unless a title is given, and choose it."""
-        place = self.models.findData(path)
-        if place < 0:
-            place = self.models.count() - 1
-            self.models.insertItem(place, title or Path(path).name, path)
-            self.models.setItemData(place, path, Qt.ItemDataRole.ToolTipRole)
-        self.models.setCurrentIndex(place)
-
-    def title(self, name: str) -> str:
-        """Give a model's name as the list has it: of a run's result, the run's."""
-        place = self.models.findData(name)
-        return Path(name).name if place < 0 else self.models.itemText(place)
-
-    def list_results(self) -> None:
-        """Offer what fine-tuning made."""
-        list_results(self.models)
-
-    def _ask_for_file(self) -> None:
-        if self.models.currentText() != _FILE:
-            return
-        path, _ = QFileDialog.getOpenFileName(self, "Open a checkpoint", "", _FILTER)
-        if path:
-            self.choose_file(path)
-        else:
-            self.models.setCurrentIndex(0)
+        return self.models.choice, self.devices.currentText()
 
     def _press(self) -> None:
         if self._is_loading:
@@ -115,7 +75,7 @@ class ModelPanel(QWidget):
     def show_loading(self, name: str) -> None:
         """Show that a model is being loaded."""
         self._set_loading(True)
-        self.status.setText(f"Loading {self.title(name)} …")
+        self.status.setText(f"Loading {self.models.title(name)} …")
 
     def show_progress(self, done: int, total: int | None) -> None:
         """Show how much of a download has arrived, bytes."""

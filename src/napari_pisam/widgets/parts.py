@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QGroupBox,
+    QHBoxLayout,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qtpy.QtGui import QWheelEvent
     from superqt import QCollapsible
 
 
@@ -68,3 +78,32 @@ def titled(title: str, *panels: QWidget) -> QGroupBox:
     for panel in panels:
         layout.addWidget(panel)
     return made
+
+
+class Quiet:
+    """Goes before a Qt class: the wheel changes the value only where it was clicked before.
+
+    Otherwise whoever scrolls the panel would change what happens to be under the mouse.
+    """
+
+    def __init__(self: Any) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def wheelEvent(self: Any, event: QWheelEvent | None) -> None:
+        """Scroll the panel instead."""
+        if event is not None and not self.hasFocus():
+            event.ignore()
+        else:
+            qt: Any = super()
+            qt.wheelEvent(event)
+
+
+class QuietCombo(Quiet, QComboBox):
+    """A choice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

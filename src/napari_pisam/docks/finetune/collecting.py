@@ -1,4 +1,4 @@
-"""From layers, folders and the Segment dock into the table of objects. No Qt."""
+"""From layers, folders and the Segment dock into the table of objects."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from psygnal import Signal
 
-from napari_pisam.session.requests import failure_sentence
+from napari_pisam.docks.finetune.texts import failure_text
+from napari_pisam.docks.jobs import Activity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_pisam.docks.finetune.core import Core
+    from napari_pisam.docks.finetune.backend import TrainingBackend
     from napari_pisam.docks.finetune.learning_set import LearningSet
-    from napari_pisam.docks.jobs import StartJob
+    from napari_pisam.docks.jobs import Cancelled, Report, StartJob
 
 NOTHING_COMMITTED = (
     "Nothing is committed in Segment yet. Correct some objects there and commit them, or add "
@@ -26,16 +27,10 @@ class SegmentLink(Protocol):
     """What the dock asks of *Segment*, which may not be open."""
 
     def sessions(self) -> list[tuple[Any, Any, Any]]:
-        """Give (image layer, plane, session) of every plane that was worked on."""
+        """List (image layer, plane, session) of every plane that was worked on."""
 
-    def use(self, weights: Path, device: str) -> None:
-        """Take another model; prompts and labels stay."""
-
-
-def sentence(error: BaseException, what: str) -> str:
-    """Say what went wrong: our own errors do that by themselves."""
-    known = isinstance(error, ValueError) or type(error).__module__.startswith("napari_pisam")
-    return str(error) if known else failure_sentence(error, what)
+    def use(self, weights: Path, device: str) -> bool:
+        """Load another model, unless one is being loaded; prompts and labels stay."""
 
 
 class Collector:
@@ -45,29 +40,26 @@ class Collector:
     ----------
     learning : LearningSet
     start_job : StartJob
-    core : Core
+    backend : TrainingBackend
 
     Attributes
     ----------
-    busy_changed : Signal(bool)
-        Whether labels are being read.
+    activity : Activity
+        The reading of labels.
     failed, hinted : Signal(str)
         A sentence that the user has to see, or that is good to know.
     """
 
-    busy_changed = Signal(bool)
     failed = Signal(str)
     hinted = Signal(str)
 
-    def __init__(self, learning: LearningSet, start_job: StartJob, core: Core) -> None:
-        self._learning, self._start_job, self._core = learning, start_job, core
+    def __init__(
+        self, learning: LearningSet, start_job: StartJob, backend: TrainingBackend
+    ) -> None:
+        self._learning, self._backend = learning, backend
         self._folders: dict[tuple[Path, Path], list[str]] = {}
-        self._job: Any = None
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether labels are being read."""
-        return self._job is not None
+        self.activity = Activity(start_job, failure_text)
+        self.activity.failed.connect(self.failed.emit)
 
     def add_session(self, link: SegmentLink | None, *, is_asked: bool = True) -> None:
         """Take what was committed in *Segment*.
@@ -118,52 +110,33 @@ class Collector:
 
         self._read(
             f"Reading {masks.name}",
-            lambda _cancelled: self._core.from_folders(images, masks),
+            lambda _cancelled: self._backend.from_folders(images, masks),
             remember,
         )
-
-    def cancel(self) -> None:
-        """Give up what is being read."""
-        if self._job is not None:
-            self._job.cancel()
 
     def _read(
         self,
         title: str,
-        collect: Callable[[Callable[[], bool]], tuple[list[Any], list[str]]],
+        collect: Callable[[Cancelled], tuple[list[Any], list[str]]],
         remember: Callable[[list[str]], None] = lambda names: None,
     ) -> None:
-        if self._job is not None:
+        if self.activity.is_busy:
             self.hinted.emit("Other labels are being read. Wait for them.")
             return
 
-        def job(_report: Any, cancelled: Callable[[], bool]) -> Any:
+        def job(_report: Report, cancelled: Cancelled) -> Any:
             found, notes = collect(cancelled)
             images = self._learning.names_for(found)
-            rows = [] if cancelled() else self._core.list_objects(images, cancelled)
+            rows = [] if cancelled() else self._backend.list_objects(images, cancelled)
             return None if cancelled() else (images, rows, notes)
 
         def done(result: Any) -> None:
-            self._job = None
-            if result is not None:
-                images, rows, notes = result
-                remember([image.name for image in images])
-                self._learning.add(images, rows)
-                if notes:
-                    self.hinted.emit(" ".join(notes))
-            self.busy_changed.emit(False)
+            if result is None:
+                return
+            images, rows, notes = result
+            remember([image.name for image in images])
+            self._learning.add(images, rows)
+            if notes:
+                self.hinted.emit(" ".join(notes))
 
-        def failed(error: BaseException) -> None:
-            self._job = None
-            self.busy_changed.emit(False)
-            self.failed.emit(sentence(error, title))
-
-        self._job = _STARTING
-        self.busy_changed.emit(True)
-        started = self._start_job(f"Pi-SAM: {title.lower()}", job, done, failed)
-        # With an executor that does it at once, it is over already.
-        if self._job is _STARTING:
-            self._job = started
-
-
-_STARTING = object()
+        self.activity.begin(title, job, done)

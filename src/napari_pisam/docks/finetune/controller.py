@@ -1,4 +1,4 @@
-"""What a person can do in the Fine-tune dock, as plain calls. No Qt.
+"""What a person can do in the Fine-tune dock, as plain calls.
 
 Usable without the dock: from napari's console, or from a test with jobs of its own.
 """
@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_pisam.docks.finetune.activity import Activity
 from napari_pisam.docks.finetune.collecting import Collector
-from napari_pisam.docks.finetune.fetching import fetch_base
 from napari_pisam.docks.finetune.learning_set import LearningSet
 from napari_pisam.docks.finetune.run_control import RunControl
+from napari_pisam.docks.finetune.texts import failure_text
+from napari_pisam.docks.jobs import Activity
+from napari_pisam.docks.wording import memory_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from napari_pisam.docks.finetune.backend import TrainingBackend
     from napari_pisam.docks.finetune.collecting import SegmentLink
-    from napari_pisam.docks.finetune.core import Core
-    from napari_pisam.docks.jobs import Report, StartJob
+    from napari_pisam.docks.jobs import Cancelled, Report, StartJob
 
 CHECKING, PREPARING, EXPORTING = "Checking", "Preparing the run", "Exporting the weights"
 
@@ -38,7 +39,7 @@ class FineTuneController:
         Whose layers are learned from.
     start_job : StartJob
         Runs a long job in a worker and delivers on the main thread.
-    core : Core
+    backend : TrainingBackend
         What trains.
     link : callable
         Gives *Segment*; ``link(True)`` opens it where it is not open, ``link(False)`` gives None.
@@ -74,19 +75,19 @@ class FineTuneController:
         self,
         viewer: Any,
         start_job: StartJob,
-        core: Core,
+        backend: TrainingBackend,
         link: Callable[[bool], SegmentLink | None] = lambda open_it: None,
     ) -> None:
-        self._viewer, self._start_job, self._core, self._link = viewer, start_job, core, link
-        self.learning = LearningSet(core, start_job)
-        self.collector = Collector(self.learning, start_job, core)
-        self.runner = RunControl(core)
+        self._viewer, self._start_job, self._backend, self._link = viewer, start_job, backend, link
+        self.learning = LearningSet(backend, start_job)
+        self.collector = Collector(self.learning, start_job, backend)
+        self.runner = RunControl(backend)
         self.values: dict[str, Any] = {}
         self.check_result: Any = None
-        self.activity = Activity(start_job)
+        self.activity = Activity(start_job, failure_text)
         self._revision = 0
         self.learning.changed.connect(self._on_edited)
-        self.collector.busy_changed.connect(self._on_busy)
+        self.collector.activity.changed.connect(self.changed.emit)
         for failing in (self.collector, self.runner, self.activity):
             failing.failed.connect(self.failed.emit)
         self.activity.changed.connect(self.changed.emit)
@@ -117,15 +118,19 @@ class FineTuneController:
         self.check_result = None
         self.changed.emit()
 
-    def _on_busy(self, _busy: bool) -> None:
-        self.changed.emit()
+    @property
+    def objects_summary(self) -> str:
+        """How many objects are used for what, or why there are none."""
+        if self.runner.is_active and not self.learning.rows:
+            return "The run that is shown has its own copies of its objects."
+        return self.learning.summary
 
     # -- check and start ----------------------------------------------------------------------
 
     @property
     def is_occupied(self) -> bool:
         """Whether a run goes on or waits, or one is being checked or prepared."""
-        return bool(self.activity.title) or self.runner.is_active or self.collector.is_busy
+        return self.activity.is_busy or self.runner.is_own or self.collector.activity.is_busy
 
     def check(self, then: Callable[[], None] = lambda: None) -> None:
         """Find out whether a run can work, and what it needs; nothing is kept of it.
@@ -138,14 +143,15 @@ class FineTuneController:
         settings = None if self.is_occupied else self._settings()
         if settings is None:
             return
-        images, rows, revision = *self._what(), self._revision
+        images, rows, revision = *self._objects_in_use(), self._revision
+        self.hinted.emit("")
 
-        def job(report: Report, cancelled: Callable[[], bool]) -> Any:
-            fetch_base(self._core, settings.base, self.activity, report, cancelled)
+        def job(report: Report, cancelled: Cancelled) -> Any:
+            self._fetch(settings.base, report, cancelled)
             if cancelled():
                 return None
             tell = self.activity.tell
-            result = self._core.preflight(settings, images, rows, cancelled, tell)
+            result = self._backend.preflight(settings, images, rows, cancelled, tell)
             return None if cancelled() else result
 
         def done(result: Any) -> None:
@@ -174,15 +180,15 @@ class FineTuneController:
 
     def stop(self) -> None:
         """End the run, or give up what is being checked or read."""
-        if self.activity.title:
+        if self.activity.is_busy:
             self.activity.cancel()
-        elif self.collector.is_busy:
-            self.collector.cancel()
+        elif self.collector.activity.is_busy:
+            self.collector.activity.cancel()
         else:
             self.runner.stop()
 
     def _settings(self) -> Any:
-        missing = self._core.missing_packages()
+        missing = self._backend.missing_packages()
         problems = self.learning.problems
         if missing:
             problems = [
@@ -193,22 +199,36 @@ class FineTuneController:
             self.failed.emit(" ".join(problems))
             return None
         try:
-            return self._core.settings(self.values)
+            return self._backend.settings(self.values)
         except ValueError as error:
             self.failed.emit(f"These settings do not work: {error}")
             return None
 
-    def _what(self) -> tuple[list[Any], list[Any]]:
+    def _fetch(self, base: str, report: Report, cancelled: Cancelled) -> None:
+        """Download a public base that is not here; returns early where it is cancelled."""
+
+        def tell(done: int, total: int | None) -> None:
+            whole = "" if total is None else f" of {memory_text(total)}"
+            self.activity.tell(f"downloading {base}, {memory_text(done)}{whole}")
+            report(done, total)
+
+        try:
+            self._backend.fetch(base, tell, cancelled)
+        except Exception:
+            if not cancelled():
+                raise
+
+    def _objects_in_use(self) -> tuple[list[Any], list[Any]]:
         return self.learning.used_images, list(self.learning.rows)
 
     def _create(self) -> None:
         settings = self._settings()
         if settings is None:
             return
-        images, rows = self._what()
+        images, rows = self._objects_in_use()
         self.activity.begin(
             PREPARING,
-            lambda _report, _cancelled: self._core.create(settings, images, rows),
+            lambda _report, _cancelled: self._backend.create(settings, images, rows),
             self.runner.begin,
         )
 
@@ -221,10 +241,19 @@ class FineTuneController:
             self.hinted.emit("There are no weights that are better than the base.")
             return
         link = self._link(True)
-        if link is not None:
-            device = str(self.values.get("device", "auto"))
-            link.use(state.best_weights, device)
-            self.hinted.emit("Segment predicts with the fine-tuned model now.")
+        if link is None:
+            return
+        if link.use(state.best_weights, str(self.values.get("device", "auto"))):
+            name = state.best_weights.parent.name
+            self.hinted.emit(f"Segment loads {name}. Boxes, clicks and labels stay.")
+        else:
+            self.hinted.emit("Segment is loading a model. Wait for it, then press Use it again.")
+
+    def take_up(self) -> None:
+        """Show the newest run where it did not come to its end; *Resume* goes on with it."""
+        text = self.runner.take_up()
+        if text:
+            self.hinted.emit(text)
 
     def export(self, path: Path) -> None:
         """Copy the result's weights to a file, with where they come from."""
@@ -237,5 +266,5 @@ class FineTuneController:
     def close(self) -> None:
         """Let go: a run's process saves and ends, and it can be gone on with another time."""
         self.activity.cancel()
-        self.collector.cancel()
+        self.collector.activity.cancel()
         self.runner.close()

@@ -1,4 +1,4 @@
-"""What is learned from: images, their objects, and the part that each object has. No Qt."""
+"""What is learned from: images, their objects, and the part that each object has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import TypeAlias
 
-    from napari_pisam.docks.finetune.core import Core
+    from napari_pisam.docks.finetune.backend import TrainingBackend
     from napari_pisam.docks.jobs import StartJob
 
     _Chosen: TypeAlias = dict[tuple[str, int], str]
@@ -30,7 +30,7 @@ class LearningSet:
 
     Parameters
     ----------
-    core : Core
+    backend : TrainingBackend
         Splits and checks.
     start_job : StartJob
         Divides many objects in a worker; `rows` are those of before until it is done.
@@ -55,8 +55,8 @@ class LearningSet:
 
     changed = Signal()
 
-    def __init__(self, core: Core, start_job: StartJob) -> None:
-        self._core, self._start_job = core, start_job
+    def __init__(self, backend: TrainingBackend, start_job: StartJob) -> None:
+        self._backend, self._start_job = backend, start_job
         self._turn, self.is_dividing = 0, False
         self.images: dict[str, Any] = {}
         self._listed: dict[str, list[Any]] = {}
@@ -68,7 +68,7 @@ class LearningSet:
         self.revision, self.problem = 0, NOTHING
 
     def names_for(self, images: Sequence[Any]) -> list[Any]:
-        """Give images names that no other image has; layers replace what came from them before."""
+        """Find names that no other image has; layers replace what came from them before."""
         named, taken = [], set()
         for image in images:
             name, number = image.name, 2
@@ -116,13 +116,13 @@ class LearningSet:
         self._split()
 
     def set_part(self, places: Iterable[int], part: str) -> None:
-        """Give the objects in these lines of the table a part; too small ones stay unused."""
+        """Decide what these lines of the table are used for; too small objects stay unused."""
         rows = [row for row in map(self.rows.__getitem__, places) if not row.note]
         self._decided.append((rows, part))
         self._split()
 
     def _split(self) -> None:
-        """Give every object its part: what the user decided, or else what the split says."""
+        """Divide all objects: as the user decided, or else as the split says."""
         self._turn += 1
         turn, fraction, seed = self._turn, self.fraction, self._seed
         chosen, decided = self._chosen, tuple(self._decided)
@@ -130,7 +130,7 @@ class LearningSet:
 
         def job(_report: Any, _cancelled: Any) -> tuple[list[Any], str, _Chosen]:
             merged = _merged(chosen, decided)
-            return *_divided(self._core, rows, fraction, seed, merged), merged
+            return *_divide(self._backend, rows, fraction, seed, merged), merged
 
         def done(result: tuple[list[Any], str, _Chosen]) -> None:
             if turn == self._turn:  # else something was changed since, and is on its way
@@ -158,7 +158,7 @@ class LearningSet:
         """Why nothing can be learned from this; empty where it can."""
         if self.is_dividing:
             return [WAIT]
-        return [self.problem] if self.problem else self._core.check_split(self.rows)
+        return [self.problem] if self.problem else self._backend.check_split(self.rows)
 
     @property
     def used_images(self) -> list[Any]:
@@ -184,21 +184,21 @@ class LearningSet:
 
 
 def _merged(chosen: _Chosen, decided: Iterable[tuple[list[Any], str]]) -> _Chosen:
-    """Give what was chosen with what was decided since; the later counts."""
+    """Add to what was chosen what was decided since; the later counts."""
     found = dict(chosen)
     for rows, part in decided:
         found.update(dict.fromkeys([(row.image, row.label) for row in rows], part))
     return found
 
 
-def _divided(
-    core: Core, rows: list[Any], fraction: float, seed: int, chosen: _Chosen
+def _divide(
+    backend: TrainingBackend, rows: list[Any], fraction: float, seed: int, chosen: _Chosen
 ) -> tuple[list[Any], str]:
-    """Give the rows with their parts, and why there is no split; empty where there is one."""
+    """Divide objects; return them, and why there is no split (empty where there is one)."""
     problem = "" if rows else NOTHING
     if rows:
         try:
-            rows = core.split(rows, fraction, seed)
+            rows = backend.split(rows, fraction, seed)
         except ValueError as error:
             problem = str(error)
     if chosen:

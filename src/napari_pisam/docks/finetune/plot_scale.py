@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def ticks(low: float, high: float, most: int = 4) -> list[float]:
-    """Give round values within a range, ``most`` + 1 of them at most.
+    """Choose round values within a range, ``most`` + 1 of them at most.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def tick_text(value: float) -> str:
 def value_range(
     values: Sequence[NDArray[np.float64]], least: float, bounds: tuple[float, float] | None
 ) -> tuple[float, float]:
-    """Give a range that shows values, spikes of the first per cent left out.
+    """Find a range that shows values, spikes of the first per cent left out.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One run: watched, paused, stopped, gone on with; and the runs of before. No Qt."""
+"""One run: watched, paused, stopped, gone on with; also one of before."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_pisam.docks.finetune.collecting import sentence
-from napari_pisam.docks.finetune.texts import ACTIVE
+from napari_pisam.docks.finetune.texts import ACTIVE, ENDED, failure_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_pisam.docks.finetune.core import Core
-
-_OVER = ("finished", "stopped", "failed", "interrupted")
+    from napari_pisam.docks.finetune.backend import TrainingBackend
 
 
 class RunControl:
@@ -23,7 +20,7 @@ class RunControl:
 
     Parameters
     ----------
-    core : Core
+    backend : TrainingBackend
 
     Attributes
     ----------
@@ -45,15 +42,21 @@ class RunControl:
     ended = Signal(object)
     failed = Signal(str)
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, backend: TrainingBackend) -> None:
+        self._backend = backend
         self.run: Any = None
         self.state: Any = None
+        self._is_started_here = False
 
     @property
     def is_active(self) -> bool:
         """Whether the run's process is there."""
         return self.state is not None and self.state.status in (*ACTIVE, "paused")
+
+    @property
+    def is_own(self) -> bool:
+        """Whether its process is there and is this dock's, not another window's."""
+        return self._is_started_here and self.is_active
 
     @property
     def can_resume(self) -> bool:
@@ -66,34 +69,48 @@ class RunControl:
     def begin(self, run: Any) -> None:
         """Start a new run and watch it."""
         self.run = run
-        self._do(run.start)
-        self.began.emit()
+        self._go(run.start)
 
     def open(self, folder: Path) -> None:
         """Show a run that is there; it does not go on by that."""
         try:
-            self.run = self._core.open(folder)
-        except (ValueError, OSError) as error:
-            self.failed.emit(sentence(error, "Opening the run"))
+            self.run = self._backend.open(folder)
+        except Exception as error:  # noqa: BLE001 - whatever a damaged folder holds
+            self.failed.emit(failure_text(error, "Opening the run"))
             return
-        self.state = None
+        self.state, self._is_started_here = None, False
         self.poll()
+
+    def take_up(self) -> str:
+        """Show the newest run where it did not come to its end, and say so; else show none."""
+        newest = next(iter(self._backend.list_runs()), None)
+        if newest is None or newest.finished:
+            return ""
+        self.open(newest.folder)
+        if self.is_active:
+            return f"{newest.name} is going on in another process, or is being saved."
+        if self.state is not None and self.state.status == "interrupted":
+            return f"{newest.name} was interrupted. Resume goes on with it, Start begins a new run."
+        self.run = self.state = None
+        self.changed.emit(None)
+        return ""
 
     def pause(self) -> None:
         """Let it wait, with everything in memory."""
         if self.run is not None:
-            self._do(self.run.pause)
+            self._do(self.run.pause, "Pausing the run")
+            self._look()
 
     def resume(self) -> None:
         """Go on, also with a run of before napari was closed."""
         if self.run is not None:
-            self._do(self.run.resume)
-            self.began.emit()
+            self._go(self.run.resume)
 
     def stop(self) -> None:
         """End it; the best weights so far are kept."""
         if self.run is not None:
-            self._do(self.run.stop)
+            self._do(self.run.stop, "Stopping the run")
+            self._look()
 
     def poll(self) -> None:
         """Look how far it is; to be called several times a second, costs nothing at the end."""
@@ -103,15 +120,15 @@ class RunControl:
     def _look(self) -> None:
         try:
             state = self.run.poll()
-        except (ValueError, OSError) as error:
-            self.failed.emit(sentence(error, "Reading the run"))
+        except Exception as error:  # noqa: BLE001 - asked for by a timer: once, not ever again
+            self.failed.emit(failure_text(error, "Reading the run"))
             self.run = self.state = None
             self.changed.emit(None)
             return
         before, self.state = self.state, state
         if before is None or _differs(before, state):
             self.changed.emit(state)
-        if before is not None and before.status in (*ACTIVE, "paused") and state.status in _OVER:
+        if before is not None and before.status in (*ACTIVE, "paused") and state.status in ENDED:
             self.ended.emit(state)
 
     def export(self, path: Path) -> Path | None:
@@ -128,15 +145,23 @@ class RunControl:
 
     def close(self) -> None:
         """Let go of the run: its process saves and ends, and it can be gone on with."""
-        if self.run is not None and self.is_active:
+        if self.run is not None and self.is_own:
             self.run.close()
 
-    def _do(self, action: Callable[[], object]) -> None:
+    def _go(self, action: Callable[[], object]) -> None:
+        is_started = self._do(action, "Starting the run")
+        self._is_started_here = is_started or self.is_own
+        self._look()
+        if is_started:
+            self.began.emit()
+
+    def _do(self, action: Callable[[], object], what: str) -> bool:
         try:
             action()
         except (ValueError, OSError) as error:
-            self.failed.emit(sentence(error, "The run"))
-        self._look()
+            self.failed.emit(failure_text(error, what))
+            return False
+        return True
 
 
 def _differs(before: Any, after: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Times, speeds and states in words. No Qt."""
+"""States, times, verdicts and failures in words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from typing import Any
 
 ACTIVE = ("starting", "running", "pausing", "stopping")
 """States in which the run's process works."""
+
+ENDED = ("finished", "stopped", "failed", "interrupted")
+"""States in which it does not any more."""
+
+FEW_STEPS = 20
+"""With fewer, hardly anything is learned; a check warns of it too."""
 
 _WORDS = {
     "ready": "Ready",
@@ -16,8 +22,8 @@ _WORDS = {
     "stopping": "Stopping",
     "stopped": "Stopped",
     "finished": "Finished",
-    "interrupted": "Interrupted; Resume goes on from its last checkpoint",
-    "failed": "Failed",
+    "interrupted": "Interrupted. Resume goes on from the last checkpoint",
+    "failed": "Training failed",
 }
 
 
@@ -51,3 +57,45 @@ def speed_text(state: Any) -> str:
     if state.samples_per_second and state.status in ACTIVE:
         parts.append(f"{state.samples_per_second:.1f} objects/s")
     return " · ".join(parts)
+
+
+def verdict_text(state: Any) -> tuple[str, bool]:
+    """Say how good a run's weights are, and whether that is its last word.
+
+    While it trains there is no verdict: what is best so far looks better, or worse, than it is.
+    """
+    if state is None:
+        return "The verdict on a run is shown here once it has ended.", False
+    if state.status not in ENDED:
+        values, base = state.boundary_validation.y, state.base_boundary
+        if not len(values) or base is None:
+            return "The verdict comes at the end.", False
+        return (
+            f"Provisional, at step {state.step}: boundary IoU {values[-1]:.3f} (base {base:.3f}). "
+            "The verdict comes at the end."
+        ), False
+    text = state.verdict or "No verdict: training ended before it was validated."
+    if state.step < FEW_STEPS and not state.is_better:
+        steps = "1 training step was" if state.step == 1 else f"{state.step} training steps were"
+        text += f" Only {steps} done, which is too few to learn from. Train longer."
+    return text, True
+
+
+def failure_text(error: BaseException, what: str) -> str:
+    """Say what went wrong and what to do.
+
+    Parameters
+    ----------
+    error : BaseException
+        Our own errors, and those about a value, say it themselves.
+    what : str
+        What failed, as the beginning of a sentence.
+    """
+    if isinstance(error, ValueError) or type(error).__module__.startswith("napari_pisam"):
+        return str(error)
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, MemoryError):
+        return f"{what} failed: not enough memory. Close other programs, or use fewer images."
+    if isinstance(error, OSError):
+        return f"{what} failed: {reason}. Check that the disk has room and the files are there."
+    return f"{what} failed ({type(error).__name__}: {reason}). Your layers and files are unchanged."

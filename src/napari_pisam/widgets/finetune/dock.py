@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
+from napari_pisam.docks.finetune.backend import TrainingBackend
 from napari_pisam.docks.finetune.controller import FineTuneController
-from napari_pisam.docks.finetune.core import Core
 from napari_pisam.docks.segment.layer_choice import LayerChoice
 from napari_pisam.docks.segment.preview import is_preview
+from napari_pisam.layers import unwrapped
 from napari_pisam.widgets.background import Background
 from napari_pisam.widgets.docked import Docked
 from napari_pisam.widgets.finetune.objects_panel import ObjectsPanel
@@ -39,7 +40,7 @@ class FineTuneWidget(Docked):
     ----------
     viewer : napari.viewer.Viewer
         The viewer that it is docked in.
-    core : Core, optional
+    backend : TrainingBackend, optional
         What trains.
 
     Attributes
@@ -48,14 +49,17 @@ class FineTuneWidget(Docked):
         What the buttons call; for scripts too.
     """
 
-    def __init__(self, viewer: napari.viewer.Viewer, core: Core | None = None) -> None:
+    def __init__(
+        self, viewer: napari.viewer.Viewer, backend: TrainingBackend | None = None
+    ) -> None:
         super().__init__()
-        self._viewer, self._core = viewer, core or Core()
+        viewer = unwrapped(viewer)
+        self._viewer, self._backend = viewer, backend or TrainingBackend()
         self._background = Background()
         self.controller = FineTuneController(
             viewer,
             self._background.start,
-            self._core,
+            self._backend,
             lambda open_it: find_segment(viewer, open_it=open_it),
         )
         # Only to follow the layer list: nothing is chosen by it.
@@ -75,12 +79,13 @@ class FineTuneWidget(Docked):
         self._show_runs()
         self._show_objects()
         self.controller.set_values(self.settings_panel.values)
+        self.controller.take_up()
         self.controller.add_session(is_asked=False)
 
     def _make_panels(self) -> None:
-        missing = self._core.missing_packages()
+        missing = self._backend.missing_packages()
         self.objects_panel = ObjectsPanel()
-        self.settings_panel = SettingsPanel([] if missing else self._core.fields())
+        self.settings_panel = SettingsPanel([] if missing else self._backend.fields())
         self.training_panel, self.run_panel = TrainingPanel(), RunPanel()
         prepare = QWidget()
         layout = QVBoxLayout(prepare)
@@ -127,7 +132,7 @@ class FineTuneWidget(Docked):
         controller = self.controller
         controller.changed.connect(self._on_changed)
         controller.learning.changed.connect(self._show_objects)
-        controller.collector.busy_changed.connect(self._on_busy)
+        controller.collector.activity.changed.connect(self._on_reading)
         controller.checked.connect(self._on_checked)
         controller.failed.connect(self._on_failed)
         controller.hinted.connect(self._on_hinted)
@@ -162,6 +167,7 @@ class FineTuneWidget(Docked):
             controller.activity.title,
             controller.activity.detail,
             is_occupied=controller.is_occupied,
+            is_own=controller.runner.is_own,
             can_resume=controller.runner.can_resume,
         )
 
@@ -170,7 +176,7 @@ class FineTuneWidget(Docked):
         self.training_panel.show_state(
             state,
             None if runner.run is None else runner.run.folder,
-            is_going=runner.is_active,
+            is_going=runner.is_own,
             is_busy=bool(self.controller.activity.title),
         )
         self._on_changed()
@@ -179,6 +185,7 @@ class FineTuneWidget(Docked):
         self.tabs.setCurrentIndex(1)
         self.run_panel.show_note("")
         self._show_runs()
+        self._show_objects()
 
     def _on_ended(self, _state: Any) -> None:
         self._show_runs()
@@ -200,14 +207,18 @@ class FineTuneWidget(Docked):
         self.run_panel.show_note(text, is_problem=True)
         show_warning(text)
 
-    def _on_busy(self, busy: bool) -> None:
-        self.objects_panel.show_busy(busy)
-        if not busy:
+    def _on_reading(self) -> None:
+        is_reading = self.controller.collector.activity.is_busy
+        self.objects_panel.show_busy(is_reading)
+        if not is_reading:
             self._show_objects()
 
     def _show_objects(self) -> None:
         learning = self.controller.learning
-        self.objects_panel.show_objects(learning.rows, learning.summary, learning.fraction)
+        summary = self.controller.objects_summary
+        self.objects_panel.show_objects(learning.rows, summary, learning.fraction)
+        if not learning.problems:
+            self.run_panel.clear_problem()
 
     def _show_layers(self) -> None:
         found = self._layers.candidates
@@ -215,7 +226,9 @@ class FineTuneWidget(Docked):
 
     def _show_runs(self) -> None:
         run = self.controller.runner.run
-        self.training_panel.show_runs(self._core.list_runs(), None if run is None else run.folder)
+        self.training_panel.show_runs(
+            self._backend.list_runs(), None if run is None else run.folder
+        )
 
 
 class _Page(QScrollArea):

@@ -36,7 +36,7 @@ class ObjectsPanel(QWidget):
     folders_requested : Signal(str, str)
         Take a folder of images and one of masks.
     part_requested : Signal(list, str)
-        Give these lines of the table a part.
+        Use these lines of the table for training, for validation, or not at all.
     removal_requested : Signal(list)
         Remove the images of these lines.
     fraction_chosen : Signal(float)

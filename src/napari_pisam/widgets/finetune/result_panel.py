@@ -6,8 +6,10 @@ from typing import Any
 
 from qtpy.QtCore import QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_pisam.docks.finetune.texts import verdict_text
+from napari_pisam.widgets.file_dialogs import ask_save_path
 from napari_pisam.widgets.parts import button, row
 from napari_pisam.widgets.text import PlainLabel
 
@@ -69,9 +71,9 @@ class ResultPanel(QWidget):
             False while something else is being done.
         """
         has_weights = state is not None and state.best_weights is not None
-        text = "" if state is None else str(state.verdict)
-        self.verdict.setText(text or "Not known yet: it takes two validations.")
-        self.verdict.setStyleSheet("QLabel { font-weight: bold; }" if text else "")
+        text, is_final = verdict_text(state)
+        self.verdict.setText(text)
+        self.verdict.setStyleSheet("QLabel { font-weight: bold; }" if is_final else "")
         self.use_button.setEnabled(has_weights)
         self.export_button.setEnabled(has_weights and can_export)
         self._report = None if state is None else state.report
@@ -80,11 +82,9 @@ class ResultPanel(QWidget):
         self.folder_button.setEnabled(folder is not None)
 
     def _ask_for_file(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Export the weights", "", _FILTER)
+        path = ask_save_path(self, "Export the weights", _FILTER, "safetensors")
         if path:
-            self.export_requested.emit(
-                path if path.endswith(".safetensors") else f"{path}.safetensors"
-            )
+            self.export_requested.emit(path)
 
     def _open_report(self) -> None:
         if self._report is not None:

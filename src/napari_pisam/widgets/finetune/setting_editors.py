@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QDoubleSpinBox,
     QHBoxLayout,
     QLineEdit,
@@ -15,8 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-if TYPE_CHECKING:
-    from qtpy.QtGui import QWheelEvent
+from napari_pisam.widgets.parts import Quiet, QuietCombo
 
 _AUTOMATIC = "automatic"
 # Numbers that small are written, not stepped to.
@@ -123,40 +121,11 @@ def editor_for(field: Any) -> Editor:
     return NumberEditor(field)
 
 
-class _Quiet:
-    """Goes before a Qt class: the wheel changes the value only where it was clicked before.
-
-    Otherwise whoever scrolls the panel would change what happens to be under the mouse.
-    """
-
-    def __init__(self: Any) -> None:
-        super().__init__()
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-
-    def wheelEvent(self: Any, event: QWheelEvent | None) -> None:
-        """Scroll the panel instead."""
-        if event is not None and not self.hasFocus():
-            event.ignore()
-        else:
-            qt: Any = super()
-            qt.wheelEvent(event)
-
-
-class QuietCombo(_Quiet, QComboBox):
-    """A choice."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-
-
-class _QuietSpin(_Quiet, QSpinBox):
+class _QuietSpin(Quiet, QSpinBox):
     pass
 
 
-class _QuietDoubleSpin(_Quiet, QDoubleSpinBox):
+class _QuietDoubleSpin(Quiet, QDoubleSpinBox):
     def __init__(self) -> None:
         super().__init__()
         self.setDecimals(2)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
-    QFileDialog,
     QFormLayout,
     QLabel,
     QSizePolicy,
@@ -16,17 +14,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_pisam.docks.segment.loading import MODEL_NAMES
-from napari_pisam.widgets.finetune.chooser import CHECKPOINT_FILTER, add_file, list_results
-from napari_pisam.widgets.finetune.setting_editors import QuietCombo, editor_for
-from napari_pisam.widgets.parts import collapsible, row
+from napari_pisam.widgets.finetune.setting_editors import editor_for
+from napari_pisam.widgets.model_combo import ModelCombo
+from napari_pisam.widgets.parts import QuietCombo, collapsible, row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_pisam.widgets.finetune.setting_editors import Editor
 
-_FILE = "Checkpoint file…"
 _MINUTES, _EPOCHS = "minutes", "rounds"
 _OWN = ("base", "minutes", "epochs")
 
@@ -50,7 +46,9 @@ class SettingsPanel(QWidget):
         super().__init__(parent)
         by_name = {field.name: field for field in fields}
         self.editors: dict[str, Editor] = {}
-        self.base = self._make_base(by_name.get("base"))
+        self.base = ModelCombo()
+        self.base.setToolTip(getattr(by_name.get("base"), "help", ""))
+        self.base.chosen.connect(lambda _model: self._tell())
         plain, advanced = QWidget(), QWidget()
         forms = {False: _form(plain), True: _form(advanced)}
         forms[False].addRow(_label("Base model", self.base.toolTip()), self.base)
@@ -68,15 +66,6 @@ class SettingsPanel(QWidget):
         layout.setSpacing(3)
         layout.addWidget(plain)
         layout.addWidget(self.advanced)
-
-    def _make_base(self, field: Any) -> QuietCombo:
-        base = QuietCombo()
-        base.addItems([*MODEL_NAMES, _FILE])
-        list_results(base)
-        base.setToolTip("" if field is None else field.help)
-        base.activated.connect(self._ask_for_file)
-        base.currentIndexChanged.connect(lambda _index: self._tell())
-        return base
 
     def _make_length(self, fields: dict[str, Any]) -> QWidget:
         minutes, epochs = fields.get("minutes"), fields.get("epochs")
@@ -96,20 +85,11 @@ class SettingsPanel(QWidget):
         self.unit.currentIndexChanged.connect(lambda _index: self._tell())
         return row(self.length, self.unit)
 
-    def _ask_for_file(self) -> None:
-        if self.base.currentText() != _FILE:
-            return
-        path, _ = QFileDialog.getOpenFileName(self, "Base model", "", CHECKPOINT_FILTER)
-        if path:
-            add_file(self.base, path, Path(path).name)
-        else:
-            self.base.setCurrentIndex(0)
-
     @property
     def values(self) -> dict[str, Any]:
         """All settings by name, as they are shown."""
         found = {name: editor.value for name, editor in self.editors.items()}
-        found["base"] = str(self.base.currentData() or self.base.currentText())
+        found["base"] = self.base.choice
         is_time = self.unit.currentText() == _MINUTES
         found["minutes"] = float(self.length.value()) if is_time else None
         found["epochs"] = None if is_time else self.length.value()
@@ -117,11 +97,10 @@ class SettingsPanel(QWidget):
 
     def list_results(self) -> None:
         """Offer the results of earlier runs as bases too."""
-        list_results(self.base)
+        self.base.list_results()
 
     def _tell(self) -> None:
-        if self.base.currentText() != _FILE:
-            self.edited.emit(self.values)
+        self.edited.emit(self.values)
 
 
 def _form(widget: QWidget) -> QFormLayout:

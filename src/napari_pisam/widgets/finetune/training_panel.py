@@ -9,8 +9,8 @@ from qtpy.QtWidgets import QComboBox, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_pisam.docks.wording import printable
 from napari_pisam.widgets.finetune.curves_panel import CurvesPanel
+from napari_pisam.widgets.finetune.object_pictures import ObjectPictures
 from napari_pisam.widgets.finetune.result_panel import ResultPanel
-from napari_pisam.widgets.finetune.strip import Strip
 from napari_pisam.widgets.parts import row, titled
 from napari_pisam.widgets.text import PlainLabel, tip
 
@@ -45,13 +45,13 @@ class TrainingPanel(QWidget):
         )
         self.runs.activated.connect(self._on_activated)
         label = PlainLabel("Run", is_narrow=True)
-        self.curves, self.strip, self.result = CurvesPanel(), Strip(), ResultPanel()
+        self.curves, self.pictures, self.result = CurvesPanel(), ObjectPictures(), ResultPanel()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.setSpacing(5)
         layout.addWidget(row(label, self.runs))
         layout.addWidget(self.curves, stretch=1)
-        layout.addWidget(titled("Validation objects: base above, result below", self.strip))
+        layout.addWidget(titled("Validation objects: base above, result below", self.pictures))
         layout.addWidget(titled("Result", self.result))
 
     def _on_activated(self, place: int) -> None:
@@ -88,5 +88,5 @@ class TrainingPanel(QWidget):
         """
         self.runs.setEnabled(not is_going and not is_busy)
         self.curves.show_state(state)
-        self.strip.show_previews(() if state is None else state.previews)
+        self.pictures.show_previews(() if state is None else state.previews)
         self.result.show_state(state, folder, can_export=not is_busy)

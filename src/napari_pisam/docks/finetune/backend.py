@@ -1,4 +1,4 @@
-"""What the dock needs of `napari_pisam.learn.finetune`, imported when it is first asked for."""
+"""The one door to `napari_pisam.learn`: imported when it is first asked for."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from napari_pisam.docks.jobs import Report
+    from napari_pisam.docks.jobs import Cancelled, Report
 
 
-class Core:
-    """Functions of the training package under one roof, so that a test can put in others."""
+class TrainingBackend:
+    """What trains; a test can put in another one."""
 
     def missing_packages(self) -> list[str]:
         """Name what has to be installed before anything can be trained."""
@@ -21,12 +21,12 @@ class Core:
 
     # -- what to learn from -------------------------------------------------------------------
 
-    def list_objects(self, images: Sequence[Any], cancel: Callable[[], bool]) -> list[Any]:
+    def list_objects(self, images: Sequence[Any], cancel: Cancelled) -> list[Any]:
         """List the objects of images; for a worker."""
         return list(_part("sources").list_objects(images, cancel=cancel))
 
     def split(self, rows: Sequence[Any], fraction: float, seed: int) -> list[Any]:
-        """Give each object its part."""
+        """Divide objects into those that train and those that validate."""
         return list(_part("sources").split(rows, fraction, seed))
 
     def check_split(self, rows: Sequence[Any]) -> list[str]:
@@ -54,8 +54,10 @@ class Core:
         """
         return _part("settings").FineTuneSettings.checked(values)
 
-    def fetch(self, base: str, report: Report, cancel: Callable[[], bool]) -> None:
+    def fetch(self, base: str, report: Report, cancel: Cancelled) -> None:
         """Download a base model where it is public and not on this machine; for a worker.
+
+        The run's own process downloads nothing.
 
         Raises
         ------
@@ -72,7 +74,7 @@ class Core:
         settings: Any,
         images: Sequence[Any],
         rows: Sequence[Any],
-        cancel: Callable[[], bool],
+        cancel: Cancelled,
         progress: Callable[[str], None],
     ) -> Any:
         """Find out whether it can work; for a worker."""

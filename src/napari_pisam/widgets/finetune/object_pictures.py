@@ -21,7 +21,7 @@ _EMPTY = (
 )
 
 
-class _Pair(QWidget):
+class _Comparison(QWidget):
     """One object: two pictures with their IoU."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -74,7 +74,7 @@ class _Pair(QWidget):
         return False
 
 
-class Strip(QScrollArea):
+class ObjectPictures(QScrollArea):
     """A row of validation objects that may be scrolled sideways."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -87,7 +87,7 @@ class Strip(QScrollArea):
         self._empty.setWordWrap(True)
         self._row.addWidget(self._empty)
         self._row.addStretch(1)
-        self._pairs: list[_Pair] = []
+        self._comparisons: list[_Comparison] = []
         # One picture at a time: a dozen at once would be felt.
         self._timer = QTimer(self)
         self._timer.setInterval(20)
@@ -100,10 +100,10 @@ class Strip(QScrollArea):
 
     def show_previews(self, previews: Sequence[Any]) -> None:
         """Show objects, in their order."""
-        while len(self._pairs) < len(previews):
-            self._pairs.append(_Pair())
-            self._row.insertWidget(self._row.count() - 1, self._pairs[-1])
-        for place, pair in enumerate(self._pairs):
+        while len(self._comparisons) < len(previews):
+            self._comparisons.append(_Comparison())
+            self._row.insertWidget(self._row.count() - 1, self._comparisons[-1])
+        for place, pair in enumerate(self._comparisons):
             pair.setVisible(place < len(previews))
             if place < len(previews):
                 pair.show_preview(previews[place])
@@ -111,5 +111,5 @@ class Strip(QScrollArea):
         self._timer.start()
 
     def _read(self) -> None:
-        if not any(pair.read_picture() for pair in self._pairs):
+        if not any(pair.read_picture() for pair in self._comparisons):
             self._timer.stop()
