@@ -75,7 +75,7 @@ def test_a_state_is_one_sentence():
 def test_speed_is_shown_while_it_trains_only():
     state = RunState(status="running", elapsed=65, eta=30, samples_per_second=2.5)
     assert speed_text(state) == "1 min 05 s so far · about 30 s left · 2.5 objects/s"
-    assert speed_text(RunState(status="finished", elapsed=65)) == "1 min 05 s so far"
+    assert speed_text(RunState(status="finished", elapsed=65)) == "1 min 05 s of training"
 
 
 def test_too_few_steps_are_said_to_be_too_few():

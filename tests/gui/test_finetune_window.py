@@ -14,6 +14,7 @@ pytest.importorskip("pydantic", reason="pydantic is not installed: pip install '
 if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
     pytest.skip("there is no display: run the tests by `make test`", allow_module_level=True)
 
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QItemSelectionModel, Qt, QTimer
 from qtpy.QtWidgets import QFileDialog, QLineEdit
 
@@ -178,6 +179,27 @@ def test_that_there_is_nothing_to_learn_from_goes_away(window):
     window.dock.controller.learning.remove(["cells"])
     window.settle()
     assert "its own copies" in window.dock.objects_panel.summary.text()
+
+
+def test_a_failure_is_notified_where_the_dock_is_out_of_sight_only(window):
+    told = notification_manager.records
+    before = len(told)
+    window.press(window.dock.run_panel.start_button)
+    assert "nothing to learn from" in window.note
+    assert len(told) == before
+    window.docked.hide()
+    window.settle()
+    window.dock.controller.start()
+    assert [record.message for record in told[before:]] == [window.note]
+
+
+def test_the_verdict_is_in_sight_in_a_low_window(window):
+    window.viewer.window.resize(1280, 720)
+    window.add_layers()
+    window.start()
+    window.finish(is_better=True)
+    verdict = window.dock.training_panel.result.verdict
+    assert verdict.visibleRegion().boundingRect().height() == verdict.height()
 
 
 def test_a_verdict_is_in_bold_at_the_end_only(window):

@@ -51,7 +51,8 @@ def speed_text(state: Any) -> str:
     """Say how long it goes on and how fast it is."""
     parts = []
     if state.elapsed:
-        parts.append(f"{time_text(state.elapsed)} so far")
+        end = "of training" if state.status in ENDED else "so far"
+        parts.append(f"{time_text(state.elapsed)} {end}")
     if state.eta is not None and state.status in (*ACTIVE, "paused"):
         parts.append(f"about {time_text(state.eta)} left")
     if state.samples_per_second and state.status in ACTIVE:

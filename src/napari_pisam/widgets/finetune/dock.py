@@ -202,10 +202,11 @@ class FineTuneWidget(Docked):
         self.run_panel.show_note(text)
 
     def _on_failed(self, text: str) -> None:
-        from napari.utils.notifications import show_warning
-
         self.run_panel.show_note(text, is_problem=True)
-        show_warning(text)
+        if self.visibleRegion().isEmpty():  # nobody sees the note
+            from napari.utils.notifications import show_warning
+
+            show_warning(text)
 
     def _on_reading(self) -> None:
         is_reading = self.controller.collector.activity.is_busy

@@ -51,8 +51,9 @@ class TrainingPanel(QWidget):
         layout.setSpacing(5)
         layout.addWidget(row(label, self.runs))
         layout.addWidget(self.curves, stretch=1)
-        layout.addWidget(titled("Validation objects: base above, result below", self.pictures))
+        # Before the pictures: in sight also in a window of 720 px.
         layout.addWidget(titled("Result", self.result))
+        layout.addWidget(titled("Validation objects: base above, result below", self.pictures))
 
     def _on_activated(self, place: int) -> None:
         folder = self.runs.itemData(place)
