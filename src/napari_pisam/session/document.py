@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from napari_pisam.predict.prompts import Prompts
 from napari_pisam.session.history import Change, Edit, History, PromptStep
 from napari_pisam.session.labels import LabelStore, tiles_of_records
 from napari_pisam.session.merge import CommitRule, Patch, committed_block, released_block
+from napari_pisam.session.numbers import LIMIT, LabelNumbers
 from napari_pisam.session.records import (
     BatchCommitted,
     Committed,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.predict.mask import Mask
-    from napari_pisam.predict.prompts import MaskPrompt, Prompts
+    from napari_pisam.predict.prompts import MaskPrompt
     from napari_pisam.session.merge import Bbox
 
 _Records: TypeAlias = "dict[int, Record | None]"
@@ -60,6 +62,8 @@ class Document:
         self.model: ModelRef | None = None
         # All that ever were objects here: a label of that number is nobody else's.
         self._numbers: set[int] = set()
+        # Those of them that were in the labels as this object.
+        self._mine: set[int] = set()
         self._epochs = 0
         self._orders = 0
 
@@ -70,6 +74,7 @@ class Document:
         self.journal.clear()
         self.history.clear()
         self._numbers.clear()
+        self._mine.clear()
         self.current, self.first_id, self._next_id = None, 1, 1
 
     def take_over(self, state: SessionState) -> None:
@@ -89,6 +94,7 @@ class Document:
         for entry in state.journal:
             ids = entry.ids if isinstance(entry, BatchCommitted) else (entry.id,)
             self._numbers.update(ids)
+            self._mine.update(ids)
         for record in state.records:
             self._orders = max(self._orders, record.order)
 
@@ -143,6 +149,43 @@ class Document:
     def next_id(self) -> int:
         """The next new object's number: above all objects, and at least `first_id`."""
         return max(self._next_id, self.first_id)
+
+    def set_labels(
+        self, labels: Any, shape: tuple[int, int] | None, largest: int, numbers: LabelNumbers | None
+    ) -> None:
+        """Take other labels; see `LabelStore.replace`."""
+        self.store.replace(labels, shape, largest, numbers)
+        if self.store.numbers is not None:
+            for id_, record in self.records.items():
+                if record.view.committed:
+                    self.store.numbers.wrote(id_)
+
+    def check(self, id_: int) -> None:
+        """Find out whether an object can be written; see `LabelStore.check`."""
+        self.store.check(self._numbered([self.known(id_)])[0].view.id)
+
+    def _numbered(self, records: Sequence[Record]) -> list[Record]:
+        """Return objects with the numbers that they are written with.
+
+        A number was reserved when its object was begun; labels that have it since, painted by
+        hand or in another slice, must not melt with it.
+        """
+        numbers, result = self.store.numbers, []
+        if numbers is None:
+            return list(records)
+        numbers.look()
+        used = {record.view.id for record in records}
+        for record in records:
+            number = record.view.id
+            if numbers.is_taken(number, own=number in self._mine):
+                used.update(self.records)
+                number = numbers.next(beside=used)
+                used.add(number)
+                view = replace(record.view, id=number)
+                result.append(replace(record, view=view))
+            else:
+                result.append(record)
+        return result
 
     def known(self, id_: int) -> Record:
         """Return an object.
@@ -201,6 +244,9 @@ class Document:
             before = self.store.read(mask.bbox)
             after = np.where(mask.crop & (before == id_), 0, before).astype(before.dtype)
             patch = self._write(mask.bbox, before, after)
+        self._mine.add(id_)
+        if self.store.numbers is not None:
+            self.store.numbers.adopt(id_)
         return self._edit(
             {id_: record}, current=id_, patches=[patch], journal=(Started(id_, mask),)
         )
@@ -215,13 +261,16 @@ class Document:
         ValueError
             If it would get no pixel, or its number does not fit.
         """
-        record = self.known(id_)
+        (record,) = self._numbered([self.known(id_)])
         written, patch = self._commit(record, rule)
+        number = record.view.id
         entries: tuple[JournalEntry, ...] = ()
         if record.mask_prompts is not None:
-            entries = (Committed(id_, record.mask_prompts, rule, record.model),)
+            entries = (Committed(number, record.mask_prompts, rule, record.model),)
         current = None if self.current == id_ else self.current
-        return self._edit({id_: written}, current=current, patches=[patch], journal=entries)
+        return self._edit(
+            {id_: None, number: written}, current=current, patches=[patch], journal=entries
+        )
 
     def commit_boxes(
         self,
@@ -241,34 +290,60 @@ class Document:
             view = SessionObject(number, prompts, None, False, False)
             record = Record(view) if id_ is None else self.known(id_)
             records.append(record.with_mask(mask, prompts, model))
+        gone, records = self._renumbered(records)
         after, patches, written = self._commit_all(records, rule)
         asked = tuple(prompts.box for _, prompts, _ in boxes if prompts.box is not None)
         entry = BatchCommitted(tuple(after), asked, written, rule, model)
-        current = None if self.current in written else self.current
-        return self._edit(after, current=current, patches=patches, journal=(entry,), group=group)
+        current = None if self.current in (*written, *gone) else self.current
+        return self._edit(
+            gone | after, current=current, patches=patches, journal=(entry,), group=group
+        )
+
+    def _renumbered(self, records: Sequence[Record]) -> tuple[_Records, list[Record]]:
+        """Return which numbers go, and the objects with the numbers they are written with."""
+        final = self._numbered(records)
+        kept = {record.view.id for record in final}
+        gone = [one.view.id for one in records if one.view.id not in kept]
+        return dict.fromkeys(id_ for id_ in gone if id_ in self.records), final
 
     def commit_open(self, ids: Sequence[int], rule: CommitRule, group: object) -> Change:
         """Write open objects that have their masks; those that get no pixel stay open."""
-        after, patches, written = self._commit_all([self.known(id_) for id_ in ids], rule)
+        gone, records = self._renumbered([self.known(id_) for id_ in ids])
+        after, patches, written = self._commit_all(records, rule)
         journal = []
-        for number in written:
-            record = self.records[number]
-            if record.mask_prompts is not None:
+        for record in records:
+            number = record.view.id
+            if number in written and record.mask_prompts is not None:
                 journal.append(Committed(number, record.mask_prompts, rule, record.model))
-        current = None if self.current in written else self.current
+        current = None if self.current in (*written, *gone) else self.current
         return self._edit(
-            after, current=current, patches=patches, journal=tuple(journal), group=group
+            gone | after, current=current, patches=patches, journal=tuple(journal), group=group
         )
 
     def reopen(self, id_: int) -> Change:
-        """Take a committed object's pixels back, to go on correcting it."""
+        """Take a committed object's pixels back, to go on correcting it.
+
+        Raises
+        ------
+        ValueError
+            If nothing is left of it in the labels.
+        """
         record = self.known(id_)
         opened = replace(
             record, view=replace(record.view, committed=False), footprint=None, steps=None
         )
-        patch = self._release(record)
+        by_hand = self.store.changed_by_hand(record)
+        patches = [self._release(record)]
+        if by_hand is not None and record.view.mask is not None:
+            # What is in the labels now is the truth, and the prompts do not say it.
+            prompts = Prompts(mask=by_hand)
+            mask = mask_from_label(by_hand, record.view.mask.shape)
+            opened = opened.with_prompts(prompts, None).with_mask(mask, prompts, None)
+            before = self.store.read(by_hand.bbox)
+            after = np.where(by_hand.crop & (before == id_), 0, before).astype(before.dtype)
+            patches.append(self._write(by_hand.bbox, before, after))
         return self._edit(
-            {id_: opened}, current=id_, patches=[patch], journal=(Released(id_, discarded=False),)
+            {id_: opened}, current=id_, patches=patches, journal=(Released(id_, discarded=False),)
         )
 
     def discard(self, ids: Iterable[int]) -> Change:
@@ -397,6 +472,7 @@ class Document:
             return Change((entry.id,))
         if entry.patches and self.store.labels is not None:
             self.store.check(max(entry.after, default=0))
+            self._check_free(entry)
         windows = self._touched(self.store.redo(entry.patches))
         self.history.redo(entry, entry)
         self._swap(entry.after, entry.before)
@@ -404,6 +480,16 @@ class Document:
         self.current, self._next_id = entry.current[1], entry.next_id[1]
         self._check_current()
         return Change(tuple(entry.after), tuple(windows), entry.group)
+
+    def _check_free(self, entry: Edit) -> None:
+        numbers = self.store.numbers
+        for id_, record in entry.after.items():
+            is_written = record is not None and record.view.committed
+            if is_written and numbers is not None and numbers.is_taken(id_, own=True):
+                raise ValueError(
+                    f"Object {id_} cannot be written again: its number was taken by hand since. "
+                    "Commit it anew, and it gets another one."
+                )
 
     def _touched(self, windows: list[Bbox]) -> list[Bbox]:
         for window in windows:
@@ -433,7 +519,8 @@ class Document:
         replaced: tuple[JournalEntry, ...] | None = None,
     ) -> Change:
         before = {id_: self.records.get(id_) for id_ in after}
-        next_id = max(self._next_id, max(after, default=0) + 1)
+        last = max((id_ for id_ in after if id_ < LIMIT - 1), default=0)
+        next_id = max(self._next_id, last + 1)
         made = tuple(patch for patch in patches if patch)
         edit = Edit(
             before,
@@ -459,6 +546,7 @@ class Document:
 
     def _put(self, id_: int, record: Record | None, *, same_epoch: bool = False) -> None:
         self._numbers.add(id_)
+        self._tell_numbers(id_, record)
         if record is None:
             self.records.pop(id_, None)
             return
@@ -466,6 +554,15 @@ class Document:
             self._epochs += 1
             record = replace(record, epoch=self._epochs)
         self.records[id_] = record.refreshed(self.model)
+
+    def _tell_numbers(self, id_: int, record: Record | None) -> None:
+        numbers = self.store.numbers
+        if record is not None and record.view.committed:
+            self._mine.add(id_)
+            if numbers is not None:
+                numbers.wrote(id_)
+        elif numbers is not None:
+            numbers.released(id_)
 
     def _check_current(self) -> None:
         if self.current not in self.records:

@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.session.merge import LabelOverflowError, read_window, write_window
+from napari_pisam.predict.prompts import MaskPrompt
+from napari_pisam.session.merge import LabelOverflowError, paste_mask, read_window, write_window
+from napari_pisam.session.numbers import LabelNumbers
 from napari_pisam.session.tiles import SparseLabels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from napari_pisam.session.merge import Bbox, Patch
-    from napari_pisam.session.records import Record
+    from napari_pisam.session.records import Record, SessionObject
     from napari_pisam.session.tiles import LabelTile
-
-# Looking for the largest label takes some milliseconds then.
-_SCANNED_PIXELS = 1 << 24
 
 
 class LabelStore:
@@ -27,8 +26,15 @@ class LabelStore:
 
     def __init__(self) -> None:
         self.labels: Any = None
+        self.numbers: LabelNumbers | None = None
 
-    def replace(self, labels: Any, shape: tuple[int, int] | None, largest: int) -> None:
+    def replace(
+        self,
+        labels: Any,
+        shape: tuple[int, int] | None,
+        largest: int,
+        numbers: LabelNumbers | None = None,
+    ) -> None:
         """Take another array.
 
         Parameters
@@ -39,6 +45,8 @@ class LabelStore:
             What it has to have, px.
         largest : int
             The largest number that is in use.
+        numbers : LabelNumbers, optional
+            Those of all that the labels are a part of; by default of the labels alone.
 
         Raises
         ------
@@ -61,20 +69,23 @@ class LabelStore:
                 )
             if largest > np.iinfo(dtype).max:
                 raise _overflow(largest, dtype)
-        self.labels = labels
+        self.labels, self.numbers = labels, numbers
+        if labels is not None and numbers is None:
+            self.numbers = LabelNumbers(lambda: labels)
 
-    def largest(self) -> int:
-        """Return the largest label where that is quick to find, else 0."""
-        labels = self.labels
-        if isinstance(labels, np.ndarray) and 0 < labels.size <= _SCANNED_PIXELS:
-            return max(int(labels.max()), 0)
-        return 0
+    def first_free(self) -> int:
+        """Return the first number that is free where that is quick to find, else 1."""
+        numbers = self.numbers
+        if numbers is None or not numbers.is_small:
+            return 1
+        numbers.look()
+        return numbers.next()
 
     def needed_dtype(self, value: int) -> np.dtype[Any] | None:
         """Return the type that a label needs, or None where the labels hold it."""
         if self.labels is None or value <= np.iinfo(np.dtype(self.labels.dtype)).max:
             return None
-        return np.dtype(np.uint32 if value <= np.iinfo(np.uint32).max else np.uint64)
+        return wider_dtype(self.labels.dtype, value)
 
     def check(self, value: int) -> None:
         """Find out whether a label can be written.
@@ -98,6 +109,62 @@ class LabelStore:
     def write(self, bbox: Bbox, before: NDArray[Any], after: NDArray[Any]) -> None:
         """Write a window; where that fails, what was there `before` is put back."""
         write_window(self.labels, bbox, before, after)
+
+    def holds(self, one: SessionObject) -> bool:
+        """Whether anything of a committed object is in the labels; it may have been erased."""
+        mask = one.mask
+        if self.labels is None or mask is None or not mask.crop.size:
+            return True
+        return bool((self.read(mask.bbox) == one.id).any())
+
+    def changed_by_hand(self, record: Record) -> MaskPrompt | None:
+        """Return a committed object's pixels of now where somebody erased or painted some.
+
+        Returns
+        -------
+        MaskPrompt or None
+            None where they are as they were written.
+
+        Raises
+        ------
+        ValueError
+            If none is left.
+        """
+        id_, mask = record.view.id, record.view.mask
+        if self.labels is None or mask is None or not mask.crop.size:
+            return None
+        window = self._window_of(id_, mask.bbox)
+        here = self.read(window)
+        of_mask = np.zeros(here.shape, dtype=np.bool_)
+        paste_mask(of_mask, window, mask)
+        mine = here == id_
+        # A commit leaves no background in its mask.
+        if not (of_mask & (here == 0)).any() and not (mine & ~of_mask).any():
+            return None
+        if not mine.any():
+            raise ValueError(
+                f"Nothing is left of object {id_} in the labels: it was erased. Undo that in "
+                "napari, or discard the object and draw it again."
+            )
+        return MaskPrompt.from_any((mine, window[:2]))
+
+    def _window_of(self, id_: int, bbox: Bbox) -> Bbox:
+        """Return a window around all pixels of a label that touch each other and a window."""
+        height, width = (int(size) for size in self.labels.shape)
+        row0, col0, row1, col1 = bbox
+        while True:
+            wide = max(row0 - 1, 0), max(col0 - 1, 0), min(row1 + 1, height), min(col1 + 1, width)
+            mine = self.read(wide) == id_
+            more = 1 + max(row1 - row0, col1 - col0) // 4
+            grown = (
+                max(row0 - more, 0) if row0 > wide[0] and mine[0].any() else row0,
+                max(col0 - more, 0) if col0 > wide[1] and mine[:, 0].any() else col0,
+                min(row1 + more, height) if row1 < wide[2] and mine[-1].any() else row1,
+                min(col1 + more, width) if col1 < wide[3] and mine[:, -1].any() else col1,
+            )
+            if grown == (row0, col0, row1, col1):
+                return grown
+            row0, col0, row1, col1 = grown
 
     def undo(self, patches: Sequence[Patch]) -> list[Bbox]:
         """Take changes back, the last one first; gives the windows that were written."""
@@ -156,8 +223,19 @@ def tiles_of_records(shape: tuple[int, int], records: Iterable[Record]) -> tuple
     return tuple(sparse.tiles())
 
 
+def wider_dtype(dtype: DTypeLike, value: int = 0) -> np.dtype[Any]:
+    """Return the next type of labels that holds all of a type's values and one more number.
+
+    Signed labels stay signed: they may have negative ones.
+    """
+    kinds = (np.int32, np.int64) if np.dtype(dtype).kind == "i" else (np.uint32, np.uint64)
+    fits = (np.can_cast(dtype, kind) and value <= np.iinfo(kind).max for kind in kinds)
+    return np.dtype(kinds[0] if next(fits) else kinds[1])
+
+
 def _overflow(value: int, dtype: np.dtype[Any]) -> LabelOverflowError:
     return LabelOverflowError(
         f"The label {value} does not fit labels of dtype {dtype}, which hold at most "
-        f"{np.iinfo(dtype).max}. Convert them to a wider type, for example uint32."
+        f"{np.iinfo(dtype).max}. Convert them to a wider type: {wider_dtype(dtype, value)}.",
+        value,
     )

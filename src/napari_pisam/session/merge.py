@@ -42,7 +42,11 @@ class CommitRule(StrEnum):
 
 
 class LabelOverflowError(ValueError):
-    """The number of an object does not fit the labels' dtype; see `Session.needed_dtype`."""
+    """The number of an object, `value`, does not fit the labels; see `Session.needed_dtype`."""
+
+    def __init__(self, text: str, value: int) -> None:
+        super().__init__(text)
+        self.value = value
 
 
 def committed_block(

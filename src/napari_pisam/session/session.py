@@ -20,6 +20,7 @@ from napari_pisam.session.requests import Execute, failure_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from napari_pisam.session.numbers import LabelNumbers
 
     import numpy as np
     from numpy.typing import ArrayLike
@@ -216,11 +217,13 @@ class Session:
         self._document.clear()
         labels = self.labels
         if labels is not None and tuple(labels.shape) != self._shape:
-            self._document.store.labels = None
-        self.first_id = self._document.store.largest() + 1
+            self._document.store.replace(None, None, 0)
+        self.first_id = self._document.store.first_free()
         self._tell(Change(gone))
 
-    def set_labels(self, labels: Any, *, first_id: int | None = None) -> None:
+    def set_labels(
+        self, labels: Any, *, first_id: int | None = None, numbers: LabelNumbers | None = None
+    ) -> None:
         """Choose the labels that commits write into, one window at a time.
 
         Objects and history stay: the array may be a converted copy of the one before.
@@ -230,8 +233,11 @@ class Session:
         labels : (H, W) integer array or None
             numpy, zarr, or anything that reads and writes windows.
         first_id : int, optional
-            The least number for new objects. By default the numpy array's largest label + 1 where
-            that is quick to find (16 million px), else what it was.
+            The least number for new objects. By default the first one above the labels' where
+            that is quick to find (4 million px), else what it was.
+        numbers : LabelNumbers, optional
+            The numbers of all that these labels are a part of, a stack for example: no object is
+            written with one of them. By default those of these labels.
 
         Raises
         ------
@@ -239,10 +245,8 @@ class Session:
             If the shape is not the image's, or the dtype does not hold what is committed.
         """
         committed = [one.id for one in self.objects if one.committed]
-        self._document.store.replace(labels, self._shape, max(committed, default=0))
-        if first_id is None:
-            first_id = self._document.store.largest() + 1
-        self.first_id = first_id
+        self._document.set_labels(labels, self._shape, max(committed, default=0), numbers)
+        self.first_id = self._document.store.first_free() if first_id is None else first_id
 
     # -- objects and their prompts ------------------------------------------------------------
 
@@ -353,7 +357,7 @@ class Session:
         number = record.view.id
         if record.view.committed:
             return True
-        self._document.store.check(number)
+        self._document.check(number)
         if record.is_current_mask:
             return self.attempt(lambda: self._document.commit(number, self.rule)) is not None
         if record.view.prompts is None:
@@ -379,17 +383,28 @@ class Session:
         """Pick up a committed object again, to correct it; one step to undo.
 
         Its pixels become the preview. Where they still are its own, the labels get back what was
-        there before its commit.
+        there before its commit. Where it was erased or painted by hand since, what the labels hold
+        is the object from now on: a mask prompt, as with `start_from_label`.
 
         Returns
         -------
         bool
             Whether it is open; False if writing the labels failed.
+
+        Raises
+        ------
+        ValueError
+            If nothing is left of it in the labels.
         """
         if not self._document.known(id).view.committed:
             self.select(id)
             return True
         return self.attempt(lambda: self._document.reopen(id)) is not None
+
+    def is_erased(self, id: int) -> bool:  # noqa: A002
+        """Whether a committed object has no pixel left in the labels; reads its mask's window."""
+        view = self._document.known(id).view
+        return view.committed and not self._document.store.holds(view)
 
     def clear(self) -> None:
         """Remove all objects that are not committed; one step to undo."""
@@ -543,7 +558,7 @@ class Session:
         gone = tuple(self._document.records)
         self._document.take_over(state)
         self.rule = state.rule
-        self.first_id = max(state.next_id, self._document.store.largest() + 1)
+        self.first_id = max(state.next_id, self._document.store.first_free())
         self._tell(Change(tuple({*gone, *self._document.records})))
         self._ask_if_live(self._document.current)
 

@@ -644,3 +644,131 @@ def test_after_a_failed_write_segment_all_stops_and_computes_nothing_more():
     assert not session.is_busy
     (sentence,) = session.failures
     assert "No space left" in sentence
+
+
+# -- what others do to the labels ----------------------------------------------------------------
+
+
+def test_a_new_object_gets_a_number_that_the_labels_do_not_have():
+    labels = np.zeros(SHAPE, np.uint16)
+    labels[20:, 20:] = [[1] * 10] * 4
+    session = fake_session(labels=labels)
+    session.new_object(BOX, id=1)
+    session.commit()
+    assert [(one.id, one.committed) for one in session.objects] == [(2, True)]
+    assert (labels == 1).sum() == 40
+    assert (labels == 2).any()
+    session.undo()
+    assert [(one.id, one.committed) for one in session.objects] == [(1, False)]
+    assert not (labels == 2).any()
+    session.redo()
+    assert [(one.id, one.committed) for one in session.objects] == [(2, True)]
+
+
+def test_a_label_painted_after_an_object_was_begun_is_not_joined():
+    session = fake_session()
+    for number in (1, 2):
+        session.new_object(BOX if number == 1 else Prompts((15, 1, 20, 9)))
+        session.labels[22:24, 25:28] = number
+        session.commit()
+        session.labels[22:24, 25:28] = 0
+    assert [one.id for one in session.objects] == [2, 3]
+
+
+def test_boxes_segmented_together_get_numbers_that_the_labels_do_not_have():
+    session = fake_session()
+    session.labels[0, 0] = 2
+    opened = session.new_object(BOX)
+    boxes = [(15.0, 1.0, 20.0, 9.0), (15.0, 12.0, 20.0, 19.0)]
+    session.segment_all(boxes, opened=[opened])
+    assert all(one.committed for one in session.objects)
+    assert [one.id for one in session.objects] == [1, 3, 4]
+    assert (session.labels == 2).sum() == 1
+
+
+def test_an_ignore_label_at_the_end_of_the_type_takes_no_numbers():
+    labels = np.zeros(SHAPE, np.uint32)
+    labels[0] = 2**32 - 1
+    labels[1, 0] = 5
+    session = fake_session(labels=labels)
+    assert session.new_object(BOX) == 6
+    session.commit()
+    assert session.needed_dtype() is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wider"),
+    [
+        (np.uint8, np.uint32),
+        (np.uint16, np.uint32),
+        (np.int8, np.int32),
+        (np.int16, np.int32),
+        (np.int32, np.int64),
+    ],
+)
+def test_full_labels_say_a_type_that_they_can_become(dtype, wider):
+    session = fake_session(labels=np.zeros(SHAPE, dtype))
+    session.new_object(BOX, id=np.iinfo(dtype).max + 1)
+    with pytest.raises(LabelOverflowError, match=f"wider type: {np.dtype(wider)}"):
+        session.commit()
+    assert session.needed_dtype() == wider
+    session.set_labels(session.labels.astype(session.needed_dtype()))
+    session.commit()
+
+
+def test_erased_pixels_stay_erased_when_an_object_is_picked_up_and_committed_again():
+    session = fake_session()
+    session.new_object(BOX)
+    session.commit()
+    before = session.labels.copy()
+    session.labels[5:8] = 0
+    erased = session.labels.copy()
+    assert (before != erased).any()
+    session.reopen(1)
+    assert not session.labels.any()
+    np.testing.assert_array_equal(session.current.mask.to_array(), erased == 1)
+    session.commit()
+    np.testing.assert_array_equal(session.labels, erased)
+    session.undo()
+    session.undo()
+    np.testing.assert_array_equal(session.labels, erased)
+    assert session.get(1).prompts == BOX
+
+
+def test_pixels_painted_onto_an_object_belong_to_it_when_it_is_picked_up():
+    session = fake_session()
+    session.new_object(BOX)
+    session.commit()
+    row, col = np.argwhere(session.labels == 1)[-1]
+    session.labels[row, col : col + 9] = 1
+    painted = session.labels.copy()
+    session.reopen(1)
+    assert not session.labels.any()
+    session.commit()
+    np.testing.assert_array_equal(session.labels, painted)
+
+
+def test_a_label_that_was_picked_up_keeps_what_was_erased_from_it():
+    session = fake_session()
+    session.labels[3:9, 3:12] = 7
+    session.start_from_label(7, np.ones((6, 9), bool), (3, 3))
+    session.commit()
+    session.labels[3:5] = 0
+    erased = session.labels.copy()
+    session.reopen(7)
+    session.commit()
+    np.testing.assert_array_equal(session.labels, erased)
+    assert session.get(7).committed
+
+
+def test_an_object_that_was_erased_wholly_says_so():
+    session = fake_session()
+    session.new_object(BOX)
+    session.commit()
+    assert not session.is_erased(1)
+    session.labels[:] = 0
+    assert session.is_erased(1)
+    with pytest.raises(ValueError, match="Nothing is left of object 1"):
+        session.reopen(1)
+    session.discard(1)
+    assert session.objects == ()
