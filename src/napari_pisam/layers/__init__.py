@@ -7,7 +7,7 @@ napari may not be installed. Nothing here imports torch before a prediction.
 from __future__ import annotations
 
 from napari_pisam.layers.geometry import ImagePlane, PlaneMap, plane_of
-from napari_pisam.layers.images import ImageView, image_source_of
+from napari_pisam.layers.images import ImageView, describe_view, image_source_of
 from napari_pisam.layers.label_drawing import refresh_labels_windows
 from napari_pisam.layers.labels import (
     LabelsPlane,
@@ -18,6 +18,7 @@ from napari_pisam.layers.labels import (
 )
 from napari_pisam.layers.preview import new_preview_layer, show_preview
 from napari_pisam.layers.prompt_layers import (
+    copy_prompts,
     is_own,
     new_prompt_layers,
     prepare_points,
@@ -47,6 +48,8 @@ __all__ = [
     "PlaneMap",
     "add_result",
     "can_show",
+    "copy_prompts",
+    "describe_view",
     "image_source_of",
     "is_own",
     "labels_plane",

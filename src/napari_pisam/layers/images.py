@@ -111,6 +111,32 @@ def image_source_of(
     return ImageView(source, plane, plane.axes)
 
 
+def describe_view(image: Any, plane: ImagePlane) -> str:
+    """Say which part of an image the network sees: channels, contrast, planes.
+
+    Parameters
+    ----------
+    image : napari Image layer
+    plane : ImagePlane
+        Of it.
+    """
+    if is_rgb(image):
+        parts = ["its red, green and blue"]
+    else:
+        limits = _limits(image)
+        contrast = "" if limits is None else f", contrast {limits[0]:g} to {limits[1]:g}"
+        parts = [f"this layer alone, as grey{contrast}"]
+    names = [str(name) for name in getattr(image, "axis_labels", ())]
+    for axis, index in enumerate(plane.index):
+        if index is not None and plane.shape[axis] > 1:
+            name = names[axis] if axis < len(names) else ""
+            # napari's own names only count from the end.
+            name = f"axis {axis}" if not name or name.startswith("axis") else name
+            parts.append(f"{name} {index} (0 to {plane.shape[axis] - 1})")
+    hidden = "" if image.visible else " It is hidden: show it, or choose the one that you see."
+    return f"The network sees {'; '.join(parts)}.{hidden}"
+
+
 def _levels(data: Any) -> list[Any]:
     # napari's multiscale wrapper has a shape too, but its items are the levels.
     if hasattr(data, "shapes") or isinstance(data, (list, tuple)):

@@ -90,6 +90,43 @@ def is_own(layer: Any) -> bool:
     return layer is not None and bool(layer.metadata.get(_OWN))
 
 
+def copy_prompts(viewer: Any, layer: Any) -> Any:
+    """Add a copy of a Shapes or Points layer that prompts may be written to.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or ViewerModel
+    layer : napari Shapes or Points layer
+        Somebody's annotations; never changed.
+
+    Returns
+    -------
+    napari.layers.Shapes or napari.layers.Points
+        At the same place, with the same features.
+    """
+    common: dict[str, Any] = {
+        "ndim": layer.ndim,
+        "name": f"{layer.name} copy",
+        "features": layer.features.copy(),
+        **transform_of(layer),
+    }
+    if type(layer).__name__ == "Shapes":
+        shapes = viewer.add_shapes(
+            [np.array(vertices) for vertices in layer.data] or None,
+            shape_type=list(layer.shape_type) or "rectangle",
+            edge_color=BOX_COLOR,
+            face_color="transparent",
+            **common,
+        )
+        prepare_shapes(shapes)
+        return shapes
+    data = np.array(layer.data)
+    side = int(np.ptp(data[:, -2:], axis=0).max(initial=0)) if len(data) else 0
+    points = viewer.add_points(data, **click_look(side), **common)
+    prepare_points(points)
+    return points
+
+
 def prompt_axes(image: Any, channel_axis: int | None = None) -> tuple[int, ...]:
     """Return the axes that prompts and labels have: all but channels that come first.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from napari_pisam.session.merge import Bbox, Patch
-    from napari_pisam.session.records import Record, SessionObject
+    from napari_pisam.session.records import Record
     from napari_pisam.session.tiles import LabelTile
 
 
@@ -109,13 +109,6 @@ class LabelStore:
     def write(self, bbox: Bbox, before: NDArray[Any], after: NDArray[Any]) -> None:
         """Write a window; where that fails, what was there `before` is put back."""
         write_window(self.labels, bbox, before, after)
-
-    def holds(self, one: SessionObject) -> bool:
-        """Whether anything of a committed object is in the labels; it may have been erased."""
-        mask = one.mask
-        if self.labels is None or mask is None or not mask.crop.size:
-            return True
-        return bool((self.read(mask.bbox) == one.id).any())
 
     def changed_by_hand(self, record: Record) -> MaskPrompt | None:
         """Return a committed object's pixels of now where somebody erased or painted some.

@@ -20,12 +20,12 @@ from napari_pisam.session.requests import Execute, failure_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from napari_pisam.session.numbers import LabelNumbers
 
     import numpy as np
     from numpy.typing import ArrayLike
 
     from napari_pisam.session.merge import Bbox
+    from napari_pisam.session.numbers import LabelNumbers
     from napari_pisam.session.predicting import Predicts
     from napari_pisam.session.records import Record
 
@@ -400,11 +400,6 @@ class Session:
             self.select(id)
             return True
         return self.attempt(lambda: self._document.reopen(id)) is not None
-
-    def is_erased(self, id: int) -> bool:  # noqa: A002
-        """Whether a committed object has no pixel left in the labels; reads its mask's window."""
-        view = self._document.known(id).view
-        return view.committed and not self._document.store.holds(view)
 
     def clear(self) -> None:
         """Remove all objects that are not committed; one step to undo."""

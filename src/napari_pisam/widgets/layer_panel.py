@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QSizePolicy, QWidget
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QWidget
 
+from napari_pisam.layers import is_own
 from napari_pisam.widgets.parts import button
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from qtpy.QtWidgets import QPushButton
 
 ROLES = ("image", "boxes", "clicks", "labels")
 
@@ -62,11 +65,14 @@ class LayerPanel(QWidget):
     ----------
     chosen : Signal(str, object)
         A role of `ROLES` and the layer chosen for it, or None.
+    copy_requested : Signal(str)
+        *Copy* was pressed beside the chooser of this role.
     new_requested : Signal()
         *New prompt layers* was pressed.
     """
 
     chosen = Signal(str, object)
+    copy_requested = Signal(str)
     new_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -78,6 +84,10 @@ class LayerPanel(QWidget):
         layout.setColumnStretch(1, 1)
         layout.setColumnStretch(3, 1)
         self.combos: dict[str, LayerCombo] = {}
+        self.copy_buttons: dict[str, QPushButton] = {}
+        self.seen = QLabel()
+        self.seen.setTextFormat(Qt.TextFormat.PlainText)
+        self.seen.setWordWrap(True)
         for role in ROLES:
             text, tip = _TEXTS[role]
             combo = LayerCombo()
@@ -86,17 +96,41 @@ class LayerPanel(QWidget):
             self.combos[role] = combo
             line, column = _PLACES[role]
             layout.addWidget(QLabel(text), line, column)
-            layout.addWidget(combo, line, column + 1)
+            row = self._with_copy(role, combo) if role in ("boxes", "clicks") else combo
+            layout.addWidget(row, line, column + 1)
         self.new_button = button(
             "New prompt layers",
             "Make a Shapes layer for boxes, a Points layer for clicks and a Labels layer for the "
             "result, aligned with the image",
             self.new_requested.emit,
         )
-        layout.addWidget(self.new_button, 2, 0, 1, 4)
+        layout.addWidget(self.seen, 2, 0, 1, 4)
+        layout.addWidget(self.new_button, 3, 0, 1, 4)
+
+    def _with_copy(self, role: str, combo: LayerCombo) -> QWidget:
+        copy = button(
+            "Copy",
+            "This layer was not made here: it is read and never changed. Draw on a copy of it",
+            lambda: self.copy_requested.emit(role),
+        )
+        copy.setVisible(False)
+        self.copy_buttons[role] = copy
+        row = QWidget()
+        line = QHBoxLayout(row)
+        line.setContentsMargins(0, 0, 0, 0)
+        line.addWidget(combo, stretch=1)
+        line.addWidget(copy)
+        return row
+
+    def show_seen(self, text: str) -> None:
+        """Say which part of the image the network sees."""
+        self.seen.setText(text)
+        self.seen.setVisible(bool(text))
 
     def show_layers(self, choices: Mapping[str, Sequence[Any]], current: Mapping[str, Any]) -> None:
         """Show what can be chosen for each role and what is."""
         for role, combo in self.combos.items():
             combo.show_layers(choices[role], current[role])
+        for role, copy in self.copy_buttons.items():
+            copy.setVisible(current[role] is not None and not is_own(current[role]))
         self.new_button.setEnabled(current["image"] is not None)

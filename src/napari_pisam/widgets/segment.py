@@ -126,6 +126,7 @@ class SegmentWidget(Docked):
         controller, work = self.controller, self.controller.workspace
         self.layer_panel.chosen.connect(work.choice.choose)
         self.layer_panel.new_requested.connect(controller.new_prompt_layers)
+        self.layer_panel.copy_requested.connect(work.copy_layer)
         prompt, objects = self.prompt_panel, self.object_list
         prompt.foreground_chosen.connect(controller.set_foreground)
         prompt.live_chosen.connect(controller.set_live)
@@ -266,6 +267,7 @@ class SegmentWidget(Docked):
         work, session = self.controller.workspace, self.controller.session
         self._bind_layers()
         self.layer_panel.show_layers(work.choice.candidates, work.choice.current)
+        self.layer_panel.show_seen(work.planes.seen)
         current = None if session is None else session.current
         labels = work.choice["labels"]
         self._follow_labels(labels)

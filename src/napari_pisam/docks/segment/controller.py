@@ -17,7 +17,7 @@ from napari_pisam.docks.segment.tools import Tools
 from napari_pisam.docks.segment.view import centre_view
 from napari_pisam.docks.segment.workspace import NO_IMAGE, Workspace
 from napari_pisam.docks.segment.writing import commit, segment
-from napari_pisam.layers import relabel_clicks, set_click_label, unwrapped
+from napari_pisam.layers import is_own, relabel_clicks, set_click_label, unwrapped
 from napari_pisam.layers.prompt_layers import prompt_axes
 from napari_pisam.session.records import is_only_mask, same_prompts
 
@@ -206,7 +206,7 @@ class SegmentController:
         """Make the FG click that it is: of the open object that is there, or of another one."""
         session, work = self._ready(), self.workspace
         points, plane = work.choice["clicks"], work.planes.plane
-        if session is None or points is None or plane is None:
+        if session is None or not is_own(points) or plane is None:
             return
         current = session.current
         if current is not None:
@@ -229,7 +229,7 @@ class SegmentController:
     def set_foreground(self, foreground: bool) -> None:
         """Make the next click, or in napari's select mode the selected ones, FG or BG."""
         points = self.workspace.choice["clicks"]
-        if points is not None:
+        if is_own(points):
             name = "FG" if foreground else "BG"
             if str(points.mode) == "select" and points.selected_data:
                 relabel_clicks(points, sorted(points.selected_data), name)  # type: ignore[arg-type]
@@ -281,8 +281,8 @@ class SegmentController:
         self.workspace.planes.freshen()
         current = session.current
         has_box = current and current.prompts and current.prompts.box
-        if not has_box and sync.waiting.adopt(session.first_id if current is None else current.id):
-            sync.pull()
+        if not has_box:
+            sync.adopt(session.first_id if current is None else current.id)
         if session.current is None or session.current.prompts is None:
             self.workspace.hinted.emit(_NO_OBJECT)
         elif session.model is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from napari_pisam.layers.prompts import objects_of, read_boxes, read_clicks
-from napari_pisam.predict.prompts import Prompts
+from napari_pisam.layers.prompts import Reason, objects_of, read_boxes, read_clicks
+from napari_pisam.predict.prompts import Prompts, clicks_by_object, describe_strays
 
 if TYPE_CHECKING:
     from napari_pisam.layers import ImagePlane
-    from napari_pisam.layers.prompts import LayerBox, Reason
+    from napari_pisam.layers.prompts import LayerBox
     from napari_pisam.predict.prompts import Box
     from napari_pisam.session.session import Session
 
@@ -53,7 +53,7 @@ class Found(NamedTuple):
 
 
 def read_drawn(image: Any, plane: ImagePlane, shapes: Any, points: Any) -> Found:
-    """Read the prompt layers, either of which may be None; clicks of no object are left out."""
+    """Read the prompt layers, either of which may be None; see `clicks_by_object`."""
     reasons: list[Reason] = []
     boxes = [] if shapes is None else read_boxes(image, plane, shapes, reasons)
     clicks = [] if points is None else read_clicks(image, plane, points, reasons)
@@ -61,11 +61,20 @@ def read_drawn(image: Any, plane: ImagePlane, shapes: Any, points: Any) -> Found
     for box in boxes:
         if box.object_id is not None:
             objects.setdefault(box.object_id, Drawn()).box = box.box
-    for click in clicks:
-        if click.object_id is not None:
-            one = (*click.point, click.is_foreground)
-            objects.setdefault(click.object_id, Drawn()).clicks.append(one)
+    named = {number: one.box for number, one in objects.items() if one.box is not None}
     waiting = [box for box in boxes if box.object_id is None]
+    # Numbers below 0: boxes of nobody hold clicks, too.
+    members, strays = clicks_by_object(named | {-1 - one.row: one.box for one in waiting}, clicks)
+    for number, own in members.items():
+        for click in own if number > 0 else ():
+            one = (*click.point, click.is_foreground)
+            objects.setdefault(number, Drawn()).clicks.append(one)
+    if strays:
+        reasons.append(Reason(None, describe_strays(strays)))
+    unused = sum(len(own) for number, own in members.items() if number < 0)
+    if unused:
+        text = f"{unused} click(s) lie in boxes that are no objects yet, and wait with them."
+        reasons.append(Reason(None, text))
     return Found(objects, waiting, [one.text for one in reasons])
 
 

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
     from napari_pisam.layers import LabelsPlane
 
-# Looking through these takes a few milliseconds.
-_AT_ONCE = 1 << 22
 _BLOCK = 1 << 24
 
 
@@ -28,22 +26,6 @@ def frozen_plane(labels: LabelsPlane) -> LabelsPlane:
     plane = copy.copy(labels)
     plane.layer = SimpleNamespace(data=labels.layer.data)
     return plane
-
-
-def largest_label(data: Any, labels: LabelsPlane) -> int | Callable[[], int]:
-    """Give the largest label, or where that takes long a job that does.
-
-    Parameters
-    ----------
-    data : array
-        The whole layer's; looked through where that is quick.
-    labels : LabelsPlane
-        Looked through otherwise.
-    """
-    if isinstance(data, np.ndarray) and data.size <= _AT_ONCE:
-        return max(int(data.max(initial=0)), 0)
-    plane = frozen_plane(labels)
-    return lambda: max((int(block.max(initial=0)) for _, block in _blocks(plane)), default=0)
 
 
 def find_label(labels: LabelsPlane, value: int) -> tuple[NDArray[np.bool_], tuple[int, int]]:

@@ -8,20 +8,23 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from psygnal import Signal
 
-from napari_pisam.docks.segment.label_search import largest_label
 from napari_pisam.layers import (
+    describe_view,
     image_source_of,
     labels_plane,
     plane_of,
     promote_labels,
     refresh_labels_windows,
 )
+from napari_pisam.layers.label_numbers import LayerNumbers
 from napari_pisam.layers.labels import plane_is_displayed
 from napari_pisam.session.identity import sampled_signature as image_signature
 from napari_pisam.session.requests import failure_sentence
 from napari_pisam.session.session import CommitRule, Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_pisam.images.image_source import ImageSource
     from napari_pisam.layers import ImagePlane, LabelsPlane
     from napari_pisam.layers.label_drawing import Bounds
@@ -67,6 +70,7 @@ class Planes:
         self._predictor: Any = None
         self._model: ModelRef | None = None
         self._labels_layer: Any = None
+        self._numbers: LayerNumbers | None = None
         self._live, self._rule = True, CommitRule.KEEP
         self._is_outdated = False
         self.session: Session | None = None
@@ -152,6 +156,7 @@ class Planes:
     def close(self) -> None:
         """Drop everything that waits, and the model; the sessions stay."""
         self._leave()
+        self._follow_numbers(None)
         self.image = self._predictor = self._model = self._labels_layer = None
 
     # -- what all sessions share --------------------------------------------------------------
@@ -173,6 +178,11 @@ class Planes:
         self._rule = CommitRule(rule)
         if self.session is not None:
             self.session.rule = self._rule
+
+    @property
+    def seen(self) -> str:
+        """Which part of the image the network sees; empty without a plane."""
+        return "" if self.plane is None else describe_view(self.image, self.plane)
 
     def mark_outdated(self) -> None:
         """Note that the image looks different: other contrast limits, other values."""
@@ -206,27 +216,45 @@ class Planes:
         try:
             if layer is not None:
                 self.labels = labels_plane(layer, self.plane, self.image)
-            session.set_labels(self.labels, first_id=session.first_id)
+            self._follow_numbers(None if self.labels is None else layer)
+            self._set_labels(session)
         except ValueError as error:
             self.labels = None
             session.set_labels(None, first_id=session.first_id)
             self.failed.emit(str(error))
             return
-        if self.labels is not None:
-            self._number_after(session, layer.data, self.labels)
 
-    def _number_after(self, session: Session, data: Any, labels: LabelsPlane) -> None:
-        """Give new objects numbers that the labels do not have."""
+    def _set_labels(self, session: Session) -> None:
+        numbers = None if self._numbers is None else self._numbers.numbers
+        # What a large layer holds is known later, and only then counts.
+        first = session.first_id if numbers is None else max(session.first_id, numbers.next())
+        session.set_labels(self.labels, first_id=first, numbers=numbers)
 
-        def done(largest: int) -> None:
-            session.first_id = largest + 1
+    def _follow_numbers(self, layer: Any) -> None:
+        """Know which numbers a Labels layer holds, from now on."""
+        if self._numbers is not None and self._numbers.layer is layer:
+            return
+        if self._numbers is not None:
+            self._numbers.close()
+        self._numbers = None if layer is None else LayerNumbers(layer, self._execute)
+        if self._numbers is not None:
+            self._numbers.found.connect(self._on_numbers)
+            self._numbers.failed.connect(self._on_numbers_failed)
+
+    def _on_numbers(self) -> None:
+        if self.session is not None and self._numbers is not None:
+            self.session.first_id = self._numbers.numbers.next()
             self.switched.emit()
 
-        job = largest_label(data, labels)
-        if isinstance(job, int):
-            session.first_id = job + 1
-        else:
-            self._execute(job, done, lambda error: self.failed.emit(failure_sentence(error)))
+    def _on_numbers_failed(self, error: BaseException) -> None:
+        self.failed.emit(failure_sentence(error, "Looking through the labels"))
+
+    def when_numbered(self, call: Callable[[], None]) -> bool:
+        """Call now, or when it is known which numbers the labels hold; whether it was now."""
+        if self._numbers is None:
+            call()
+            return True
+        return self._numbers.when_known(call)
 
     def widen_labels(self, largest: int | None = None) -> bool:
         """Make room for larger numbers in the labels; whether that was necessary.
@@ -240,7 +268,7 @@ class Planes:
         if session is None or layer is None or (dtype := session.needed_dtype(largest)) is None:
             return False
         promote_labels(layer, dtype)
-        session.set_labels(self.labels, first_id=session.first_id)
+        self._set_labels(session)
         return True
 
     def refresh_labels(self, labels: Any, windows: list[Bounds], dims: Any) -> None:

@@ -8,14 +8,14 @@ from psygnal import Signal
 
 from napari_pisam.docks.segment.drawn import Drawn, read_drawn, separated, targets
 from napari_pisam.docks.segment.waiting_boxes import WaitingBoxes
-from napari_pisam.layers import remove_prompts, set_current_object, write_prompts
+from napari_pisam.layers import is_own, remove_prompts, set_current_object, write_prompts
+from napari_pisam.predict.prompts import Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_pisam.docks.segment.layer_choice import LayerChoice
     from napari_pisam.docks.segment.planes import Planes
-    from napari_pisam.predict.prompts import Prompts
     from napari_pisam.session.session import Session
 
 _PAST = {"added", "removed", "changed"}
@@ -143,7 +143,7 @@ class PromptSync:
         return found.objects
 
     def _separate(self) -> None:
-        shapes, session, plane = self._layers["boxes"], self._session, self._planes.plane
+        shapes, session, plane = self._own("boxes"), self._session, self._planes.plane
         if shapes is None or session is None or plane is None:
             return
         features = separated(self._planes.image, plane, shapes, session.first_id)
@@ -176,6 +176,7 @@ class PromptSync:
             known = session.get(number)
             drawn = drawn.after(None if known is None else known.prompts)
         before = None if known is None else known.prompts
+        drawn = self._with_unwritten(drawn, before)
         try:
             prompts = drawn.prompts(None if before is None else before.mask)
             if known is None and prompts is not None:
@@ -194,6 +195,31 @@ class PromptSync:
             # The layers do not show it yet, or not any more.
             self._pushed.pop(number, None)
         return drawn.box is not None and (before is None or before.box is None)
+
+    def adopt(self, number: int) -> None:
+        """Make the last waiting box the one of an object."""
+        if self._own("boxes") is not None:
+            if self.waiting.adopt(number):
+                self.pull()
+        elif self.waiting.boxes and self._session is not None and not self._session.get(number):
+            self._session.new_object(Prompts(self.waiting.boxes[-1]), id=number)
+
+    def _own(self, role: str) -> Any:
+        """Return the layer of a role where it may be written to: not somebody's annotations."""
+        layer = self._layers[role]
+        return layer if is_own(layer) else None
+
+    def _with_unwritten(self, drawn: Drawn, before: Prompts | None) -> Drawn:
+        """Add what an object has and a layer that is only read cannot show."""
+        if before is None:
+            return drawn
+        box, clicks = drawn.box, drawn.clicks
+        if box is None and self._layers["boxes"] is not None and not self._own("boxes"):
+            box = before.box
+        if not clicks and self._layers["clicks"] is not None and not self._own("clicks"):
+            rows = zip(before.points.tolist(), before.labels.tolist(), strict=True)
+            clicks = [(row, col, flag) for (row, col), flag in rows]
+        return Drawn(box, clicks)
 
     # -- session -> layers --------------------------------------------------------------------
 
@@ -226,7 +252,7 @@ class PromptSync:
         image, plane = self._planes.image, self._planes.plane
         self._is_syncing = True
         try:
-            shapes, points = self._layers["boxes"], self._layers["clicks"]
+            shapes, points = self._own("boxes"), self._own("clicks")
             remove_prompts(image, shapes, points, [n for n in wanted if wanted[n] is None], plane)
             for number in sorted(wanted):
                 if wanted[number] is not None:
@@ -242,7 +268,7 @@ class PromptSync:
         box, click = targets(self._session)
         self._is_syncing = True
         try:
-            set_current_object(self._layers["boxes"], None, box)
-            set_current_object(None, self._layers["clicks"], click)
+            set_current_object(self._own("boxes"), None, box)
+            set_current_object(None, self._own("clicks"), click)
         finally:
             self._is_syncing = False

@@ -16,7 +16,7 @@ from napari_pisam.docks.segment.preview import (
     select_only,
 )
 from napari_pisam.docks.segment.prompt_sync import PromptSync
-from napari_pisam.layers import new_labels_layer, new_prompt_layers, unwrapped
+from napari_pisam.layers import copy_prompts, is_own, new_labels_layer, new_prompt_layers, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from napari_pisam.session.session import Execute, Session
 
 NO_IMAGE = "There is nothing to segment yet. Open an image and choose it in the dock."
+
+
+_READ_ONLY = (
+    "{} was not made here: it is read and stays as it is. To draw on it, press Copy beside it."
+)
 
 
 class Workspace:
@@ -74,6 +79,7 @@ class Workspace:
         self.preview = Preview(viewer)
         self.sync = PromptSync(self.planes, self.choice, later)
         self.switches_tools = True
+        self._is_told_hidden = False
         self._session: Session | None = None
         self._later = later
         self._written: dict[Any, list[tuple[int, int, int, int]]] = {}
@@ -138,10 +144,19 @@ class Workspace:
             put_below_prompts(self.viewer, layer)
         self.choice.choose("labels", layer)
 
+    def copy_layer(self, role: str) -> None:
+        """Draw on a copy of the layer that is chosen for boxes or clicks from now on."""
+        layer = self.choice[role]
+        if layer is not None and not is_own(layer):
+            self.choice.choose(role, copy_prompts(self.viewer, layer))
+            self.take_tool(role)
+
     def take_tool(self, role: str) -> None:
         """Select the layer for boxes or clicks, with its tool that draws one."""
         layer = self.choice[role]
-        if layer is not None and layer in self.viewer.layers:
+        if layer is not None and not is_own(layer):
+            self.hinted.emit(_READ_ONLY.format(layer.name))
+        elif layer is not None and layer in self.viewer.layers:
             select_only(self.viewer, layer)
             layer.mode = "add_rectangle" if role == "boxes" else "add"
 
@@ -156,13 +171,34 @@ class Workspace:
             self.planes.set_labels_layer(self.choice["labels"])
         else:
             self.sync.attach()
+            layer = self.choice[role]
+            if layer is not None and not is_own(layer):
+                self.hinted.emit(_READ_ONLY.format(layer.name))
         self.changed.emit()
 
     def _follow_image(self, image: Any, *, connect: bool) -> None:
-        for name in ("data", "contrast_limits"):
-            emitter = None if image is None else getattr(image.events, name)
-            if emitter is not None:
-                (emitter.connect if connect else emitter.disconnect)(self._on_look)
+        if image is None:
+            return
+        # `set_data` is all that is heard of values that were changed in place.
+        for name in ("data", "contrast_limits", "set_data"):
+            emitter = getattr(image.events, name)
+            (emitter.connect if connect else emitter.disconnect)(self._on_look)
+        visible = image.events.visible
+        (visible.connect if connect else visible.disconnect)(self._on_visible)
+
+    def _on_visible(self, _event: Any) -> None:
+        self._is_told_hidden = False
+        self._tell_changed()
+
+    def _tell_hidden(self) -> None:
+        """Say once that what is segmented is not what is seen."""
+        image = self.planes.image
+        if image is not None and not image.visible and not self._is_told_hidden:
+            self._is_told_hidden = True
+            self.failed.emit(
+                f"The image {image.name!r} is hidden, and it is the one that is segmented. Show "
+                "it, or choose the image that you see."
+            )
 
     def _on_look(self, event: Any) -> None:
         self.planes.mark_outdated()
@@ -211,6 +247,8 @@ class Workspace:
         self.objects_changed.emit()
         current = None if self.session is None else self.session.current
         has_prompts = current is not None and current.prompts is not None
+        if has_prompts:
+            self._tell_hidden()
         session = self.session
         if has_prompts and session is not None and session.live and session.model is None:
             self.model_wanted.emit()

@@ -24,12 +24,38 @@ def commit(work: Workspace, session: Session, number: int) -> None:
     """
     if work.planes.labels is None:
         work.new_labels()
+    _when_numbered(work, lambda: _commit(work, session, number))
+
+
+def _commit(work: Workspace, session: Session, number: int) -> None:
     try:
         session.commit(number)
-    except LabelOverflowError:
-        if not work.planes.widen_labels(number):
+    except LabelOverflowError as error:
+        if not work.planes.widen_labels(error.value):
             raise
         session.commit(number)
+
+
+def _when_numbered(work: Workspace, call: Callable[[], None]) -> None:
+    """Call when it is known which numbers the labels hold: most often at once."""
+    errors: list[Exception] = []
+
+    def attempt() -> None:
+        try:
+            call()
+        except (ValueError, OSError, MemoryError) as error:
+            errors.append(error)
+            if is_later:
+                work.failed.emit(str(error))
+
+    is_later = False
+    is_later = not work.planes.when_numbered(attempt)
+    if errors:
+        raise errors[0]
+    if is_later:
+        work.hinted.emit(
+            "The labels are being looked through for numbers that are in use; then it is written."
+        )
 
 
 def segment(
@@ -48,5 +74,9 @@ def segment(
     """
     if work.planes.labels is None:
         work.new_labels()
-    work.planes.widen_labels(max([session.first_id + len(boxes), *opened]))
-    session.segment_all(boxes, opened=opened, progress=progress)
+
+    def begin() -> None:
+        work.planes.widen_labels(max([session.first_id + len(boxes), *opened]))
+        session.segment_all(boxes, opened=opened, progress=progress)
+
+    _when_numbered(work, begin)

@@ -1,0 +1,271 @@
+"""Objects in a Labels layer that others paint on as well: the dock's calls, without its window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari", reason="napari is not installed: pip install 'napari-pisam[gui]'")
+import zarr
+from napari.components import ViewerModel
+from napari.layers.labels._labels_key_bindings import new_label
+
+from fake_dock import ImagePredictor, draw_box
+from fake_session import ByHand, at_once
+from napari_pisam.docks.segment.controller import SegmentController
+from napari_pisam.session import numbers
+
+SHAPE = (60, 80)
+BOXES = [(2.0, 2.0, 12.0, 12.0), (20.0, 2.0, 30.0, 12.0), (40.0, 2.0, 50.0, 12.0)]
+
+
+def dock_on(viewer, labels, execute=at_once):
+    """The dock's commands on the topmost image and a Labels layer."""
+    controller = SegmentController(viewer, execute)
+    controller.told = []
+    controller.workspace.failed.connect(controller.told.append)
+    controller.workspace.hinted.connect(controller.told.append)
+    controller.workspace.choice.choose_first_image()
+    controller.workspace.choice.choose("labels", labels)
+    controller.start()
+    controller.set_model(ImagePredictor())
+    return controller
+
+
+@pytest.fixture
+def viewer():
+    model = ViewerModel()
+    model.add_image(np.zeros(SHAPE))
+    return model
+
+
+def box(controller, number):
+    draw_box(controller.workspace.choice["boxes"], BOXES[number])
+
+
+def ids(controller):
+    return [one.id for one in controller.session.objects]
+
+
+def test_cells_that_are_there_keep_their_pixels_in_whatever_order_layers_are_chosen(viewer):
+    labels = viewer.add_labels(np.zeros(SHAPE, np.uint16))
+    labels.data[55:, :3] = [1, 2, 3]
+    controller = SegmentController(viewer, at_once)
+    controller.start()
+    controller.set_model(ImagePredictor())
+    box(controller, 0)
+    controller.workspace.choice.choose("labels", labels)
+    controller.commit()
+    assert ids(controller) == [4]
+    assert [(labels.data == n).sum() for n in (1, 2, 3)] == [5, 5, 5]
+
+
+def test_napari_s_new_label_between_two_commits_is_no_objects(viewer):
+    labels = viewer.add_labels(np.zeros(SHAPE, np.uint16))
+    controller = dock_on(viewer, labels)
+    box(controller, 0)
+    controller.commit()
+    # Begun before: its number is reserved, and napari does not know that.
+    box(controller, 1)
+    new_label(labels)
+    by_hand = labels.selected_label
+    controller.commit()
+    labels.paint((58, 70), by_hand)
+    box(controller, 2)
+    controller.commit()
+    assert by_hand == 2
+    assert by_hand not in ids(controller)
+    assert len(set(ids(controller))) == 3
+    assert (labels.data[45:, 60:] == by_hand).sum() == (labels.data == by_hand).sum() > 0
+
+
+def test_a_number_in_another_slice_is_not_given_again():
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((3, *SHAPE)))
+    labels = viewer.add_labels(np.zeros((3, *SHAPE), np.uint16))
+    labels.data[2, 0, 0] = 8
+    viewer.dims.set_point(0, 0)
+    controller = dock_on(viewer, labels)
+    shapes = controller.workspace.choice["boxes"]
+    r0, c0, r1, c1 = BOXES[0]
+    shapes.add([[[0, r0, c0], [0, r0, c1], [0, r1, c1], [0, r1, c0]]], shape_type="rectangle")
+    labels.data[1, 5, 5] = 9
+    controller.commit()
+    assert ids(controller) == [10]
+
+
+def test_a_commit_waits_until_large_labels_have_been_looked_through(viewer, monkeypatch):
+    monkeypatch.setattr(numbers, "AT_ONCE", 100)
+    data = zarr.zeros(SHAPE, chunks=(16, 16), dtype=np.uint16)
+    data[59, 79] = 1
+    labels = viewer.add_labels(data)
+    execute = ByHand()
+    controller = dock_on(viewer, labels, execute)
+    (search,) = [job for job in execute.jobs if "numbers_in" in job[0].__code__.co_names]
+    execute.jobs.remove(search)
+    execute.run()
+    box(controller, 0)
+    execute.run()
+    controller.commit()
+    assert not controller.session.objects[0].committed
+    assert any("being looked through" in text for text in controller.told)
+    execute.jobs.append(search)
+    execute.run()
+    (one,) = controller.session.objects
+    assert (one.id, one.committed) == (2, True)
+    assert (data[:] == 1).sum() == 1
+    # Looked through once; what is painted since is heard of.
+    labels.data_setitem((np.array([58]), np.array([78])), 3)
+    box(controller, 1)
+    execute.run()
+    controller.commit()
+    execute.run()
+    assert ids(controller) == [2, 4]
+
+
+def test_int16_labels_that_are_full_become_wider_by_themselves(viewer):
+    labels = viewer.add_labels(np.zeros(SHAPE, np.int16))
+    labels.data[55:, :2] = [32_766, 32_767]
+    controller = dock_on(viewer, labels)
+    box(controller, 0)
+    controller.commit()
+    assert labels.data.dtype == np.int32
+    assert controller.told == []
+    assert (labels.data == 32_768).any()
+
+
+def test_what_was_erased_with_the_brush_stays_erased_when_the_object_is_corrected(viewer):
+    labels = viewer.add_labels(np.zeros(SHAPE, np.uint16))
+    controller = dock_on(viewer, labels)
+    box(controller, 0)
+    controller.commit()
+    labels.brush_size = 5
+    labels.paint((4, 4), 0)
+    erased = labels.data.copy()
+    for _ in range(2):
+        controller.pick(1)
+        assert not labels.data.any()
+        controller.commit()
+        np.testing.assert_array_equal(labels.data, erased)
+
+
+# -- layers that the dock did not make -----------------------------------------------------------
+
+
+def foreign(viewer):
+    """Somebody's annotations: (shapes, points)."""
+    shapes = viewer.add_shapes(
+        [np.reshape(one, (2, 2)) for one in BOXES[:2]],
+        shape_type="rectangle",
+        features={"note": [5, 6]},
+        edge_color="red",
+        name="rois",
+    )
+    points = viewer.add_points(
+        [[5.0, 5.0], [25.0, 5.0], [26.0, 6.0]],
+        features={"label": ["positive", "positive", "negative"]},
+        face_color="yellow",
+        symbol="star",
+        name="seeds",
+    )
+    return shapes, points
+
+
+def everything(layer):
+    state = dict(layer._get_state())
+    return {key: str(value) for key, value in state.items()}
+
+
+def test_layers_that_others_made_are_read_and_stay_as_they_are(viewer):
+    shapes, points = foreign(viewer)
+    controller = dock_on(viewer, None)
+    work = controller.workspace
+    before = everything(shapes), everything(points)
+    work.choice.choose("boxes", shapes)
+    work.choice.choose("clicks", points)
+    controller.set_foreground(False)
+    controller.toggle_foreground()
+    controller.draw_box()
+    controller.segment_all()
+    assert ids(controller) == [1, 2]
+    assert all(one.committed for one in controller.session.objects)
+    controller.pick(1)
+    controller.discard()
+    controller.undo()
+    assert (everything(shapes), everything(points)) == before
+    assert any("stays as it is" in text for text in controller.told)
+
+
+def test_a_box_of_a_layer_that_is_only_read_is_predicted_and_corrected_by_clicks(viewer):
+    shapes, _points = foreign(viewer)
+    controller = dock_on(viewer, None)
+    work = controller.workspace
+    before = everything(shapes)
+    work.choice.choose("boxes", shapes)
+    controller.set_live(False)
+    controller.predict()
+    assert controller.session.current.prompts.box == BOXES[1]
+    work.choice["clicks"].add([40, 40])
+    controller.predict()
+    prompts = controller.session.current.prompts
+    assert (prompts.box, prompts.points.tolist()) == (BOXES[1], [[40, 40]])
+    assert everything(shapes) == before
+
+
+def test_a_copy_of_somebodys_layers_is_drawn_on(viewer):
+    shapes, points = foreign(viewer)
+    controller = dock_on(viewer, None)
+    work = controller.workspace
+    for role, layer in (("boxes", shapes), ("clicks", points)):
+        work.choice.choose(role, layer)
+        before = everything(layer)
+        work.copy_layer(role)
+        copy = work.choice[role]
+        assert copy is not layer
+        assert copy.name == f"{layer.name} copy"
+        np.testing.assert_array_equal(np.array(copy.data), np.array(layer.data))
+        assert everything(layer) == before
+    assert list(work.choice["boxes"].features["note"]) == [5, 6]
+    assert list(work.choice["clicks"].features["label"]) == ["FG", "FG", "BG"]
+    assert work.viewer.layers.selection.active is work.choice["clicks"]
+    assert str(work.choice["clicks"].mode) == "add"
+
+
+# -- which image is seen -------------------------------------------------------------------------
+
+
+def test_a_hidden_image_that_is_segmented_is_told_once_until_it_is_shown(viewer):
+    controller = dock_on(viewer, None)
+    viewer.layers[0].visible = False
+    for number in (0, 1):
+        box(controller, number)
+    assert len([text for text in controller.told if "is hidden" in text]) == 1
+    assert "It is hidden" in controller.workspace.planes.seen
+    viewer.layers[0].visible = True
+    assert "hidden" not in controller.workspace.planes.seen
+
+
+def test_values_changed_in_place_are_seen_by_the_next_prediction(viewer):
+    controller = dock_on(viewer, None)
+    image = viewer.layers["Image"]
+    image.contrast_limits = (0, 1)
+    box(controller, 0)
+    predictor = controller.workspace.planes._predictor
+    read = len(predictor.images)
+    image.data[:] = 1
+    image.refresh()
+    box(controller, 1)
+    assert len(predictor.images) > read
+
+
+def test_the_dock_says_which_channel_and_contrast_the_network_sees():
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((3, *SHAPE)), contrast_limits=(0, 200), axis_labels=("c", "y", "x"))
+    viewer.dims.set_point(0, 1)
+    controller = dock_on(viewer, None)
+    seen = controller.workspace.planes.seen
+    assert seen == "The network sees this layer alone, as grey, contrast 0 to 200; c 1 (0 to 2)."
+    viewer.layers.clear()
+    assert controller.workspace.planes.seen == ""
+    viewer.add_image(np.zeros((*SHAPE, 3)), rgb=True)
+    assert "red, green and blue" in controller.workspace.planes.seen
