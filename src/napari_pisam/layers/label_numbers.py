@@ -42,7 +42,7 @@ class LayerNumbers:
         self.numbers = LabelNumbers(lambda: layer.data)
         self.layer, self._execute = layer, execute
         self._waiting: list[Callable[[], None]] = []
-        self._is_quiet = False
+        self._is_quiet = self._is_closed = False
         self._look_through()
         layer.events.data.connect(self._on_data)
         layer.events.selected_label.connect(self._on_selected)
@@ -50,7 +50,8 @@ class LayerNumbers:
         layer.events.paint.connect(self._on_paint)
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, and waiting for what is looked through."""
+        self._is_closed = True
         events = self.layer.events
         events.data.disconnect(self._on_data)
         events.selected_label.disconnect(self._on_selected)
@@ -73,7 +74,7 @@ class LayerNumbers:
         numbers.is_awaited = True
 
         def done(found: set[int]) -> None:
-            if data is not self.layer.data:
+            if self._is_closed or data is not self.layer.data:
                 return
             numbers.take(found)
             waiting, self._waiting = self._waiting, []
@@ -82,7 +83,7 @@ class LayerNumbers:
                 call()
 
         def failed(error: BaseException) -> None:
-            if data is self.layer.data:
+            if not self._is_closed and data is self.layer.data:
                 self._waiting.clear()
                 self.failed.emit(error)
 
