@@ -169,6 +169,7 @@ class Workspace:
             self._follow_image(self.planes.image, connect=True)
         elif role == "labels":
             self.planes.set_labels_layer(self.choice["labels"])
+            self.sync.set_targets()
         else:
             self.sync.attach()
             layer = self.choice[role]
