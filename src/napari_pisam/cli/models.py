@@ -99,7 +99,8 @@ def show_model(name: str) -> None:
     variant = get_variant(row.variant)
     lines = {
         "name": name,
-        "network": f"{row.variant} ({variant.kind}), frame of {variant.frame} px",
+        "network": f"{row.variant} ({variant.kind}), {variant.encoder.describe()}",
+        "frame": f"{variant.frame} px",
         "good for": row.good_for,
         "weights": row.status,
         "size": _size(row.size),

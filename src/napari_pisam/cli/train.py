@@ -187,7 +187,6 @@ def _tuning(request: TrainRequest) -> dict[str, Any]:
 
     from napari_pisam.images.folders import match_images
     from napari_pisam.learn.starting import is_never_deformed, pisam_variant
-    from napari_pisam.model.variants import VitEncoder
     from napari_pisam.weights import loading as weights
 
     if request.images is None or request.masks is None:
@@ -196,7 +195,7 @@ def _tuning(request: TrainRequest) -> dict[str, Any]:
     with download_progress(f"Downloading {request.base}") as update:
         loaded = weights.load_model(request.base, progress=update)
     variant = pisam_variant(loaded.model.variant)
-    is_large = isinstance(variant.encoder, VitEncoder)
+    is_large = variant.encoder.is_pretrained_sam
     minutes = request.minutes or _MINUTES
     is_file = loaded.source == request.base
     values = {

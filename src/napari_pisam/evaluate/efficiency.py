@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch.utils.flop_counter import FlopCounterMode
 
-from napari_pisam.model.variants import VitEncoder
 from napari_pisam.predict.embedding_cache import EmbeddingCache
 from napari_pisam.predict.predictor import Predictor
 
@@ -67,7 +66,7 @@ def count_parameters(model: PiSam) -> tuple[int, float]:
     for name, parameter in model.named_parameters():
         everything += parameter.numel()
         frozen += parameter.numel() if name.startswith(_SAM_PARTS) else 0
-    if model.variant.kind == "sam" or not isinstance(model.variant.encoder, VitEncoder):
+    if model.variant.kind == "sam" or not model.variant.encoder.is_pretrained_sam:
         return everything, 1.0
     return everything, (everything - frozen) / everything
 

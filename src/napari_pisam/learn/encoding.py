@@ -10,7 +10,6 @@ from torch import nn
 
 from napari_pisam.model.appearance_prior import appearance
 from napari_pisam.model.states import EncodedImage
-from napari_pisam.model.variants import VitEncoder
 from napari_pisam.predict.embedding_cache import EmbeddingCache, model_fingerprint
 
 if TYPE_CHECKING:
@@ -168,10 +167,8 @@ def _half(values: Tensor) -> Tensor:
 
 def affordable_views(variant: Variant, wanted: int, max_bytes: int) -> int:
     """Give how many of some views a cache can hold; to go around in more would forget them all."""
-    sixteenth = (variant.frame // 16) ** 2
-    if isinstance(variant.encoder, VitEncoder):
-        values = (256 + variant.encoder.embed_dim) * sixteenth
-    else:
-        values = (256 + 16 * variant.encoder.early_channels) * sixteenth
+    encoder = variant.encoder
+    embedding = 256 * (variant.frame // 16) ** 2
+    values = embedding + encoder.early_channels * (variant.frame // encoder.early_stride) ** 2
     # A little more for what the files say about themselves.
     return max(1, min(wanted, max_bytes // (2 * values + 512)))

@@ -11,7 +11,6 @@ from napari_pisam.learn.encoding import freeze
 from napari_pisam.model import variants
 from napari_pisam.model.deform_conv import ModulatedDeformConv2d
 from napari_pisam.model.pisam import build_model
-from napari_pisam.model.variants import VitEncoder
 from napari_pisam.weights import loading as weights
 from napari_pisam.weights.catalogue import is_public
 from napari_pisam.weights.checkpoint import initialise_pisam_from, load_into, read_checkpoint
@@ -140,13 +139,16 @@ def _fresh(config: TrainConfig) -> PiSam:
 
 
 def _at_frame(variant: variants.Variant, config: TrainConfig) -> variants.Variant:
-    if isinstance(variant.encoder, VitEncoder) and variant.frame != config.frame:
+    encoder = variant.encoder
+    if not encoder.takes_any_frame and variant.frame != config.frame:
         raise ValueError(
             f"frame is {config.frame}, but {variant.name!r} has position codes for "
             f"{variant.frame} px only. Set frame = {variant.frame}."
         )
-    if not isinstance(variant.encoder, VitEncoder) and config.frame % 32:
-        raise ValueError(f"frame is {config.frame}, expected a multiple of 32 px.")
+    if config.frame % encoder.frame_step:
+        raise ValueError(
+            f"frame is {config.frame}, expected a multiple of {encoder.frame_step} px."
+        )
     return replace(variant, frame=config.frame)
 
 

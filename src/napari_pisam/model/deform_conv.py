@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from napari_pisam.model.remembered import Remembered
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -113,13 +115,20 @@ class ModulatedDeformConv2d(nn.Module):
             nn.init.zeros_(parameter)
         # Set while training keeps it an ordinary convolution, at a fifth of the time.
         self.rigid = False
+        self._ordinary: Remembered[bool] = Remembered()
 
     def _learnt_shape(self) -> list[nn.Parameter]:
         return [*self.offset_conv.parameters(), *self.modulator_conv.parameters()]
 
     def is_ordinary(self) -> bool:
         """Whether offsets and modulators have their initial values, as an ordinary convolution."""
-        return not any(p.any() for p in self._learnt_shape())
+        shape = self._learnt_shape()
+        return self._ordinary.of(shape, lambda: not any(bool(p.any()) for p in shape))
+
+    def train(self, mode: bool = True) -> ModulatedDeformConv2d:
+        """Set the mode, and look at the weights again: training may change them in any way."""
+        self._ordinary.forget()
+        return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer.

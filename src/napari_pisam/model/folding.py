@@ -1,4 +1,4 @@
-"""A compact encoder for inference: batch norms and scales folded into the convolutions.
+"""An encoder for inference: batch norms and scales folded into the convolutions.
 
 On a CPU every layer between two convolutions reads and writes a whole feature map for a few
 operations a value; folded, they cost nothing.
@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-from napari_pisam.model.compact_encoder import CompactImageEncoder
 
 if TYPE_CHECKING:
     from napari_pisam.model.pisam import PiSam
@@ -70,7 +68,7 @@ def folded(model: PiSam) -> PiSam:
     Parameters
     ----------
     model
-        In eval mode. Other encoders than a compact one have nothing to fold.
+        In eval mode. An encoder without batch norms has nothing to fold.
 
     Returns
     -------
@@ -78,9 +76,10 @@ def folded(model: PiSam) -> PiSam:
         A shallow copy with an encoder of its own; the same numbers up to rounding. Everything
         else is shared.
     """
-    if not isinstance(getattr(model, "image_encoder", None), CompactImageEncoder):
+    given: nn.Module | None = getattr(model, "image_encoder", None)
+    if given is None or not any(isinstance(m, nn.BatchNorm2d) for m in given.modules()):
         return model
-    encoder = copy.deepcopy(model.image_encoder).requires_grad_(False)
+    encoder = copy.deepcopy(given).requires_grad_(False)
     for module in list(encoder.modules()):
         if hasattr(module, "conv") and isinstance(getattr(module, "bn", None), nn.BatchNorm2d):
             _fold_block(module)

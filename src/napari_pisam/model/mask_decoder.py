@@ -15,7 +15,6 @@ from napari_pisam.model.high_resolution_head import build_output, build_upscalin
 from napari_pisam.model.layer_norm import LayerNorm2d, use_fused_layer_norms
 from napari_pisam.model.object_embedder import ObjectEmbedder
 from napari_pisam.model.precise_interactor import PreciseInteractor
-from napari_pisam.model.variants import VitEncoder
 
 if TYPE_CHECKING:
     from napari_pisam.model.variants import Variant
@@ -82,14 +81,14 @@ class MaskDecoder(_SamMaskDecoder):  # type: ignore[misc]
         early, width, feature = variant.encoder.early_channels, WIDTH, FEATURE_WIDTH
         self.hf_token = nn.Embedding(1, width)
         self.hf_mlp = MLP(width, width, feature, 3)
-        if isinstance(variant.encoder, VitEncoder):
+        if variant.encoder.early_stride == 16:
             self.compress_vit_feat = nn.Sequential(
                 nn.ConvTranspose2d(early, width, kernel_size=2, stride=2),
                 LayerNorm2d(width),
                 nn.GELU(),
                 nn.ConvTranspose2d(width, feature, kernel_size=2, stride=2),
             )
-        else:  # a compact encoder's early feature has the mask feature's resolution already
+        else:  # the early feature has the mask feature's resolution already
             self.compress_vit_feat = nn.Sequential(
                 nn.Conv2d(early, early, 3, padding=1),
                 LayerNorm2d(early),

@@ -12,13 +12,11 @@ from segment_anything.modeling.prompt_encoder import PromptEncoder
 from torch import Tensor, nn
 
 from napari_pisam.model.appearance_prior import AppearancePrior, appearance
-from napari_pisam.model.compact_encoder import CompactImageEncoder
 from napari_pisam.model.high_resolution_head import build_rgb_embedding
-from napari_pisam.model.image_encoder import build_vit_encoder
 from napari_pisam.model.layer_norm import use_fused_layer_norms
 from napari_pisam.model.mask_decoder import FEATURE_WIDTH, WIDTH, MaskDecoder
 from napari_pisam.model.states import Decoded, EncodedImage
-from napari_pisam.model.variants import VitEncoder, get_variant
+from napari_pisam.model.variants import get_variant
 
 if TYPE_CHECKING:
     from napari_pisam.model.variants import Variant
@@ -48,19 +46,7 @@ class PiSam(nn.Module):
         super().__init__()
         self.variant = variant
         self.frame = variant.frame
-        encoder = variant.encoder
-        self.image_encoder: nn.Module
-        if isinstance(encoder, VitEncoder):
-            self.image_encoder = build_vit_encoder(
-                embed_dim=encoder.embed_dim,
-                depth=encoder.depth,
-                num_heads=encoder.num_heads,
-                global_attn_indexes=encoder.global_attn_indexes,
-                window_size=encoder.window_size,
-                img_size=variant.frame,
-            )
-        else:
-            self.image_encoder = CompactImageEncoder(encoder)
+        self.image_encoder = variant.encoder.build(variant.frame)
         grid = variant.frame // 16
         self.prompt_encoder = PromptEncoder(
             embed_dim=WIDTH,
@@ -86,7 +72,7 @@ class PiSam(nn.Module):
         Parameters
         ----------
         frame
-            Side of the square frame, px; a multiple of 32.
+            Side of the square frame, px; a multiple of the encoder's step.
 
         Raises
         ------
@@ -95,10 +81,14 @@ class PiSam(nn.Module):
         """
         if frame == self.frame:
             return self
-        if isinstance(self.variant.encoder, VitEncoder) or frame % 32 or frame < 32:
+        encoder = self.variant.encoder
+        if not encoder.takes_any_frame or frame % encoder.frame_step or frame < encoder.frame_step:
+            takes = (
+                f"any multiple of {encoder.frame_step} px" if encoder.takes_any_frame else "none"
+            )
             msg = (
                 f"{self.variant.name!r} has a frame of {self.frame} px and cannot be used at "
-                f"{frame}. Only a compact encoder takes other frames, in multiples of 32 px."
+                f"{frame}. Other frames that it takes: {takes}."
             )
             raise ValueError(msg)
         # Shallow copies share parameters and buffers, also after a move to another device.

@@ -12,6 +12,7 @@ from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 
 from napari_pisam.model.layer_norm import LayerNorm2d
+from napari_pisam.model.remembered import Remembered
 
 # Radii of the Gaussian spots that `click_maps` draws, as a share of the feature's side: about one
 # and a half and six pixels of a 256-px feature.
@@ -58,10 +59,6 @@ def tokens_to_image(attention: Attention, tokens: Tensor, image: Tensor) -> Tens
     weights = (queries @ image.transpose(1, 2)).softmax(dim=-1)
     result: Tensor = attention.out_proj(attention.v_proj(weights.to(image.dtype) @ image))
     return result
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    return a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)
 
 
 class _InteractionBlock(nn.Module):
@@ -154,24 +151,21 @@ class PreciseInteractor(nn.Module):
             # few pixels where SAM's own encoding blurs over a sixth of the frame.
             scale = torch.logspace(math.log10(0.35), math.log10(8.0), width // 2)
             self.pe_layer.positional_encoding_gaussian_matrix *= scale
-        self._grid_pe: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._grid_pe: Remembered[dict[tuple[int, int], Tensor]] = Remembered()
 
     def grid_position_encoding(self, size: tuple[int, int]) -> Tensor:
         """Position encoding of every pixel centre, (1, H*W, width) float; kept for later calls."""
         gaussian = self.pe_layer.positional_encoding_gaussian_matrix
-        kept = self._grid_pe.get(size)
-        # Compared by value: new weights may have been loaded into the same tensor.
-        if kept is None or not _same(kept[0], gaussian):
+        grids = self._grid_pe.of([gaussian], dict)
+        if size not in grids:
             with torch.no_grad():
                 ys, xs = (
                     (torch.arange(n, device=gaussian.device, dtype=gaussian.dtype) + 0.5) / n
                     for n in size
                 )
                 centres = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
-                grid: Tensor = self.pe_layer._pe_encoding(centres).flatten(0, 1).unsqueeze(0)
-                self._grid_pe[size] = (gaussian.clone(), grid)
-                return grid
-        return kept[1]
+                grids[size] = self.pe_layer._pe_encoding(centres).flatten(0, 1).unsqueeze(0)
+        return grids[size]
 
     def embed_clicks(self, feature: Tensor, points: Tensor, labels: Tensor) -> Tensor:
         """Point tokens (B, n, width) from what the feature holds at each click, its flag and place.

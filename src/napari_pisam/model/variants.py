@@ -2,10 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Kind = Literal["sam", "hqsam", "pisam"]
+
+
+class Encoder(Protocol):
+    """What an image encoder says of itself; a new one is a class like those below.
+
+    Attributes
+    ----------
+    takes_any_frame : bool
+        Whether one set of weights serves every frame, in multiples of ``frame_step`` px.
+    frame_step : int
+    early_stride : int
+        Px of the frame per cell of the early feature: 16, or 4 as the mask feature has it.
+    early_channels : int
+        Channels of the early feature.
+    is_pretrained_sam : bool
+        Whether its weights are those of a SAM, trained on more than any user has: fine-tuning
+        leaves them as they are, and what they say of an image is worth keeping.
+    """
+
+    @property
+    def takes_any_frame(self) -> bool: ...  # noqa: D102
+
+    @property
+    def frame_step(self) -> int: ...  # noqa: D102
+
+    @property
+    def early_stride(self) -> int: ...  # noqa: D102
+
+    @property
+    def early_channels(self) -> int: ...  # noqa: D102
+
+    @property
+    def is_pretrained_sam(self) -> bool: ...  # noqa: D102
+
+    def describe(self) -> str:
+        """Say what it is, in a few words."""
+
+    def build(self, frame: int) -> nn.Module:
+        """Build it with random weights.
+
+        Its method ``forward_features`` gives of (N, 3, S, S) normalised, padded images the
+        embedding (N, 256, S/16, S/16) and the early feature.
+        """
 
 
 @dataclass(frozen=True)
@@ -18,10 +64,26 @@ class VitEncoder:
     global_attn_indexes: tuple[int, ...]
     window_size: int = 14
 
+    # Its position codes are those of one frame.
+    takes_any_frame: ClassVar[bool] = False
+    frame_step: ClassVar[int] = 16
+    early_stride: ClassVar[int] = 16
+    is_pretrained_sam: ClassVar[bool] = True
+
     @property
     def early_channels(self) -> int:
         """Channels of the early feature (the first global-attention block's output)."""
         return self.embed_dim
+
+    def describe(self) -> str:
+        """Say what it is, in a few words."""
+        return f"ViT, {self.depth} blocks of width {self.embed_dim}"
+
+    def build(self, frame: int) -> nn.Module:
+        """Build it with random weights."""
+        from napari_pisam.model.image_encoder import build_vit_encoder
+
+        return build_vit_encoder(**asdict(self), img_size=frame)
 
 
 @dataclass(frozen=True)
@@ -31,6 +93,21 @@ class CompactEncoder:
     backbone: str
     early_channels: int = 64
     neck_channels: int = 128
+
+    takes_any_frame: ClassVar[bool] = True
+    frame_step: ClassVar[int] = 32
+    early_stride: ClassVar[int] = 4
+    is_pretrained_sam: ClassVar[bool] = False
+
+    def describe(self) -> str:
+        """Say what it is, in a few words."""
+        return self.backbone
+
+    def build(self, frame: int) -> nn.Module:
+        """Build it with random weights, for any frame."""
+        from napari_pisam.model.compact_encoder import CompactImageEncoder
+
+        return CompactImageEncoder(self)
 
 
 @dataclass(frozen=True)
@@ -67,8 +144,7 @@ class Variant:
     encoder
         Which image encoder.
     frame
-        Side of the square frame that the network sees, px; a multiple of 16 (32 for a compact
-        encoder).
+        Side of the square frame that the network sees, px; a multiple of the encoder's step.
     coarse_source
         What the S/4 logits of a ``pisam`` kind are: ``"hq"`` the HQ token's mask (the published
         network), ``"sam"`` SAM's single mask, ``"sam+hq"`` HQ-SAM's own sum of both.
@@ -99,7 +175,7 @@ class Variant:
 
     name: str
     kind: Kind
-    encoder: VitEncoder | CompactEncoder
+    encoder: Encoder
     frame: int = 1024
     coarse_source: Literal["hq", "sam", "sam+hq"] = "hq"
     residual: bool = False

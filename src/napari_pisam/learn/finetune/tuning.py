@@ -17,7 +17,7 @@ from napari_pisam.learn.finetune.scoring import natural_frame
 from napari_pisam.learn.finetune.settings import FineTuneSettings, train_config
 from napari_pisam.learn.run_state import PRIVATE, Ema, Run, save_whole
 from napari_pisam.learn.starting import pisam_variant
-from napari_pisam.model.variants import VARIANTS, VitEncoder
+from napari_pisam.model.variants import VARIANTS
 from napari_pisam.weights.checkpoint import file_sha256, read_checkpoint, save_checkpoint
 from napari_pisam.weights.models import list_models, network_of
 
@@ -75,7 +75,7 @@ def resolve(
 ) -> TrainConfig:
     """Give the training loop's settings for a base and the objects that train."""
     variant = base_variant(settings.base)
-    is_large = isinstance(variant.encoder, VitEncoder)
+    is_large = variant.encoder.is_pretrained_sam
     largest = largest_frame(settings, variant)
     # What most of the objects are shown in when they are asked for.
     frames = [natural_frame(known.item, variant.focus, largest) for known in training]
