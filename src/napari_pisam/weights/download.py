@@ -250,14 +250,18 @@ class ResumableDownload:
         url = self.url
         # Redirects are followed here, so that each one is checked before it is asked.
         for _ in range(_MAX_REDIRECTS):
-            parts = urlsplit(url)
-            local = self.allow_local_http and parts.scheme == "http" and parts.hostname in _LOCAL
-            if parts.scheme != "https" and not local:
+            if not _is_allowed(url, local_http=self.allow_local_http):
                 msg = f"{url} is not an https address; weights are downloaded over https only."
                 raise DownloadError(msg)
-            response = session.get(
-                url, headers=headers, stream=True, timeout=_TIMEOUT, allow_redirects=False
-            )
+            try:
+                response = session.get(
+                    url, headers=headers, stream=True, timeout=_TIMEOUT, allow_redirects=False
+                )
+            except requests.RequestException:
+                raise
+            except ValueError as error:
+                msg = f"{url} leads to what is not an https address ({error}). Check the address."
+                raise DownloadError(msg) from error
             if not response.is_redirect:
                 return response
             url = urljoin(url, response.headers["Location"])
@@ -291,6 +295,16 @@ class ResumableDownload:
     def _discard(self) -> None:
         self._file.truncate(0)
         self.state_file.unlink(missing_ok=True)
+
+
+def _is_allowed(url: str, *, local_http: bool) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "https" or (
+        local_http and parts.scheme == "http" and parts.hostname in _LOCAL
+    )
 
 
 def _validator(response: requests.Response) -> str | None:

@@ -83,9 +83,10 @@ def test_model_at_an_address_is_downloaded_and_checked(ours, folder):
     load_model("net")
 
 
-def test_plain_http_is_refused():
+@pytest.mark.parametrize("address", ["http://example.invalid/net.pth", "https://[/net.pth"])
+def test_what_is_no_https_address_is_refused(address):
     with pytest.raises(DownloadError, match="not an https address"):
-        add_model("http://example.invalid/net.pth")
+        add_model(address)
 
 
 @pytest.mark.parametrize("name", ["tiny", "SAM_VIT_B", "pisam_vit_h", "a/b", "..", "", "x" * 65])

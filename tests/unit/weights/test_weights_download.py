@@ -308,6 +308,16 @@ def test_redirect_to_plain_http_elsewhere_is_refused(public, server):
         fetch()
 
 
+@pytest.mark.parametrize(
+    "location", ["https://[", "ftp://example.invalid/w", "file:///etc/w", "//["]
+)
+def test_redirect_to_what_is_no_https_address_is_refused(public, server, location):
+    public(address=f"{server.address}/redirect/weights.pth")
+    server.location = location
+    with pytest.raises(DownloadError, match="not an https address"):
+        fetch()
+
+
 def test_endless_redirects_are_an_error(public, server):
     public(address=f"{server.address}/redirect/weights.pth")
     server.location = "/redirect/weights.pth"
