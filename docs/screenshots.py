@@ -15,10 +15,11 @@ import numpy as np
 from qtpy.QtWidgets import QApplication
 
 from napari_pisam.sample_data import coins
-from napari_pisam.widgets.segment import SegmentWidget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from napari_pisam.widgets.segment import SegmentWidget
 
 FOLDER = Path(__file__).parent / "images"
 SIZE = (1500, 950)
@@ -64,8 +65,7 @@ def main() -> None:
     viewer.window.resize(*SIZE)
     data, options, _ = coins()[0]
     viewer.add_image(data, **{"name": "coins"} | options)
-    dock = SegmentWidget(viewer)
-    viewer.window.add_dock_widget(dock, name="Pi-SAM: Segment", area="right")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-pisam", "Pi-SAM: Segment")
     wait(lambda: dock.controller.session is not None)
     viewer.reset_view()
 

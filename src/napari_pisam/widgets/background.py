@@ -179,7 +179,6 @@ class Background:
         running = LongJob(title)
         self._jobs.add(running)
         future: Future[_T] = Future()
-        last = [0.0]
 
         def show(count: int, total: int | None) -> None:
             if not self._stopped and running in self._jobs:
@@ -187,25 +186,16 @@ class Background:
                 if on_progress is not None:
                     on_progress(count, total)
 
-        def report(count: int, total: int | None) -> None:
-            now = time.monotonic()
-            if count == total or now - last[0] >= _REPORT_EVERY:
-                last[0] = now
-                self._courier.send(lambda: show(count, total))
-
         def finish() -> None:
             self._jobs.discard(running)
             running.close()
             self._deliver(future, done, failed)
 
+        report = _seldom(lambda *counts: self._courier.send(lambda: show(*counts)))
+
         def perform() -> None:
             # The worker itself never fails: napari would show its traceback beside our sentence.
-            try:
-                result = job(report, lambda: running.is_cancelled)
-            except BaseException as error:  # noqa: BLE001 - handed on to `failed`
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+            _settle(future, lambda: job(report, lambda: running.is_cancelled))
             self._courier.send(finish)
 
         # napari remembers every worker for as long as it lives: ours hold nothing once they ran.
@@ -232,3 +222,27 @@ class Background:
         self._jobs.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._disk.shutdown(wait=False)
+
+
+def _settle(future: Future[_T], job: Callable[[], _T]) -> None:
+    """Run a job and put what comes of it into a future."""
+    try:
+        result = job()
+    except BaseException as error:  # noqa: BLE001 - for whoever asks the future
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+def _seldom(report: Report) -> Report:
+    """Return a function that reports at most 20 times a second, and the end in any case."""
+    last = 0.0
+
+    def run(count: int, total: int | None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if count == total or now - last >= _REPORT_EVERY:
+            last = now
+            report(count, total)
+
+    return run

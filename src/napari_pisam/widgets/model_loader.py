@@ -76,7 +76,7 @@ class ModelLoader:
         )
 
     def cancel(self) -> None:
-        """Give up what is being loaded; what has been downloaded is kept."""
+        """Stop what is being loaded; what has been downloaded is kept."""
         if self._job is not None:
             self._job.cancel()
 

@@ -444,7 +444,7 @@ class SegmentController:
     # -- helpers ------------------------------------------------------------------------------
 
     def _ready(self) -> Session | None:
-        """Give the session, with what was drawn up to now brought in."""
+        """Return the session, with what was drawn up to now brought in."""
         self.workspace.sync.flush()
         if self.session is None:
             self.workspace.hinted.emit(self.workspace.planes.problem or NO_IMAGE)

@@ -45,18 +45,6 @@ class Picker:
         elif labels is not None:
             self._start_from(session, labels, number)
 
-    def pick_at_cursor(self) -> None:
-        """Go on with the object, or the label, under the mouse."""
-        planes = self._workspace.planes
-        if planes.session is None or planes.plane is None:
-            return
-        place = place_of_cursor(self._workspace.viewer, planes.image, planes.plane)
-        number = None if place is None else object_at(planes.session, planes.labels, place)
-        if number is None:
-            self._workspace.hinted.emit("There is no object under the mouse.")
-        else:
-            self.pick(number)
-
     def _start_from(self, session: Session, labels: LabelsPlane, number: int) -> None:
         # Looking for a label in a large image takes its time.
         plane = frozen_plane(labels)
