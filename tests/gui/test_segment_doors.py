@@ -96,6 +96,22 @@ def test_a_box_that_is_drawn_without_the_dock_is_an_object_when_it_is_back(windo
     assert [one.id for one in window.session.objects] == [1, 2]
 
 
+def test_the_dock_that_is_opened_again_shows_the_choices_that_hold(window):
+    window.dock.prompt_panel.live.setChecked(False)
+    window.dock.options_panel.rule.value = "overwrite"
+    window.dock.options_panel.switch.value = False
+    close(window)
+    window.open()
+    assert not window.dock.prompt_panel.live.isChecked()
+    assert not window.session.live
+    assert (window.dock.options_panel.rule.value, str(window.session.rule.value)) == (
+        "overwrite",
+        "overwrite",
+    )
+    assert not window.dock.options_panel.switch.value
+    assert not window.dock.controller.workspace.switches_tools
+
+
 def test_a_second_dock_takes_over_and_its_keys_work(window):
     window.drag(BOX[:2], BOX[2:])
     window.until(lambda: window.mask is not None)

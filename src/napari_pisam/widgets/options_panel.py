@@ -27,10 +27,12 @@ class OptionsPanel(Container):  # type: ignore[type-arg]
         *,
         opacity: float = 0.6,
         outline: bool = False,
+        rule: str = "keep",
+        switches_tools: bool = True,
     ) -> None:
         self.rule = ComboBox(
             choices=RULES,
-            value="keep",
+            value=rule,
             label="Where objects meet",
             tooltip="Whose the pixels are that already have a label when an object is committed",
         )
@@ -46,7 +48,7 @@ class OptionsPanel(Container):  # type: ignore[type-arg]
             value=outline, label="Outline only", tooltip="Show the edge of the preview only"
         )
         self.switch = CheckBox(
-            value=True,
+            value=switches_tools,
             label="Switch tools by itself",
             tooltip="Take the click tool after a box, and the box tool after a commit",
         )

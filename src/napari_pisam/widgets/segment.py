@@ -85,13 +85,16 @@ class SegmentWidget(Docked):
         self.layer_panel, self.model_panel = LayerPanel(), ModelPanel()
         self.prompt_panel, self.object_list = PromptPanel(), ObjectList()
         self.many_panel, self.export_panel = ManyPanel(), ExportPanel()
-        preview = self.controller.workspace.preview
+        preview, kept = self.controller.workspace.preview, self.controller.kept
         self.options_panel = OptionsPanel(
             self.controller.set_rule,
             preview.set_look,
             self.controller.set_switches_tools,
             opacity=preview.opacity,
+            rule=kept.rule,
+            switches_tools=kept.switches_tools,
         )
+        self.prompt_panel.live.setChecked(kept.live)
         keys = QLabel(keys_table())
         keys.setWordWrap(True)
         content = QWidget()

@@ -78,6 +78,8 @@ class SegmentController:
 
     Attributes
     ----------
+    kept : Handover
+        What the viewer's next dock goes on with.
     workspace : Workspace
         Layers and sessions, and the signals that say what changed.
     foreground_changed : Signal(bool)
@@ -96,9 +98,10 @@ class SegmentController:
         later: Callable[[Callable[[], None]], None] = lambda call: call(),
     ) -> None:
         viewer = unwrapped(viewer)
-        self._kept = kept = take_up(viewer)
+        self.kept = kept = take_up(viewer)
         kept.relay.open(execute)
         self.workspace = Workspace(viewer, kept.relay, later, kept.planes)
+        self.workspace.switches_tools = kept.switches_tools
         self.tools = Tools(self.workspace.viewer, self.workspace.choice)
         self.foreground = True
         self._later = later
@@ -127,7 +130,7 @@ class SegmentController:
         """Take the image that is there, and make prompt layers for it."""
         choice, layers = self.workspace.choice, self.workspace.viewer.layers
         for role in ("image", "labels", "boxes", "clicks"):
-            known = self._kept.layers.get(role)
+            known = self.kept.layers.get(role)
             layer = None if known is None else known()
             if layer is not None and layer in layers:
                 choice.choose(role, layer)
@@ -149,10 +152,10 @@ class SegmentController:
         for signal, callback in self._connections:
             signal.disconnect(callback)
         self.tools.close()
-        self._kept.layers = {role: ref(one) for role, one in work.choice.current.items() if one}
+        self.kept.layers = {role: ref(one) for role, one in work.choice.current.items() if one}
         work.close()
-        self._kept.relay.close()
-        leave(work.viewer, self._kept)
+        self.kept.relay.close()
+        leave(work.viewer, self.kept)
 
     # -- following the viewer -----------------------------------------------------------------
 
@@ -250,16 +253,18 @@ class SegmentController:
 
     def set_live(self, live: bool) -> None:
         """Predict on every change, or on request; without it, boxes wait to be asked for."""
+        self.kept.live = live
         self.workspace.planes.set_live(live)
         self.workspace.sync.set_targets()
 
     def set_rule(self, rule: str) -> None:
         """Choose whose a pixel is when an object is committed."""
+        self.kept.rule = rule
         self.workspace.planes.set_rule(rule)
 
     def set_switches_tools(self, switches: bool) -> None:
         """Take the click tool after a box and the box tool after a commit, or leave tools alone."""
-        self.workspace.switches_tools = switches
+        self.kept.switches_tools = self.workspace.switches_tools = switches
 
     def set_model(self, predictor: Any, model: ModelRef | None = None) -> None:
         """Predict with another model; prompts, labels and objects stay."""

@@ -70,11 +70,20 @@ class Handover:
         The sessions.
     layers : mapping of str to weakref
         Which layers played which role.
+    live : bool
+        Whether prompts are predicted at once.
+    rule : str
+        Whose a pixel is when an object is committed, see `CommitRule`.
+    switches_tools : bool
+        Whether tools are taken by themselves.
     """
 
     relay: Relay
     planes: Planes
     layers: dict[str, ref[Any]] = field(default_factory=dict)
+    live: bool = True
+    rule: str = "keep"
+    switches_tools: bool = True
 
 
 # By viewer, which none of it holds: it goes with the viewer.

@@ -80,8 +80,10 @@ def bind_keys(target: Any, actions: Mapping[str, Callable[[], object]]) -> Calla
 
 def keys_table() -> str:
     """Return the keys as a rich-text table."""
+    lines = [("</b> or <b>".join(key.keys), key.text) for key in ALL_KEYS]
+    lines.append(("Delete", "in the list: remove the object"))
+    # Without a width Qt gives half of the dock to the keys.
     rows = "".join(
-        f"<tr><td><b>{'</b> or <b>'.join(key.keys)}</b>&nbsp;&nbsp;</td><td>{key.text}</td></tr>"
-        for key in ALL_KEYS
+        f"<tr><td width='35%'><b>{keys}</b></td><td>{text}</td></tr>" for keys, text in lines
     )
-    return f"<table>{rows}</table>"
+    return f"<table width='100%'>{rows}</table>"
