@@ -144,6 +144,21 @@ def read_clicks(path: Path, plane: Plane = ()) -> list[Click]:
     ]
 
 
+def planes_of(path: Path, apart_from: Plane | None = None) -> set[tuple[int, ...]]:
+    """Find the planes that the prompts of a file lie in, by their indices before row and column.
+
+    Parameters
+    ----------
+    path : Path
+        Of boxes or of clicks.
+    apart_from : sequence of (int or None), optional
+        Leave out this plane, and what belongs to every plane.
+    """
+    rows = _read_rows(path)
+    chosen = (lambda row: False) if apart_from is None else _planes_test(path, rows, apart_from)
+    return {row.leading for row in rows if not chosen(row)}
+
+
 def collect_prompts(boxes: Iterable[FileBox], clicks: Iterable[Click] = ()) -> dict[int, Prompts]:
     """Sort clicks to their objects.
 

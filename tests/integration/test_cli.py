@@ -16,9 +16,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from micro import micro_model
-from napari_pisam.cli import label_files
 from napari_pisam.cli.app import app
 from napari_pisam.images import image_files as images
+from napari_pisam.images import label_files
 from napari_pisam.predict.predictor import Predictor
 from napari_pisam.weights import loading as weights
 from napari_pisam.weights.models import list_models
@@ -187,6 +187,143 @@ def test_segment_uses_the_prompts_of_the_plane_only(run, work, micro):
     arguments = ("--plane", "2", "--boxes", "boxes.csv", "-o", "labels.tif")
     assert run("segment", "stack.tif", *arguments).exit_code == 0
     assert set(np.unique(tifffile.imread("labels.tif"))) == {0, 2}
+
+
+def plane_boxes(*planes):
+    """A Shapes file with one box for each plane, all at another place."""
+    axes = ",".join(f"axis-{n}" for n in range(len(planes[0]) + 2))
+    rows = [f"index,shape-type,vertex-index,{axes}"]
+    for number, plane in enumerate(planes):
+        index = "".join(f"{place}," for place in plane)
+        corners = (f"{4 + 3 * number},6", f"{30 + 3 * number},34")
+        rows += [f"{number},rectangle,{v},{index}{corner}" for v, corner in enumerate(corners)]
+    return "\n".join(rows) + "\n"
+
+
+def plane_box(number):
+    return ((4 + 3 * number, 6, 30 + 3 * number, 34),)
+
+
+def test_every_plane_that_has_prompts_is_done(run, work, micro):
+    stack = np.random.default_rng(3).integers(0, 255, (2, 3, 48, 64), dtype=np.uint8)
+    tifffile.imwrite(work / "stack.ome.tif", stack, metadata={"axes": "TZYX"})
+    (work / "boxes.csv").write_text(plane_boxes((0, 1), (1, 2)))
+    result = run("segment", "stack.ome.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert result.exit_code == 0, result.stderr
+    assert "2 object(s) in 2 planes" in result.stderr
+    labels = tifffile.imread("labels.tif")
+    assert labels.shape == stack.shape
+    for number, plane in enumerate([(0, 1), (1, 2)]):
+        expected = expected_labels(stack[plane], [plane_box(number)]) * (number + 1)
+        assert (labels[plane] != expected).mean() < 1e-3
+        labels[plane] = 0
+    assert not labels.any()
+
+
+def test_prompts_in_planes_other_than_the_one_asked_for_are_named(run, work, micro):
+    stack = np.random.default_rng(3).integers(0, 255, (5, 48, 64), dtype=np.uint8)
+    tifffile.imwrite(work / "stack.tif", stack, metadata={"axes": "ZYX"})
+    (work / "boxes.csv").write_text(plane_boxes((0,), (2,), (4,)))
+    arguments = ("--plane", "2", "--boxes", "boxes.csv", "-o", "labels.tif")
+    result = run("segment", "stack.tif", *arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "boxes.csv has prompts in other planes, too (0, 4); they are left out" in result.stderr
+
+
+def test_boxes_say_in_which_channel_they_were_drawn(run, work, micro):
+    channels = np.random.default_rng(2).integers(0, 4000, (5, 48, 64), dtype=np.uint16)
+    tifffile.imwrite(work / "cells.ome.tif", channels, metadata={"axes": "CYX"})
+    (work / "boxes.csv").write_text(plane_boxes((3,), (1,)))
+    result = run("segment", "cells.ome.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert result.exit_code == 0, result.stderr
+    assert "first 3 are used" not in result.stderr
+    labels = tifffile.imread("labels.tif")
+    assert labels.shape == (48, 64)
+    # The planes are segmented one by one, from the first; what is written first stays.
+    expected = expected_labels(channels[1], [plane_box(1)]) * 2
+    first = expected_labels(channels[3], [plane_box(0)])
+    assert (labels != np.where(expected, expected, first)).mean() < 1e-3
+
+
+def test_channels_that_are_not_used_are_named_and_can_be_chosen(run, work, micro):
+    channels = np.random.default_rng(2).integers(0, 4000, (5, 48, 64), dtype=np.uint16)
+    tifffile.imwrite(work / "cells.ome.tif", channels, metadata={"axes": "CYX"})
+    arguments = ("segment", "cells.ome.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
+    result = run(*arguments)
+    assert "cells.ome.tif has 5 channels; the first 3 are used" in result.stderr
+    result = run(*arguments, "--channels", "4,0")
+    assert "channels" not in result.stderr
+    expected = expected_labels(channels, TWO, channel_axis=0, channels=(4, 0))
+    assert (tifffile.imread("labels.tif") != expected).mean() < 1e-3
+
+
+def test_an_object_in_two_channels_of_one_plane_is_refused(run, work, micro):
+    tifffile.imwrite(
+        work / "cells.ome.tif", np.zeros((3, 48, 64), np.uint16), metadata={"axes": "CYX"}
+    )
+    text = plane_boxes((0,), (2,)).replace("axis-2\n", "axis-2,object\n")
+    (work / "boxes.csv").write_text(text.replace(",6\n", ",6,9\n").replace(",34\n", ",34,9\n"))
+    result = run("segment", "cells.ome.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert result.exit_code == 2
+    assert "Object 9 has prompts in two channels, planes 0 and 2" in result.stderr
+
+
+# -- several images ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def several(work):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        tifffile.imwrite(work / f"{name}.tif", rng.integers(0, 255, (48, 64), dtype=np.uint8))
+    (work / "prompts").mkdir()
+    (work / "prompts" / "a.csv").write_text(BOXES)
+    (work / "prompts" / "b.csv").write_text(BOXES)
+    return work
+
+
+def test_several_images_share_one_start_up(run, several, micro):
+    result = run("segment", "a.tif", "b.tif", "--boxes", "prompts", "-o", "out")
+    assert result.exit_code == 0, result.stderr
+    assert micro == ["tiny"]
+    for name in ("a", "b"):
+        expected = expected_labels(tifffile.imread(f"{name}.tif"), TWO)
+        assert (tifffile.imread(f"out/{name}.tif") != expected).mean() < 1e-3
+
+
+def test_one_image_that_cannot_be_used_does_not_end_the_others(run, several, micro):
+    (several / "a.tif").write_bytes(b"II*\0 broken")
+    result = run("segment", "a.tif", "b.tif", "--boxes", "prompts", "-o", "out")
+    assert result.exit_code == 2
+    assert "1 of 2 images were left out: a.tif" in result.stderr
+    assert files(several / "out") == ["b.tif"]
+
+
+@pytest.mark.parametrize(
+    ("images", "output", "message"),
+    [
+        (("a.tif", "c.tif"), "out", "There is no file prompts"),
+        (("a.tif", "a.tif"), "out", "have one name"),
+        (("a.tif", "b.tif"), ".", "is also an input"),
+    ],
+)
+def test_mistakes_in_several_images_are_found_before_the_work(
+    run, several, micro, images, output, message
+):
+    result = run("segment", *images, "--boxes", "prompts", "-o", output)
+    assert (result.exit_code, micro) == (2, [])
+    assert message in result.stderr
+
+
+def test_names_in_messages_give_no_orders_to_the_terminal(run, work, micro):
+    name = "\x1b]0;owned\x07\x1b[2Jcells.tif"
+    (work / name).write_bytes(b"no image")
+    for arguments in ((name,), ("image.tif", name)):
+        result = run("segment", *arguments, "--boxes", "boxes.csv", "-o", "out.tif")
+        assert result.exit_code == 2
+        assert "\x1b" not in result.stderr
+        assert "\x07" not in result.stderr
+        assert "cells.tif" in result.stderr
 
 
 def test_contrast_limits_reach_the_image(run, micro):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,7 @@ from napari_pisam.cli.options import (
     one_line_errors,
     pixel_of,
 )
+from napari_pisam.images.names import printable
 
 __all__ = ["TRACEBACK_VARIABLE", "app", "main"]
 
@@ -55,16 +57,27 @@ def common(
 
 @app.command()
 def segment(
-    image: Annotated[Path, typer.Argument(help="TIFF, OME-TIFF, PNG or JPEG.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The labels, a TIFF file.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="TIFF, OME-TIFF, PNG or JPEG.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="The labels, a TIFF file; of several images, a folder."
+        ),
+    ],
     boxes: Annotated[
-        Path | None, typer.Option("--boxes", help="CSV file that napari saved of a Shapes layer.")
+        Path | None,
+        typer.Option(
+            "--boxes",
+            help="CSV file that napari saved of a Shapes layer, or a folder of IMAGE.csv.",
+        ),
     ] = None,
     points: Annotated[
         Path | None,
         typer.Option(
             "--points",
-            help="CSV file of a Points layer; columns label (FG, BG) and object are used.",
+            help="The same of a Points layer; columns label (FG, BG) and object are used.",
         ),
     ] = None,
     model: ModelOption = "tiny",
@@ -73,9 +86,17 @@ def segment(
     channel_axis: Annotated[
         int | None, typer.Option("--channel-axis", help="Axis of the channels, counted from 0.")
     ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option("--channels", metavar="N,N", help="One to three channels, counted from 0."),
+    ] = None,
     plane: Annotated[
         str | None,
-        typer.Option("--plane", metavar="T,Z", help="Index along each axis before row and column."),
+        typer.Option(
+            "--plane",
+            metavar="T,Z",
+            help="Index along each axis before row and column; by default all with prompts.",
+        ),
     ] = None,
     contrast_limits: Annotated[
         str | None,
@@ -87,18 +108,18 @@ def segment(
 ) -> None:
     """Turn boxes and points that napari saved into labels."""
     with one_line_errors():
-        from napari_pisam.cli.segment import SegmentRequest
-        from napari_pisam.cli.segment import segment as run
+        from napari_pisam.cli.segment import SegmentRequest, segment_all
 
         indices = None if plane is None else numbers(plane, "--plane", int)
+        shown = None if channels is None else numbers(channels, "--channels", int)
         limits = None
         if contrast_limits is not None:
             limits = numbers(contrast_limits, "--contrast-limits", float)
             if len(limits) != 2:
                 raise ValueError(f"--contrast-limits is {contrast_limits!r}, expected LO,HI.")
-        run(
+        segment_all(
             SegmentRequest(
-                image=image,
+                image=images[0],
                 output=output,
                 boxes=boxes,
                 points=points,
@@ -106,10 +127,12 @@ def segment(
                 device=device,
                 precision=precision.value,
                 channel_axis=channel_axis,
+                channels=None if shown is None else tuple(int(channel) for channel in shown),
                 plane=None if indices is None else tuple(int(index) for index in indices),
                 contrast_limits=None if limits is None else (limits[0], limits[1]),
                 overlap=overlap.value,
-            )
+            ),
+            images,
         )
 
 
@@ -421,7 +444,9 @@ def models_verify(
 def main() -> None:
     """Run the command line."""
     # A warning is for the user here: what it says, not which line of which module said it.
-    warnings.formatwarning = lambda message, *_args, **_keywords: f"Warning: {message}\n"
+    warnings.formatwarning = lambda message, *_args, **_keywords: printable(f"Warning: {message}\n")
+    # What is wrong with a TIFF is said in a sentence; its parser's own remarks are for programmers.
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
     app()
 
 

@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from napari_pisam.images.names import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
 def say(message: str) -> None:
-    """Print a line on stderr."""
-    typer.echo(message, err=True)
+    """Print a line on stderr; nothing in it gives orders to the terminal."""
+    typer.echo(printable(message), err=True)
+
+
+def answer(text: str) -> None:
+    """Print a result on stdout; nothing in it gives orders to the terminal."""
+    typer.echo(printable(text))
 
 
 @contextlib.contextmanager

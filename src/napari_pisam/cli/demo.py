@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import typer
 
-from napari_pisam.cli.console import progress, say
+from napari_pisam.cli.console import answer, progress, say
 from napari_pisam.cli.files import check_output
 from napari_pisam.images.files import replacing
 
@@ -90,9 +89,9 @@ def demo(output: Path, image: str, model: str, device: str, *, headless: bool) -
             correct(predictor, one)
             advance(1)
 
-    from napari_pisam.cli.label_files import write_labels
     from napari_pisam.cli.preview import draw_preview
     from napari_pisam.cli.segment import description_of
+    from napari_pisam.images.label_files import write_labels
     from napari_pisam.prompt_files import prompts_digest
 
     prompts = {number: one.prompts() for number, one in enumerate(objects, 1)}
@@ -104,7 +103,7 @@ def demo(output: Path, image: str, model: str, device: str, *, headless: bool) -
         draw_preview(pixels, objects, scene.reference_name).save(part, format="PNG")
     name = predictor.model.variant.name
     report(objects, encode_seconds, f"{image}, {name} on {predictor.device}")
-    typer.echo(f"{labels_file}\n{preview_file}")
+    answer(f"{labels_file}\n{preview_file}")
     if not headless:
         _show(pixels, objects, labels_file)
 
@@ -134,18 +133,18 @@ def correct(predictor: Predictor, one: DemoObject) -> None:
 
 def report(objects: list[DemoObject], encode_seconds: float, title: str) -> None:
     """Print what came out, one line per object, and the means."""
-    typer.echo(f"{title}: image encoded in {encode_seconds:.2f} s")
-    typer.echo("object  score  area px  box s  s/click  clicks        IoU")
+    answer(f"{title}: image encoded in {encode_seconds:.2f} s")
+    answer("object  score  area px  box s  s/click  clicks        IoU")
     for number, one in enumerate(objects, 1):
         clicks = " ".join("FG" if click[2] else "BG" for click in one.clicks) or "none"
         per_click = sum(one.seconds[1:]) / len(one.clicks) if one.clicks else None
-        typer.echo(
+        answer(
             f"{number:>6}  {one.masks[0].score:5.2f}  {one.masks[-1].area:7d}  "
             f"{one.seconds[0]:5.2f}  {'' if per_click is None else f'{per_click:.2f}':>7}  "
             f"{clicks:<12}  {one.iou(0):.2f} -> {one.iou(-1):.2f}"
         )
     before, after = mean_iou(objects, 0), mean_iou(objects, -1)
-    typer.echo(f"  mean{'':44}{before:.2f} -> {after:.2f}")
+    answer(f"  mean{'':44}{before:.2f} -> {after:.2f}")
 
 
 def mean_iou(objects: list[DemoObject], step: int) -> float:

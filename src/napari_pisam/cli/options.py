@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from napari_pisam.cli.console import say
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -77,7 +79,7 @@ def one_line_errors() -> Iterator[None]:
     except typer.Exit:  # a RuntimeError, and no error
         raise
     except KeyboardInterrupt:
-        typer.echo("Stopped; nothing half-written is left.", err=True)
+        say("Stopped; nothing half-written is left.")
         raise typer.Exit(130) from None
     except BrokenPipeError:
         raise
@@ -88,8 +90,8 @@ def one_line_errors() -> Iterator[None]:
     except (OSError, RuntimeError, ImportError) as error:
         caught = error
     if os.environ.get(TRACEBACK_VARIABLE):
-        typer.echo("".join(traceback.format_exception(caught)), err=True)
-    typer.echo(f"Error: {' '.join(str(caught).split())}", err=True)
+        say("".join(traceback.format_exception(caught)))
+    say(f"Error: {' '.join(str(caught).split())}")
     raise typer.Exit(status)
 
 

@@ -65,8 +65,8 @@ def replay(request: ReplayRequest) -> dict[int, Mask]:
     check_output(request.output, (".tif", ".tiff"), (request.session, request.image))
     # Slow to import, and not needed to find the mistakes above.
     from napari_pisam import __version__
-    from napari_pisam.cli.label_files import write_labels
     from napari_pisam.images.image_files import open_image
+    from napari_pisam.images.label_files import write_labels
     from napari_pisam.prompt_files import prompts_digest
     from napari_pisam.session.storage import load_session
 

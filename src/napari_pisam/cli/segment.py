@@ -1,16 +1,16 @@
-"""``napari-pisam segment``: an image and prompts from napari's CSV files in, labels out."""
+"""``napari-pisam segment``: images and prompts from napari's CSV files in, labels out."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_pisam.cli.console import download_progress, progress, say
 from napari_pisam.cli.files import check_output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from napari_pisam.images.image_files import ImageFile
@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from napari_pisam.prompt_files import Plane
     from napari_pisam.weights.loading import LoadedModel
 
+    Index = tuple[int, ...]
+
 # Boxes per call, for the progress to move and Ctrl-C to be heard.
 _CALL = 8
+# More channels than red, green and blue are not shown to the network.
+_COLOURS = 3
 
 
 @dataclass(frozen=True)
@@ -38,18 +42,139 @@ class SegmentRequest:
     device: str = "auto"
     precision: str = "auto"
     channel_axis: int | None = None
+    channels: tuple[int, ...] | None = None
     plane: tuple[int, ...] | None = None
     contrast_limits: tuple[float, float] | None = None
     overlap: Literal["keep", "overwrite"] = "keep"
 
+    @property
+    def prompt_files(self) -> tuple[Path, ...]:
+        """The files of prompts that are given."""
+        return tuple(path for path in (self.boxes, self.points) if path is not None)
 
-def segment(request: SegmentRequest) -> dict[int, Mask]:
+
+@dataclass(frozen=True)
+class _Part:
+    """One plane to be segmented, and its prompts.
+
+    Attributes
+    ----------
+    source : ImageSource
+    prompts : dict of int to Prompts
+        By object.
+    index : tuple of int
+        Of the plane among the labels' planes; empty where they have one only.
+    """
+
+    source: ImageSource
+    prompts: dict[int, Prompts]
+    index: Index
+
+
+class _Models:
+    """Loads the model for the first image that needs it, and keeps it for the others."""
+
+    def __init__(self) -> None:
+        self._loaded: tuple[LoadedModel, Predictor] | None = None
+
+    def get(self, request: SegmentRequest) -> tuple[LoadedModel, Predictor]:
+        if self._loaded is None:
+            self._loaded = load_predictor(request.model, request.device, request.precision)
+        return self._loaded
+
+
+# -- one image, or several --------------------------------------------------------------------
+
+
+def segment_all(request: SegmentRequest, images: Sequence[Path]) -> None:
+    """Segment images, all with one start-up; one that cannot be used does not end the others.
+
+    Parameters
+    ----------
+    request : SegmentRequest
+        For several images `output` is a folder, made where it does not exist; labels get the name
+        of their image. Prompts may be folders, too, of CSV files named like the images.
+    images : sequence of Path
+
+    Raises
+    ------
+    ValueError
+        If an input cannot be used.
+    """
+    requests = [replace(request, image=images[0])]
+    if len(images) > 1:
+        requests = _requests(request, images)
+        request.output.mkdir(parents=True, exist_ok=True)
+    for one in requests:
+        _check(one)
+    models = _Models()
+    if len(requests) == 1:
+        segment(requests[0], models)
+        return
+    failed = []
+    for one in requests:
+        try:
+            segment(one, models)
+        except (ValueError, OSError) as error:
+            failed.append(one.image.name)
+            say(f"Error: {one.image}: {' '.join(str(error).split())}")
+    if failed:
+        raise ValueError(
+            f"{len(failed)} of {len(requests)} images were left out: {', '.join(failed)}."
+        )
+
+
+def _requests(request: SegmentRequest, images: Sequence[Path]) -> list[SegmentRequest]:
+    from napari_pisam.images.folders import match_name
+
+    requests: dict[str, SegmentRequest] = {}
+    for image in images:
+        name = match_name(image, image.parent)
+        if name in requests:
+            raise ValueError(
+                f"{requests[name].image} and {image} have one name, and so would their labels. "
+                "Segment them one by one."
+            )
+        requests[name] = replace(
+            request,
+            image=image,
+            output=request.output / f"{name}.tif",
+            boxes=_prompts_of(request.boxes, name),
+            points=_prompts_of(request.points, name),
+        )
+    return list(requests.values())
+
+
+def _prompts_of(given: Path | None, name: str) -> Path | None:
+    """Find an image's file in a folder of prompts; a file is for every image."""
+    import unicodedata
+
+    if given is None or not given.is_dir():
+        return given
+    for path in given.iterdir():
+        is_csv = path.suffix.lower() == ".csv"
+        if is_csv and unicodedata.normalize("NFC", path.stem) == name:
+            return path
+    return given / f"{name}.csv"
+
+
+def _check(request: SegmentRequest) -> None:
+    """Find the mistakes that cost nothing to find."""
+    if not request.prompt_files:
+        raise ValueError("There are no prompts. Give --boxes, --points or both.")
+    check_output(request.output, (".tif", ".tiff"), (request.image, *request.prompt_files))
+    for given in request.prompt_files:
+        if not given.is_file():
+            raise ValueError(f"There is no file {given}. Save a layer from napari as CSV.")
+
+
+def segment(request: SegmentRequest, models: _Models | None = None) -> dict[Index, dict[int, Mask]]:
     """Read, predict, write.
 
     Returns
     -------
-    dict of int to Mask
-        By label, what was written.
+    dict of tuple of int to dict of int to Mask
+        By plane and label, what was written.
 
     Raises
     ------
@@ -57,100 +182,246 @@ def segment(request: SegmentRequest) -> dict[int, Mask]:
         If an input cannot be used; nothing is written then.
     """
     started = time.perf_counter()
-    if request.boxes is None and request.points is None:
-        raise ValueError("There are no prompts. Give --boxes, --points or both.")
-    check_output(request.output, (".tif", ".tiff"), (request.image, request.boxes, request.points))
-    for given in (request.boxes, request.points):
-        if given is not None and not given.is_file():
-            raise ValueError(f"There is no file {given}. Save a layer from napari as CSV.")
+    _check(request)
     # Slow to import, and not needed to find the mistakes above.
-    from napari_pisam.cli.label_files import write_labels
     from napari_pisam.images.image_files import open_image
+    from napari_pisam.images.label_files import write_label_stack
+
+    planes: dict[Index, dict[int, Mask]] = {}
+    with open_image(request.image) as opened:
+        leading, parts = find_parts(opened, request)
+        loaded, predictor = (models or _Models()).get(request)
+        with progress("Segmenting", sum(len(part.prompts) for part in parts)) as advance:
+            for part in parts:
+                predictor.set_image(part.source)
+                masks = predict_objects(predictor, part.source, part.prompts, advance)
+                planes.setdefault(part.index, {}).update(masks)
+        count = sum(len(part.prompts) for part in parts)
+        description = description_of(loaded, request.model, _digest(parts), count)
+        shape = (*leading, *parts[0].source.shape)
+        write_label_stack(
+            request.output, planes, shape, description | _view_of(request), request.overlap
+        )
+    _warn_of_empty(planes)
+    where = f" in {len(planes)} planes" if len(planes) > 1 else ""
+    say(
+        f"{count} object(s){where} in {time.perf_counter() - started:.1f} s on {predictor.device} "
+        f"-> {request.output}"
+    )
+    return planes
+
+
+def _digest(parts: Sequence[_Part]) -> str:
+    import hashlib
+
     from napari_pisam.prompt_files import prompts_digest
 
-    with open_image(request.image) as opened:
-        source, plane = view_image(opened, request)
-        prompts = read_prompts(request, plane, source.shape)
-        loaded, predictor = load_predictor(request.model, request.device, request.precision)
-        predictor.set_image(source)
-        with progress("Segmenting", len(prompts)) as advance:
-            masks = predict_objects(predictor, source, prompts, advance)
-        digest = prompts_digest(prompts)
-        description = description_of(loaded, request.model, digest, len(masks))
-        description |= _view_of(request)
-        write_labels(request.output, masks, source.shape, description, request.overlap)
-    empty = [str(label) for label, mask in masks.items() if not mask.crop.size]
+    if len(parts) == 1:
+        return prompts_digest(parts[0].prompts)
+    lines = [f"{part.index} {prompts_digest(part.prompts)}\n" for part in parts]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _warn_of_empty(planes: Mapping[Index, Mapping[int, Mask]]) -> None:
+    empty = [
+        f"{label} in plane {_plane_text(index)}" if len(planes) > 1 else str(label)
+        for index, masks in planes.items()
+        for label, mask in masks.items()
+        if not mask.crop.size
+    ]
     if empty:
         say(
             f"Warning: no pixel was found for object(s) {', '.join(empty)}. Check their prompts, "
             "or add FG clicks."
         )
-    say(
-        f"{len(masks)} object(s) in {time.perf_counter() - started:.1f} s on {predictor.device} "
-        f"-> {request.output}"
-    )
-    return masks
 
 
-def view_image(opened: ImageFile, request: SegmentRequest) -> tuple[ImageSource, Plane]:
-    """Choose the plane and the channels of an image.
+# -- planes and channels ----------------------------------------------------------------------
+
+
+def find_parts(opened: ImageFile, request: SegmentRequest) -> tuple[Index, list[_Part]]:
+    """Find the planes that are segmented, with their prompts.
+
+    The plane that is asked for; or else the image's only one; or else every plane of a stack that
+    has prompts. What is left out is said.
 
     Returns
     -------
-    ImageSource
-        The 2D view.
-    sequence of (int or None)
-        The index along each axis that prompts may have before row and column.
+    leading : tuple of int
+        Sizes of the labels' axes before row and column.
+    list of _Part
 
     Raises
     ------
     ValueError
-        If a plane has to be named, or does not exist.
+        If a plane has to be named, or does not exist, or there are no prompts.
     """
-    from napari_pisam.images.image_source import ImageSource
+    axes = _Axes.of(opened, request)
+    if request.plane is not None:
+        source = _view(opened, request, request.plane)
+        plane = axes.prompt_plane(request.plane)
+        prompts = read_prompts(request, plane, source.shape)
+        _say_left_out(request, plane)
+        _say_channels(request, axes, source)
+        return (), [_Part(source, prompts, ())]
+    drawn = _drawn_planes(request)
+    if axes.is_by_channel(drawn):
+        axes = replace(axes, inner=None)
+    sizes = [axes.shape[axis] for axis in axes.leading]
+    if all(size == 1 for size in sizes):
+        source = _view(opened, request, (0,) * len(sizes) or None)
+        prompts = read_prompts(request, axes.prompt_plane((0,) * len(sizes)), source.shape)
+        _say_channels(request, axes, source)
+        return (), [_Part(source, prompts, ())]
+    chosen = axes.planes_of(drawn)
+    if not chosen:
+        raise ValueError(
+            f"{request.image.name} is a stack ({axes.describe(axes.leading)} before rows and "
+            "columns), and the prompts do not say in which plane they lie. Choose it with --plane "
+            f"{','.join('0' * len(sizes))}, or say with --channel-axis which axis holds channels."
+        )
+    return _every_plane(opened, request, axes, chosen)
 
-    shape, axes = opened.shape, opened.axes
-    channel_axis, samples = request.channel_axis, axes.find("S")
-    if channel_axis is None and samples >= 0:
-        channel_axis = samples
-    elif channel_axis is None and "C" in axes and shape[axes.index("C")] > 1:
-        # Whoever gives an index for every leading axis has chosen one of the channels.
-        if request.plane is None or len(request.plane) < len(shape) - 2:
-            channel_axis = axes.index("C")
-    is_named = "Q" not in axes and samples < 0
-    rgb = False if is_named and channel_axis is None else None
-    if channel_axis is not None and not -len(shape) <= channel_axis < len(shape):
-        raise ValueError(
-            f"--channel-axis is {channel_axis}, expected one of the axes of {request.image.name}: "
-            f"{_describe_axes(axes, shape)}, counted from 0."
-        )
-    inner = None if channel_axis is None else channel_axis % len(shape)
-    if inner is None and rgb is None and len(shape) > 2 and shape[-1] in (3, 4):
-        inner = len(shape) - 1  # as ImageSource decides; it has the last word
-    spatial = [axis for axis in range(len(shape)) if axis != inner]
-    leading = spatial[:-2]
-    if request.plane is None and any(shape[axis] > 1 for axis in leading):
-        stack = _describe_axes("".join(axes[a] for a in leading), [shape[a] for a in leading])
-        raise ValueError(
-            f"{request.image.name} is a stack ({stack} before rows and columns), and one plane is "
-            f"segmented at a time. Choose it with --plane {','.join('0' * len(leading))}, or say "
-            "with --channel-axis which axis holds channels."
-        )
-    source = ImageSource(
-        opened.data,
-        plane=request.plane,
-        channel_axis=channel_axis,
-        rgb=rgb,
+
+def _every_plane(
+    opened: ImageFile, request: SegmentRequest, axes: _Axes, chosen: Sequence[Index]
+) -> tuple[Index, list[_Part]]:
+    # Labels of all channels are one image: a cell is the same in each.
+    kept = [place for place, axis in enumerate(axes.leading) if axis != axes.channel]
+    leading = tuple(axes.shape[axes.leading[place]] for place in kept)
+    parts: list[_Part] = []
+    owners: dict[tuple[Index, int], Index] = {}
+    for plane in chosen:
+        source = _view(opened, request, plane)
+        prompts = read_prompts(request, axes.prompt_plane(plane), source.shape)
+        index = tuple(plane[place] for place in kept)
+        for label in prompts:
+            if (index, label) in owners:
+                raise ValueError(
+                    f"Object {label} has prompts in two channels, planes "
+                    f"{_plane_text(owners[index, label])} and {_plane_text(plane)}; its label can "
+                    "be drawn once. Give the objects a column 'object', or choose with --plane."
+                )
+            owners[index, label] = plane
+        parts.append(_Part(source, prompts, index))
+    _say_channels(request, axes, parts[0].source)
+    return leading, parts
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """What the axes of an image are.
+
+    Attributes
+    ----------
+    names : str
+        One letter each.
+    shape : tuple of int
+    inner : int or None
+        The axis whose channels are seen together.
+    channel : int or None
+        The axis of channels that a viewer shows one by one.
+    """
+
+    names: str
+    shape: Index
+    inner: int | None
+    channel: int | None
+
+    @classmethod
+    def of(cls, opened: ImageFile, request: SegmentRequest) -> _Axes:
+        names, shape, given = opened.axes, opened.shape, request.channel_axis
+        if given is not None and not -len(shape) <= given < len(shape):
+            every = ", ".join(f"{name} = {n}" for name, n in zip(names, shape, strict=True))
+            raise ValueError(
+                f"--channel-axis is {given}, expected one of the axes of {request.image.name}: "
+                f"{every}, counted from 0."
+            )
+        own = opened.channel_axis(None if request.plane is None else len(request.plane))
+        if given is None:
+            inner = own
+            if own is None and "Q" in names and len(shape) > 2 and shape[-1] in (3, 4):
+                inner = len(shape) - 1  # as ImageSource decides; it has the last word
+        else:
+            inner = given % len(shape)
+        is_free = given is None and request.channels is None and "S" not in names
+        return cls(names, shape, inner, own if is_free else None)
+
+    @property
+    def leading(self) -> list[int]:
+        """The axes before row and column, but for that of channels seen together."""
+        return [axis for axis in range(len(self.shape)) if axis != self.inner][:-2]
+
+    def describe(self, axes: Sequence[int]) -> str:
+        return ", ".join(f"{self.names[axis]} = {self.shape[axis]}" for axis in axes)
+
+    def is_by_channel(self, drawn: set[Index]) -> bool:
+        """Whether prompts were drawn while channels were shown one by one."""
+        every = len(self.shape) - 2
+        return self.channel is not None and {len(index) for index in drawn if index} == {every}
+
+    def prompt_plane(self, plane: Sequence[int]) -> Plane:
+        """Index along each axis that prompts may have before row and column."""
+        indices = iter(plane)
+        return [None if axis == self.inner else next(indices) for axis in self._before]
+
+    @property
+    def _before(self) -> range:
+        spatial = [axis for axis in range(len(self.shape)) if axis != self.inner][-2:]
+        return range(spatial[0])
+
+    def planes_of(self, drawn: set[Index]) -> list[Index]:
+        """Find the planes of this image that prompts lie in; none where they do not say it."""
+        found = set()
+        for index in drawn:
+            if len(index) == len(self.leading):
+                found.add(index)
+            elif index and len(index) == len(self._before):
+                named = zip(self._before, index, strict=True)
+                found.add(tuple(place for axis, place in named if axis != self.inner))
+        return sorted(found)
+
+
+def _drawn_planes(request: SegmentRequest) -> set[Index]:
+    from napari_pisam.prompt_files import planes_of
+
+    return set().union(*(planes_of(path) for path in request.prompt_files))
+
+
+def _say_left_out(request: SegmentRequest, plane: Plane) -> None:
+    from napari_pisam.prompt_files import planes_of
+
+    for path in request.prompt_files:
+        others = planes_of(path, apart_from=plane)
+        if others:
+            few = ", ".join(_plane_text(index) for index in sorted(others)[:5])
+            say(
+                f"Warning: {path.name} has prompts in other planes, too ({few}"
+                f"{', ...' if len(others) > 5 else ''}); they are left out. Without --plane every "
+                "plane that has prompts is segmented."
+            )
+
+
+def _plane_text(plane: Sequence[int]) -> str:
+    return ",".join(str(index) for index in plane)
+
+
+def _view(opened: ImageFile, request: SegmentRequest, plane: Sequence[int] | None) -> ImageSource:
+    return opened.view(
+        plane,
+        channel_axis=request.channel_axis,
+        channels=request.channels,
         contrast_limits=request.contrast_limits,
     )
-    indices = iter(request.plane or (0,) * len(leading))
-    last = min(spatial[-2:])
-    plane = [None if axis == inner else next(indices) for axis in range(last)]
-    return source, plane
 
 
-def _describe_axes(axes: str, shape: tuple[int, ...] | list[int]) -> str:
-    return ", ".join(f"{name} = {size}" for name, size in zip(axes, shape, strict=True))
+def _say_channels(request: SegmentRequest, axes: _Axes, source: ImageSource) -> None:
+    total = 1 if axes.inner is None else axes.shape[axes.inner]
+    if total > _COLOURS and request.channels is None and not source.is_rgb:
+        say(
+            f"Warning: {request.image.name} has {total} channels; the first {_COLOURS} are used. "
+            "Choose with --channels, for example --channels 0,2."
+        )
 
 
 def read_prompts(
@@ -168,7 +439,7 @@ def read_prompts(
     boxes = [] if request.boxes is None else read_boxes(request.boxes, plane)
     clicks = [] if request.points is None else read_clicks(request.points, plane)
     if not boxes and not clicks:
-        files = " and ".join(str(f) for f in (request.boxes, request.points) if f is not None)
+        files = " and ".join(str(path) for path in request.prompt_files)
         where = f" in plane {request.plane}" if request.plane else ""
         raise ValueError(f"{files}: no prompts{where}. Draw a box or click on the objects.")
     checked = {}
@@ -178,6 +449,9 @@ def read_prompts(
         except ValueError as error:
             raise ValueError(f"Object {object_id}: {error}") from error
     return checked
+
+
+# -- models and masks -------------------------------------------------------------------------
 
 
 def load_predictor(name: str, device: str, precision: str) -> tuple[LoadedModel, Predictor]:
@@ -272,6 +546,7 @@ def _view_of(request: SegmentRequest) -> dict[str, Any]:
         "image": request.image.name,
         "plane": None if request.plane is None else list(request.plane),
         "channel_axis": request.channel_axis,
+        "channels": None if request.channels is None else list(request.channels),
         "contrast_limits": None if limits is None else list(limits),
         "overlap": request.overlap,
     }

@@ -1,18 +1,16 @@
-"""Files that several parts read and write: whole or not at all, by name, label images as TIFF."""
+"""Files are written whole or not at all, whoever writes and however that ends."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
-import math
 import os
 import secrets
 import sys
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if sys.platform == "win32":
     import msvcrt
@@ -20,17 +18,13 @@ else:
     import fcntl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
 
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 LABEL_TILE = 512
 """Side of the tiles of a label image, px."""
 
-_CLASSIC_BYTES = 2 << 30
 _PART_PREFIX, _PART_SUFFIX = ".pisam-", ".part"
 # Where the file system knows no locks, only age tells what a killed process left, s.
 _ABANDONED = 24 * 3600
@@ -164,46 +158,3 @@ def lock_file(descriptor: int) -> bool | None:
     except OSError:
         return None
     return True
-
-
-def write_label_tiles(
-    part: Path,
-    tiles: Iterator[NDArray[np.integer[Any]]],
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    description: Mapping[str, Any],
-    software: str,
-) -> None:
-    """Write labels as a tiled, compressed TIFF that every TIFF library reads.
-
-    Parameters
-    ----------
-    part : Path
-        The file, from `replacing`.
-    tiles : iterator of (512, 512) arrays
-        Row after row, plane after plane; beyond the image zeros.
-    shape : tuple of int
-        (..., H, W) px.
-    dtype : numpy.dtype
-        Of the tiles.
-    description : mapping
-        Written as JSON into the TIFF's ImageDescription.
-    software : str
-        Written into its Software.
-    """
-    import tifffile
-
-    tifffile.imwrite(
-        part,
-        tiles,
-        shape=shape,
-        dtype=dtype,
-        tile=(LABEL_TILE, LABEL_TILE),
-        # Read by every TIFF library, unlike zstd.
-        compression="zlib",
-        photometric="minisblack",
-        bigtiff=math.prod(shape) * dtype.itemsize > _CLASSIC_BYTES,
-        description=json.dumps(dict(description)),
-        software=software,
-        metadata=None,
-    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer
 
 from napari_pisam.docks.segment import files
+from napari_pisam.images.label_files import label_path
 from napari_pisam.session.requests import failure_sentence
 
 if TYPE_CHECKING:
@@ -71,14 +72,20 @@ class FileActions:
     def export(self, path: str) -> None:
         """Write the Labels layer as a TIFF."""
         layer = self._work.choice["labels"]
-        if layer is not None:
-            job = files.export_job(self._work.planes, layer, _with_suffix(path, ".tif"))
-            self._write(job, f"Labels written to {Path(path).name}", "Writing the labels")
+        if layer is None:
+            return
+        try:
+            target = label_path(Path(path))
+        except ValueError as error:
+            self._work.failed.emit(str(error))
+            return
+        job = files.export_job(self._work.planes, layer, target)
+        self._write(job, f"Labels written to {target.name}", "Writing the labels")
 
     def save(self, path: str) -> None:
         """Write the session to a file."""
         try:
-            job = files.saving_job(self._work.planes, _with_suffix(path, ".pisam"))
+            job = files.saving_job(self._work.planes, _session_path(path))
         except ValueError as error:
             self._work.failed.emit(str(error))
             return
@@ -146,5 +153,6 @@ class FileActions:
                 job()
 
 
-def _with_suffix(path: str, suffix: str) -> Path:
-    return Path(path) if Path(path).suffix else Path(path).with_suffix(suffix)
+def _session_path(path: str) -> Path:
+    # What is behind the last point of "dose 0.5uM" is no ending.
+    return Path(path if path.lower().endswith(".pisam") else f"{path}.pisam")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.docks.segment.export import write_label_tiff
+from napari_pisam.images.label_files import write_label_array
 from napari_pisam.session.storage import ImageView, SessionMeta, load_session, save_session
 
 if TYPE_CHECKING:
@@ -98,17 +98,18 @@ def export_job(planes: Planes, layer: Any, path: Path) -> Callable[[], None]:
     session = planes.session
     objects = () if session is None else session.objects
     model = None if session is None else session.model
+    scale, units = [float(value) for value in layer.scale], [str(unit) for unit in layer.units]
     description = {
         "software": "napari-pisam",
         "image": "" if planes.image is None else str(planes.image.name),
         "model": None if model is None else {"name": model.name, "sha256": model.sha256},
-        "scale": [float(value) for value in layer.scale],
+        "scale": scale,
         "translate": [float(value) for value in layer.translate],
-        "units": [str(unit) for unit in layer.units],
+        "units": units,
         "objects": {
             str(one.id): {"score": round(one.mask.score, 4), "area": one.mask.area}
             for one in objects
             if one.committed and one.mask is not None
         },
     }
-    return partial(write_label_tiff, path, layer.data, description)
+    return partial(write_label_array, path, layer.data, description, scale, units)
