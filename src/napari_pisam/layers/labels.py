@@ -204,10 +204,10 @@ def promote_labels(layer: Any, dtype: DTypeLike = np.uint32) -> None:
     new, data = np.dtype(dtype), layer.data
     if new == data.dtype:
         return
-    if not np.can_cast(data.dtype, new):
+    if np.iinfo(data.dtype).max > np.iinfo(new).max:
         raise ValueError(
-            f"The labels are {data.dtype} and cannot become {new} without loss, expected a wider "
-            "type, for example uint32."
+            f"The labels are {data.dtype}, which holds larger numbers than {new}. Choose a wider "
+            "type, for example uint64."
         )
     shape = tuple(int(size) for size in data.shape)
     wider = _zeros(shape, new)
@@ -217,6 +217,11 @@ def promote_labels(layer: Any, dtype: DTypeLike = np.uint32) -> None:
     for start in range(0, shape[axis], step):
         part = (slice(None),) * axis + (slice(start, start + step),)
         block = np.asarray(data[part])
+        if data.dtype.kind == "i" and new.kind == "u" and block.size and block.min() < 0:
+            raise ValueError(
+                f"The labels are {data.dtype} and hold the negative number {block.min()}, which "
+                f"{new} does not; expected 0 or more. Set those pixels to 0 first."
+            )
         # What is never written takes no memory.
         if block.any():
             wider[part] = block
