@@ -288,7 +288,7 @@ def _label(path: Path, row: _Row) -> bool:
 
 
 def _planes_test(path: Path, rows: Sequence[_Row], plane: Plane) -> Callable[[_Row], bool]:
-    """Give the test of whether a row lies in the plane."""
+    """Make the test of whether a row lies in the plane."""
     leading = {row.leading for row in rows}
     count = len(next(iter(leading), ()))
     wanted = tuple(plane)

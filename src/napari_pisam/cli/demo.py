@@ -38,9 +38,9 @@ class DemoObject:
 
     def iou(self, step: int) -> float:
         """IoU of the mask after a number of clicks (-1: the last one)."""
-        mask = self.masks[step].to_array()
-        union = int((mask | self.truth).sum())
-        return int((mask & self.truth).sum()) / union if union else 0.0
+        from napari_pisam.measure.metrics import iou
+
+        return iou(self.masks[step].to_array(), self.truth)
 
     def prompts(self) -> Prompts:
         """Return all prompts that the last mask came from."""

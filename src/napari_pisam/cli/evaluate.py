@@ -12,7 +12,7 @@ from napari_pisam.cli.files import check_output
 from napari_pisam.images.files import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from napari_pisam.evaluate.folders import Sample
     from napari_pisam.evaluate.objects import Which
@@ -124,22 +124,9 @@ def _check(request: EvaluateRequest) -> None:
     for path, suffixes in ((request.json_file, (".json",)), (request.html_file, (".html", ".htm"))):
         if path is not None:
             check_output(path, suffixes, ())
-    if request.data is None and not request.masks:
-        raise ValueError("There are no masks. Give --masks DIR, or --data DIR.")
-    if request.data is not None and (request.masks or request.images):
-        raise ValueError("--data holds images and masks itself. Leave out --images and --masks.")
-    if request.images and len(request.images) != len(request.masks):
-        raise ValueError(
-            f"There are {len(request.images)} --images and {len(request.masks)} --masks, expected "
-            "as many, in the same order."
-        )
-    if not (request.models or request.predictions or request.baselines):
-        raise ValueError("Nothing is evaluated. Give --model, --baselines or --predictions.")
-    needs_images = request.models or request.baselines
-    if needs_images and request.data is None and not request.images:
-        raise ValueError("A model needs images. Give --images DIR as well as --masks DIR.")
-    if request.predictions and len(request.masks) != 1:
-        raise ValueError("--predictions goes with one --masks DIR; folders in it are sources.")
+    for is_wrong, sentence in _mistakes(request):
+        if is_wrong:
+            raise ValueError(sentence)
     for kind, names, known in (
         ("--baselines", request.baselines, tuple(BASELINES)),
         ("--protocols", request.protocols, PROTOCOLS),
@@ -149,10 +136,42 @@ def _check(request: EvaluateRequest) -> None:
             raise ValueError(
                 f"{kind} has {', '.join(map(repr, unknown))}, expected some of: {', '.join(known)}."
             )
-    if "ablation" in request.protocols and not request.models:
-        raise ValueError("The ablation needs a model. Give --model.")
-    if not request.with_box and request.clicks < 1:
-        raise ValueError("Without a box there has to be a click. Give --clicks 1 or more.")
+
+
+def _mistakes(request: EvaluateRequest) -> Iterator[tuple[object, str]]:
+    """List what may not be asked for together: whether it was, and what is said then."""
+    is_data = request.data is not None
+    systems = request.models or request.baselines
+    yield not is_data and not request.masks, "There are no masks. Give --masks DIR, or --data DIR."
+    yield (
+        is_data and (request.masks or request.images),
+        "--data holds images and masks itself. Leave out --images and --masks.",
+    )
+    yield (
+        request.images and len(request.images) != len(request.masks),
+        f"There are {len(request.images)} --images and {len(request.masks)} --masks, expected "
+        "as many, in the same order.",
+    )
+    yield (
+        not (systems or request.predictions),
+        "Nothing is evaluated. Give --model, --baselines or --predictions.",
+    )
+    yield (
+        systems and not is_data and not request.images,
+        "A model needs images. Give --images DIR as well as --masks DIR.",
+    )
+    yield (
+        request.predictions and len(request.masks) != 1,
+        "--predictions goes with one --masks DIR; folders in it are sources.",
+    )
+    yield (
+        "ablation" in request.protocols and not request.models,
+        "The ablation needs a model. Give --model.",
+    )
+    yield (
+        not request.with_box and request.clicks < 1,
+        "Without a box there has to be a click. Give --clicks 1 or more.",
+    )
 
 
 def find_samples(request: EvaluateRequest) -> list[Sample]:
@@ -262,8 +281,7 @@ def _ablation(models: Mapping[str, Predictor], request: EvaluateRequest) -> dict
 
 def _write(request: EvaluateRequest, result: Evaluation) -> None:
     from napari_pisam import __version__
-    from napari_pisam.evaluate.html_report import html_report
-    from napari_pisam.evaluate.report import tables
+    from napari_pisam.evaluate.report import html_report, tables
 
     if request.json_file is not None:
         content: dict[str, Any] = {"software": "napari-pisam", "version": __version__}

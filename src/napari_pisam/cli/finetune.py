@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def begun_folder(request: TrainRequest) -> Path | None:
-    """Give the folder of a fine-tuning that the request goes on with, or starts; None without."""
+    """Find the folder of a fine-tuning that the request goes on with, or starts; None without."""
     from napari_pisam.learn.finetune.layout import RUN
 
     beside = None if request.config is None else request.config.parent

@@ -33,7 +33,7 @@ class _NoRgb(nn.Module):
 
 
 class _NoEmbedder(nn.Module):
-    """Gives the mask feature on as it comes."""
+    """Passes the mask feature on as it comes."""
 
     def forward(self, feature: Tensor, coarse_logits: Tensor) -> Tensor:
         return feature
@@ -92,7 +92,7 @@ def _shallow(module: _Module) -> _Module:
 
 
 def ablations(model: PiSam) -> dict[str, PiSam]:
-    """Give the rows of the table by what each leaves out; nothing first."""
+    """Build the rows of the table by what each leaves out; nothing first."""
     return {
         "all parts": model,
         "no RGB embedding": ablated(model, rgb=False),

@@ -53,7 +53,7 @@ class Efficiency:
     learnable: float
 
     def as_json(self) -> dict[str, Any]:
-        """Give the numbers by name."""
+        """Return the numbers by name."""
         return asdict(self)
 
 

@@ -142,7 +142,7 @@ def components(mask: NDArray[Any], kind: MaskKind) -> NDArray[np.int32]:
 
 
 def saved_object(saved: NDArray[Any], target: Target, kind: MaskKind) -> NDArray[np.generic]:
-    """Give what a system saved for one object.
+    """Find what a system saved for one object.
 
     Where the object is all that is not 0: the saved mask or map as it is. Where it is a class: the
     pixels of that number. Otherwise the saved label, or the connected component of a saved binary

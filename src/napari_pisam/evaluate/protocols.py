@@ -84,7 +84,7 @@ def box_of(truth: NDArray[np.bool_]) -> Box:
 
 
 def ask(system: Segmenter, box: Box | None, clicks: Sequence[Click]) -> NDArray[np.bool_]:
-    """Give a box and clicks to a system; return the mask as (H, W) bool."""
+    """Ask a system with a box and clicks; return the mask as (H, W) bool."""
     points = [(float(row), float(col)) for row, col, _ in clicks]
     labels = [sign for *_, sign in clicks]
     mask = system.predict(box=box, points=points or None, labels=labels or None)

@@ -1,16 +1,20 @@
-"""An evaluation as tables: printed, and for the HTML report."""
+"""The report of an evaluation: tables, printed or with pictures of the worst objects as HTML."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from napari_pisam.evaluate.pictures import MASK, TRUTH
 from napari_pisam.evaluate.runner import KIND_CLICKS
 from napari_pisam.evaluate.saliency import MISSING, SALIENCY, is_available
+from napari_pisam.images.html_page import html_figure, html_page, html_table, html_text
+from napari_pisam.images.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from napari_pisam.evaluate.pictures import Case
     from napari_pisam.evaluate.runner import Evaluation
     from napari_pisam.evaluate.scores import Scores
 
@@ -27,6 +31,20 @@ _TITLES = {
     "hce": "HCE",
 }
 _SOURCES = 2
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem;
+  color: #1d1d1f; background: #fff; }
+table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; }
+.wide { overflow-x: auto; }
+.note { color: #555; max-width: 60rem; }
+.cases { display: flex; flex-wrap: wrap; gap: 1.2rem; }
+figure { margin: 0; }
+figcaption { max-width: 46rem; overflow-wrap: anywhere; }
+img { max-width: 100%; }
+.key { display: inline-block; width: 1.6rem; height: .25rem; vertical-align: middle; }
+"""
 
 
 @dataclass(frozen=True)
@@ -212,7 +230,7 @@ def print_tables(found: Sequence[Table]) -> None:
         # In a file or a pipe nothing has to be squeezed into 80 columns.
         console = Console(width=200)
     for table in found:
-        # Names are text, not markup: a file may be called "[red]".
+        # Names are text, not markup: a file may be called "[red]", and worse.
         printed = RichTable(title=Text(table.title), caption=Text(table.note), box=box.SIMPLE_HEAD)
         for number, column in enumerate(table.columns):
             is_name = number < len(table.columns) and column in {
@@ -223,5 +241,48 @@ def print_tables(found: Sequence[Table]) -> None:
             }
             printed.add_column(Text(column), justify="left" if is_name else "right")
         for row in table.rows:
-            printed.add_row(*(Text(cell) for cell in row))
+            printed.add_row(*(Text(printable(cell)) for cell in row))
         console.print(printed)
+
+
+def html_report(
+    title: str, found: Sequence[Table], cases: Mapping[str, Sequence[Case]], notes: Sequence[str]
+) -> str:
+    """Write the report as one HTML document that needs nothing else.
+
+    Parameters
+    ----------
+    title : str
+    found : sequence of Table
+    cases : mapping of str to sequence of Case
+        By system, the worst first.
+    notes : sequence of str
+        Lines under the title.
+    """
+    parts = [f'<p class="note">{html_text(note)}</p>' for note in notes]
+    for table in found:
+        note = f'<p class="note">{html_text(table.note)}</p>' if table.note else ""
+        parts.append(
+            f'<h2>{html_text(table.title)}</h2><div class="wide">'
+            f"{html_table(table.columns, table.rows)}</div>{note}"
+        )
+    if any(cases.values()):
+        parts.append(
+            "<h2>Worst objects</h2><p>"
+            f'<span class="key" style="background:{_colour(TRUTH)}"></span> truth &nbsp; '
+            f'<span class="key" style="background:{_colour(MASK)}"></span> mask. '
+            "Discs are FG clicks, crosses BG clicks.</p>"
+        )
+    for system, shown in cases.items():
+        if shown:
+            figures = "\n".join(html_figure(case.png, case.title, _caption(case)) for case in shown)
+            parts.append(f'<h3>{html_text(system)}</h3><div class="cases">{figures}</div>')
+    return html_page(title, _STYLE, parts)
+
+
+def _caption(case: Case) -> str:
+    return f"{case.title}: IoU {' -> '.join(f'{value:.3f}' for value in case.ious)}"
+
+
+def _colour(rgb: tuple[int, int, int]) -> str:
+    return f"rgb({rgb[0]} {rgb[1]} {rgb[2]})"

@@ -10,6 +10,7 @@ from napari_pisam.evaluate import protocols, saliency
 from napari_pisam.evaluate.objects import Target, saved_object, targets
 from napari_pisam.evaluate.pictures import Case, keep_worst, make_case
 from napari_pisam.evaluate.scores import ClickScores, Scores, as_json
+from napari_pisam.images.image_files import ImageFileError
 from napari_pisam.images.mask_files import read_mask
 from napari_pisam.measure.metrics import as_mask
 
@@ -102,7 +103,7 @@ class Evaluation:
     objects: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Give everything but the pictures, as JSON knows it."""
+        """Return everything but the pictures, as JSON knows it."""
         return {
             "settings": asdict(self.settings),
             "images": self.images,
@@ -182,8 +183,8 @@ def evaluate(
     result.clicks = {name: ClickScores(settings.clicks) for name in systems if settings.clicks}
     result.ablation = {name: Scores() for name in ablation}
     from_box: dict[tuple[int, int], list[float]] = {}
-    everything = [*systems.values(), *ablation.values()]
-    for place, opened in _each(samples, everything, open_image, result.skipped, advance):
+
+    def work(place: int, opened: _Opened) -> None:
         found = False
         for number, target in enumerate(_targets(opened, settings)):
             found = True
@@ -195,6 +196,9 @@ def evaluate(
                 result.ablation[name].add(opened.sample.source, run.first, target.truth)
             _score_saved(result, opened, target)
         result.images += found
+
+    everything = [*systems.values(), *ablation.values()]
+    _for_each(samples, everything, open_image, result.skipped, advance, work)
     if not result.objects:
         reasons = f" {'; '.join(result.skipped)}." if result.skipped else ""
         raise ValueError(
@@ -207,27 +211,39 @@ def evaluate(
     return result
 
 
-def _each(
+def _for_each(
     samples: Sequence[Sample],
     systems: Sequence[Segmenter],
     open_image: OpenImage | None,
     skipped: list[str],
     advance: Callable[[int], None],
-) -> Iterator[tuple[int, _Opened]]:
-    """Open the files of one sample after the other, and give the image to the systems."""
+    work: Callable[[int, _Opened], None],
+) -> None:
+    """Open the files of one sample after the other, give the image to the systems, and work.
+
+    A file that cannot be used is left out, also where that is found when a part of it is read.
+    """
     for place, sample in enumerate(samples):
         with contextlib.ExitStack() as stack:
             try:
                 opened = _open(sample, stack, open_image)
-            except ValueError as error:
-                note = f"{sample.source}/{sample.name}: {error}"
-                if note not in skipped:
-                    skipped.append(note)
-            else:
                 for system in systems:
                     system.set_image(opened.image)
-                yield place, opened
+            except (ValueError, OSError, MemoryError) as error:
+                _leave_out(sample, error, skipped)
+            else:
+                try:
+                    work(place, opened)
+                except ImageFileError as error:
+                    _leave_out(sample, error, skipped)
         advance(1)
+
+
+def _leave_out(sample: Sample, error: Exception, skipped: list[str]) -> None:
+    reason = "the memory is full" if isinstance(error, MemoryError) else str(error)
+    note = f"{sample.source}/{sample.name}: {reason}"
+    if note not in skipped:
+        skipped.append(note)
 
 
 def _open(sample: Sample, stack: contextlib.ExitStack, open_image: OpenImage | None) -> _Opened:
@@ -347,21 +363,28 @@ def _correct_worst(
     places = sorted({place for place, _ in chosen})
     advance(len(samples) - len(places))
     wanted = [samples[place] for place in places]
-    for index, opened in _each(wanted, list(systems.values()), open_image, result.skipped, advance):
-        source = opened.sample.source
+
+    def work(index: int, opened: _Opened) -> None:
         for number, target in enumerate(_targets(opened, result.settings)):
-            if (places[index], number) not in chosen:
-                continue
-            truth, box = target.truth, protocols.box_of(target.truth)
-            first = {name: protocols.ask(one, box, []) for name, one in systems.items()}
-            for count in WORST_CLICKS:
-                clicks = protocols.shared_error_clicks(list(first.values()), truth, count)
-                for name, system in systems.items():
-                    mask = protocols.ask(system, box, clicks) if clicks else first[name]
-                    result.worst[name][stage_of(count)].add(source, mask, truth)
-            for name, system in systems.items():
-                result.worst[name]["box"].add(source, first[name], truth)
-                result.kinds[name]["box"].add(source, first[name], truth)
-                for kind, signs in protocols.KINDS.items():
-                    run = protocols.run_clicks(system, truth, KIND_CLICKS, signs=signs)
-                    result.kinds[name][kind].add(source, run.last, truth)
+            if (places[index], number) in chosen:
+                _correct_object(result, systems, opened.sample.source, target.truth)
+
+    _for_each(wanted, list(systems.values()), open_image, result.skipped, advance, work)
+
+
+def _correct_object(
+    result: Evaluation, systems: Mapping[str, Segmenter], source: str, truth: NDArray[np.bool_]
+) -> None:
+    box = protocols.box_of(truth)
+    first = {name: protocols.ask(one, box, []) for name, one in systems.items()}
+    for count in WORST_CLICKS:
+        clicks = protocols.shared_error_clicks(list(first.values()), truth, count)
+        for name, system in systems.items():
+            mask = protocols.ask(system, box, clicks) if clicks else first[name]
+            result.worst[name][stage_of(count)].add(source, mask, truth)
+    for name, system in systems.items():
+        result.worst[name]["box"].add(source, first[name], truth)
+        result.kinds[name]["box"].add(source, first[name], truth)
+        for kind, signs in protocols.KINDS.items():
+            run = protocols.run_clicks(system, truth, KIND_CLICKS, signs=signs)
+            result.kinds[name][kind].add(source, run.last, truth)

@@ -79,7 +79,7 @@ class SaliencyMeter:
         self.count += 1
 
     def result(self) -> dict[str, float]:
-        """Give the measures of all masks so far, by the names in `SALIENCY`.
+        """Return the measures of all masks so far, by the names in `SALIENCY`.
 
         Raises
         ------

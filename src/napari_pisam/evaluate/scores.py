@@ -165,5 +165,5 @@ def mean_over_sources(sources: Mapping[str, Mapping[str, float]]) -> dict[str, f
 
 
 def as_json(scores: Scores | ClickScores) -> dict[str, Any]:
-    """Give the mean over sources and the sources themselves."""
+    """Return the mean over sources and the sources themselves."""
     return {"mean": scores.mean(), "sources": scores.by_source()}

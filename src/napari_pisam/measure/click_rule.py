@@ -21,7 +21,7 @@ def evaluation_click(
     *,
     signs: tuple[bool, ...] = (True, False),
 ) -> Click | None:
-    """Give the next click of RITM's evaluation rule (Sofiiuk et al., 2021).
+    """Find the next click of RITM's evaluation rule (Sofiiuk et al., 2021).
 
     The pixel furthest from the edge of its error, of whichever kind reaches further (BG where
     both reach as far); the image border counts as an edge, and pixels clicked before are not

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ import tifffile
 
 from napari_pisam.evaluate.baselines import FilledBox, OtsuInBox
 from napari_pisam.evaluate.folders import match_folders, with_kinds
-from napari_pisam.evaluate.html_report import html_report
 from napari_pisam.evaluate.pictures import Case, keep_worst, make_case
-from napari_pisam.evaluate.report import Table, tables
+from napari_pisam.evaluate.report import Table, html_report, print_tables, tables
 from napari_pisam.evaluate.runner import Settings, evaluate
+from napari_pisam.images.image_files import ImageFileError, open_plane
 from napari_pisam.images.image_source import ImageSource
 
 
@@ -108,6 +109,46 @@ def test_clicks_alone_have_no_box_table(samples):
     assert result.clicks["otsu"].mean()["iou_1"] > 0.5
 
 
+@pytest.mark.parametrize(
+    "error",
+    [struct.error("unpack"), ZeroDivisionError(), MemoryError(), KeyError("x"), RecursionError()],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("broken", ["image", "mask"])
+def test_one_damaged_tiff_does_not_end_an_evaluation(samples, monkeypatch, error, broken):
+    read = tifffile.TiffPageSeries.asarray
+    path = str(getattr(samples[0], broken))
+
+    def fail(self, *arguments, **keywords):
+        if self.keyframe.parent.filehandle.path == path:
+            raise error
+        return read(self, *arguments, **keywords)
+
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", fail)
+    result = evaluate(samples, {"otsu": OtsuInBox()}, Settings(clicks=0), open_image=open_plane)
+    assert result.images == len(samples) - 1
+    assert len(result.skipped) == 1
+    assert f"{samples[0].name}: {path} cannot be read as TIFF" in result.skipped[0]
+
+
+def test_a_part_that_turns_out_to_be_damaged_does_not_end_an_evaluation(samples):
+    class Reader(OtsuInBox):
+        images = 0
+
+        def set_image(self, image):
+            self.images += 1
+            super().set_image(image)
+
+        def predict(self, *arguments, **keywords):
+            if self.images == 2:
+                raise ImageFileError("b.tif cannot be read as TIFF (corrupt tile).")
+            return super().predict(*arguments, **keywords)
+
+    result = evaluate(samples, {"x": Reader()}, Settings(clicks=0), open_image=opened)
+    assert result.images == len(samples) - 1
+    assert result.skipped == ["north/north/b: b.tif cannot be read as TIFF (corrupt tile)."]
+
+
 def test_a_file_that_cannot_be_used_is_named_and_left_out(samples):
     tifffile.imwrite(samples[0].mask, np.ones((3, 4), np.uint8))
     samples[1].mask.write_bytes(b"broken")
@@ -194,3 +235,13 @@ def test_a_table_by_source_where_there_are_several(samples):
     rows = titles["By source"].rows
     assert [row[:2] for row in rows] == [["north", "box"], ["south", "box"]]
     assert all(len(row) == len(table.columns) for table in titles.values() for row in table.rows)
+
+
+def test_names_give_no_orders_to_a_terminal_or_a_page(capsys):
+    order = "\x1b]0;owned\x07\x9b2J\u202e"
+    table = Table("T", ["system"], [[f"a{order}b"]])
+    print_tables([table])
+    printed = capsys.readouterr().out
+    page = html_report("T", [table], {}, [f"Left out: {order}"])
+    for text in (printed, page):
+        assert not set(text) & set("\x1b\x07\x9b\u202e")

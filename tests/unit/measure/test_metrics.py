@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.metrics import mean_squared_error
 
-from napari_pisam.measure import agreement, metrics
+from napari_pisam.measure import metrics
 
 
 def blob(seed, shape=(40, 56), share=0.3):
@@ -180,4 +180,4 @@ def test_worst_drop_is_the_largest_loss_by_one_click():
 
 
 def test_boundary_share_is_that_of_the_paper():
-    assert math.isclose(agreement.BOUNDARY_SHARE, 0.02)
+    assert math.isclose(metrics.BOUNDARY_SHARE, 0.02)

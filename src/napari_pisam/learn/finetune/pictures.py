@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from napari_pisam.images.files import replacing
+from napari_pisam.images.html_page import html_text
 from napari_pisam.learn.finetune.layout import PREVIEW, REPORT
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def write_report(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
-        f"<h1>{escape(title)}</h1><p><b>{escape(str(state.get('verdict', '')))}</b></p>",
+        f"<title>{html_text(title)}</title><style>{_STYLE}</style></head><body>",
+        f"<h1>{html_text(title)}</h1><p><b>{html_text(str(state.get('verdict', '')))}</b></p>",
         f"<p>{int(state.get('step', 0))} steps, {float(state.get('elapsed', 0)) / 60:.1f} minutes; "
         f"the best weights after step {int(state.get('best_step', 0))}.</p>",
         "<h2>Boundary IoU from the box alone</h2>",
@@ -119,7 +119,7 @@ def write_report(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any
         _table(state.get("objects", [])),
         "<h2>Settings</h2><table>",
         *(
-            f"<tr><td>{escape(str(key))}</td><td>{escape(str(value))}</td></tr>"
+            f"<tr><td>{html_text(str(key))}</td><td>{html_text(str(value))}</td></tr>"
             for key, value in about.items()
         ),
         "</table></body></html>",
@@ -179,7 +179,9 @@ def _pairs(folder: Path, previews: Sequence[Mapping[str, Any]]) -> str:
             f"{p['image']}, object {p['label']}: IoU {float(p['iou_before']):.3f} -> "
             f"{float(p['iou_after']):.3f}"
         )
-        figures.append(f"<figure>{''.join(images)}<figcaption>{escape(text)}</figcaption></figure>")
+        figures.append(
+            f"<figure>{''.join(images)}<figcaption>{html_text(text)}</figcaption></figure>"
+        )
     return f'<div class="pairs">{"".join(figures)}</div>'
 
 
@@ -187,7 +189,7 @@ def _table(objects: Sequence[Mapping[str, Any]]) -> str:
     head = ("Object", "IoU before", "IoU after", "Boundary IoU before", "Boundary IoU after")
     rows = ["<tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>"]
     for o in objects:
-        name = escape(f"{o['image']}, {o['label']}")
+        name = html_text(f"{o['image']}, {o['label']}")
         cells = [*o["iou"], *o["boundary"]]
         numbers = "".join(
             "<td></td>" if value is None else f"<td>{float(value):.3f}</td>" for value in cells

@@ -10,7 +10,7 @@ import numpy as np
 from napari_pisam.learn.dataset import ValidationSamples
 from napari_pisam.learn.engine import evaluate
 from napari_pisam.learn.objective import iou
-from napari_pisam.measure.agreement import boundary_iou
+from napari_pisam.measure.metrics import boundary_iou
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.predict.windows import choose_window
 
