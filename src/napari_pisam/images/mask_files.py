@@ -131,7 +131,7 @@ class _FlatArray:
         others = [axis for axis in range(len(shape)) if axis != samples]
         long = [axis for axis in others if shape[axis] > 1]
         spatial = long if len(long) == 2 else others[-2:]
-        if len(spatial) != 2 or not set(long) <= set(spatial):
+        if len(spatial) != 2 or not set(long) <= set(spatial) or 0 in shape:
             raise ImageFileError(
                 f"{path} has shape {shape} (axes {axes}), expected one number a pixel, (rows, "
                 "cols). Save the planes of a stack as masks of their own."

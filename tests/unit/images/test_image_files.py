@@ -15,6 +15,7 @@ from PIL import Image
 
 from napari_pisam.images import image_files
 from napari_pisam.images.image_files import ImageFileError, open_image, open_plane
+from napari_pisam.images.mask_files import read_mask
 
 SHAPE = (24, 36)
 RNG = np.random.default_rng(3)
@@ -272,6 +273,8 @@ def test_damaged_files_are_read_or_refused_with_a_sentence(tmp_path):
             tried += 1
             with contextlib.suppress(ImageFileError):
                 assert pixels(path).ndim == 3
+            with contextlib.suppress(ImageFileError):
+                assert read_mask(path).ndim == 2
     assert tried == 150
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +71,50 @@ def test_unreadable_files_are_named_and_left_out(tmp_path: Path) -> None:
     assert len(found.skipped) == 2
     assert "broken.png" in found.skipped[0]
     assert "(4, 4)" in found.skipped[1]
+
+
+@pytest.mark.parametrize(
+    "error", [struct.error("unpack"), ZeroDivisionError(), MemoryError(), KeyError("x")]
+)
+def test_one_damaged_tiff_does_not_end_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    for name in ("a", "b"):
+        pair(tmp_path, name, scene(), ".tif")
+    read = tifffile.TiffPageSeries.asarray
+
+    def fail(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        if self.keyframe.parent.filename == "b.tif":
+            raise error
+        return read(self, *arguments, **keywords)
+
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", fail)
+    found = load_folders(tmp_path / "images", tmp_path / "masks")
+    assert [piece.name for piece in found.pieces] == ["a"]
+    assert len(found.skipped) == 1
+    assert "b.tif cannot be read as TIFF" in found.skipped[0]
+
+
+def test_masks_of_one_folder_are_all_of_one_kind(tmp_path: Path) -> None:
+    one = np.where(scene() == 5, 5, 0).astype(np.uint16)
+    pair(tmp_path, "a", scene())
+    pair(tmp_path, "b", one)
+    found = load_folders(tmp_path / "images", tmp_path / "masks")
+    assert {piece.image.kind for piece in found.pieces} == {"I"}
+
+
+def test_palette_pictures_and_masks_on_nothing_are_learnt_as_they_are_seen(tmp_path: Path) -> None:
+    colours = np.zeros((90, 120, 3), np.uint8)
+    colours[..., 0], colours[10:30, 10:30, 1] = 200, 220
+    mask = np.full((90, 120, 4), 255, np.uint8)
+    mask[..., 3] = (scene() == 5) * 255
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(colours).quantize(4).save(tmp_path / "images/a.png")
+    Image.fromarray(mask).save(tmp_path / "masks/a.png")
+    (piece,) = load_folders(tmp_path / "images", tmp_path / "masks").pieces
+    np.testing.assert_array_equal(piece.image.pixels, colours)
+    np.testing.assert_array_equal(piece.image.labels > 0, scene() == 5)
 
 
 def test_masks_without_objects_are_an_error(tmp_path: Path) -> None:
