@@ -1,6 +1,6 @@
 """What fine-tuning on a dozen objects brings, on other images than theirs, as users have it.
 
-    python benchmarks/finetune.py ../shared/data mushrooms embryos --minutes 5 --json tuned.json
+    python -m benchmarks.finetune ../shared/data mushrooms embryos --minutes 5 --json tuned.json
 
 For each set, some images give the objects (a few of each), and others, which training never sees,
 give the objects that are measured: mean IoU and boundary IoU (2 % of the image's diagonal) through
@@ -135,7 +135,7 @@ def main() -> None:
     given = parser.parse_args()
     from napari_pisam.learn.finetune.runs import new_folder
     from napari_pisam.learn.finetune.settings import FineTuneSettings
-    from napari_pisam.learn.store import load_images
+    from recipes.tiny.sets import load_images
 
     changes = dict(text.split("=", 1) for text in given.set)
     if "epochs" in changes:

@@ -78,12 +78,10 @@ def main() -> None:
             module.rigid = options.rigid
             module.offset_conv.requires_grad_(not options.rigid)
             module.modulator_conv.requires_grad_(not options.rigid)
-    freeze(model, "base")
+    freeze(model, "both")
     config = TrainConfig(
-        images=Path(),
-        masks=Path(),
         output=Path(),
-        frozen="base",
+        trains="both",
         frame=model.frame,
         max_clicks=1,
         compiled=options.compiled,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from napari_pisam.learn.compose import Bank, load_bank
+from recipes.tiny.compose import Bank, load_bank
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(

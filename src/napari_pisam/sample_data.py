@@ -9,10 +9,6 @@ if TYPE_CHECKING:
 
     LayerData: TypeAlias = tuple[NDArray[Any], dict[str, Any], str]
 
-# Seeds whose images look like what they are called.
-_SEEDS = {"filaments": 0, "cells": 5}
-_SIDE = 512
-
 
 def coins() -> list[LayerData]:
     """Return scikit-image's photograph of Greek coins, (303, 384) uint8, as an image layer."""
@@ -23,18 +19,23 @@ def coins() -> list[LayerData]:
 
 def filaments() -> list[LayerData]:
     """Return a generated image of filaments, 512 x 512 uint8, as an image layer."""
-    return _generated("filaments")
+    return _shipped("filaments")
 
 
 def cells() -> list[LayerData]:
     """Return a generated image of cells in contact, 512 x 512 uint8, as an image layer."""
-    return _generated("cells")
+    return _shipped("cells")
 
 
-def _generated(kind: str) -> list[LayerData]:
+def _shipped(name: str) -> list[LayerData]:
+    from importlib.resources import files
+
     import numpy as np
+    from PIL import Image
 
-    from napari_pisam.learn.synthetic import generate
-
-    image, _labels = generate(kind, _SIDE, np.random.default_rng(_SEEDS[kind]))
-    return [(image, {"name": kind, "rgb": image.ndim == 3}, "image")]
+    with (
+        (files("napari_pisam.images") / "samples" / f"{name}.png").open("rb") as file,
+        Image.open(file, formats=["PNG"]) as picture,
+    ):
+        image = np.asarray(picture)
+    return [(image, {"name": name, "rgb": False}, "image")]

@@ -82,7 +82,7 @@ def test_a_config_without_anything_to_learn_from_is_refused(invoke, tmp_path):
 def test_models_list_shows_what_was_fine_tuned(invoke, tmp_path, monkeypatch):
     values = iter((0.5, 0.5, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9))
 
-    def score(self, model, check=None):
+    def score(self, model, check=None, fabric=None):
         value = next(values)
         return {place: ObjectScore((value,) * 2, (value,) * 2) for place in self.places}
 

@@ -14,7 +14,8 @@ import torch
 
 import napari_pisam
 from finetune_runs import discs
-from napari_pisam.learn.finetune.layout import CHECKPOINT, STATE, is_alive, read_json
+from napari_pisam.learn.finetune.layout import CHECKPOINT, STATE, read_json
+from napari_pisam.learn.finetune.lock import is_held
 from napari_pisam.learn.finetune.preflight import preflight
 from napari_pisam.learn.finetune.process import how_it_ended
 from napari_pisam.learn.finetune.run import FineTuneRun
@@ -139,7 +140,7 @@ def test_it_saves_and_ends_when_the_program_that_started_it_does(tmp_path):
 
 def test_a_run_cannot_be_started_twice(run):
     run.start()
-    until(run, lambda s: is_alive(run.folder))
+    until(run, lambda s: is_held(run.folder))
     with pytest.raises(ValueError, match="going on already"):
         FineTuneRun.open(run.folder).start()
 

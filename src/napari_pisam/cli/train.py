@@ -1,55 +1,24 @@
-"""``napari-pisam train``: fine-tune a model on folders of images and masks."""
+"""``napari-pisam train``: what the Fine-tune dock does, on folders or on what the dock wrote."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import json
 import logging
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from napari_pisam.cli.console import download_progress, say
-from napari_pisam.images.files import replacing
+from napari_pisam.cli.console import download_progress, progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_pisam.learn.config import MaskKind, TrainConfig
-    from napari_pisam.learn.engine import FitResult
-    from napari_pisam.learn.run_state import Scores
-
-_MINUTES = 20.0
-_TUNING: dict[str, Any] = {
-    "warmup": 20,
-    "ema": 0.99,
-    "validation_objects": 40,
-    "save_minutes": 1.0,
-    # The schedule is one of time.
-    "steps": 1_000_000,
-}
-# A network that was trained on crops of this size, all of which learns. Some generated images keep
-# it from forgetting what else there is.
-_SMALL: dict[str, Any] = {
-    "frame": 256,
-    "batch": 4,
-    "learning_rate": 1e-4,
-    "frozen_norms": True,
-    "mixture": (0.85, 0.15, 0.0),
-}
-# A SAM stays as it is; what it says of each view is computed once.
-_LARGE: dict[str, Any] = {
-    "batch": 1,
-    "learning_rate": 1e-3,
-    "weight_decay": 0.0,
-    "frozen": "base",
-    "views": 200,
-    "mixture": (1.0, 0.0, 0.0),
-    "workers": 0,
-}
+    from napari_pisam.learn.config import MaskKind
+    from napari_pisam.learn.finetune.run import FineTuneRun
+    from napari_pisam.learn.finetune.settings import FineTuneSettings
 
 
 @dataclass(frozen=True)
@@ -80,175 +49,213 @@ def train(request: TrainRequest) -> bool:
     ValueError
         If an input cannot be used.
     RuntimeError
-        If the loss is not finite.
+        If the training fails.
     ImportError
         If what training needs is not installed.
     """
-    absent = [
-        name for name in ("lightning_fabric", "pydantic") if not importlib.util.find_spec(name)
-    ]
+    from napari_pisam.learn.finetune import missing_packages
+
+    absent = missing_packages()
     if absent:
         raise ImportError(
             f"Training needs {' and '.join(absent)}. Run: pip install 'napari-pisam[train]'"
         )
-    if _is_fine_tuning(request):
-        from napari_pisam.cli.finetune import fine_tune
-
-        with _log_on_stderr():
-            return fine_tune(request)
-    config = settings(request)
-    from napari_pisam.learn.engine import fit
-
+    _check(request)
     with _log_on_stderr():
-        try:
-            result = fit(config)
-        except FloatingPointError as error:
-            raise RuntimeError(str(error)) from error
-    report(config, result)
-    if result.stopped:
+        run = _run_of(request)
+        code, state = _train(run)
+    if code:
+        raise RuntimeError(state.get("error") or f"Training failed; see {run.folder}.")
+    if state.get("verdict"):
+        typer.echo(state["verdict"])
+    if state.get("is_better"):
+        from napari_pisam.learn.finetune.layout import BEST
+
+        say(f"-> {run.folder / BEST}")
+    if state.get("status") != "finished":
         say(
-            f"Stopped after step {result.step}; all is saved. Go on with: napari-pisam train -o "
-            f"{config.output} --resume"
+            f"Stopped after step {state.get('step', 0)}; all is saved. Go on with: napari-pisam "
+            f"train -o {run.folder} --resume"
         )
-    return not result.stopped
+        return False
+    return True
 
 
-def _is_fine_tuning(request: TrainRequest) -> bool:
-    """Whether the settings, or the run to go on with, are those of the dock."""
-    from napari_pisam.cli.finetune import begun_folder
-    from napari_pisam.learn.finetune.settings import is_fine_tuning
-
-    folders = request.images is not None or request.masks is not None
-    if request.config is not None:
-        return not folders and is_fine_tuning(request.config)
-    return not folders and request.resume and begun_folder(request) is not None
-
-
-def settings(request: TrainRequest) -> TrainConfig:
-    """Make the settings of a run from a file, from folders, or from an earlier run.
+def _check(request: TrainRequest) -> None:
+    """Refuse what contradicts itself, before anything is read.
 
     Raises
     ------
     ValueError
-        If the request contradicts itself, or would overwrite a run.
     """
-    from pydantic import ValidationError
-
-    from napari_pisam.learn.config import TrainConfig, explain
-    from napari_pisam.learn.run_state import LAST
-
     folders = request.images is not None or request.masks is not None
     if request.config is not None and folders:
         raise ValueError("--config names the data itself. Leave out --images and --masks.")
     if (request.images is None) != (request.masks is None):
         raise ValueError("--images and --masks go together. Give both.")
-    changes: dict[str, Any] = {}
-    if request.minutes is not None:
-        changes["minutes"] = request.minutes
-    if request.output is not None:
-        changes["output"] = request.output
-    if request.device != "auto":
-        changes["accelerator"] = request.device
-    path = request.config
-    if path is None and not folders:
-        if request.output is None or not request.resume:
-            raise ValueError(
-                "There is nothing to train on. Give --images DIR --masks DIR -o DIR, or --config "
-                "FILE; or -o DIR --resume to go on with a run."
-            )
-        path = request.output / "config.toml"
-        if not path.is_file():
-            raise ValueError(f"There is no run in {request.output} to go on with. Check the path.")
-    try:
-        if path is not None:
-            values = TrainConfig.from_toml(path).model_dump() | changes
-        elif request.output is None:
-            raise ValueError("There is no folder for the run. Give -o DIR.")
-        else:
-            values = _tuning(request) | changes
-        config = TrainConfig.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(explain(error)) from None
-    if config.output.exists() and not config.output.is_dir():
-        raise ValueError(f"The output {config.output} is a file, expected a folder.")
-    begun = (config.output / LAST).exists()
-    if begun and not request.resume:
+    if folders and request.output is None:
+        raise ValueError("There is no folder for the run. Give -o DIR.")
+    nothing = request.config is None and not folders
+    if nothing and (request.output is None or not request.resume):
         raise ValueError(
-            f"{config.output} holds a run already. Go on with it by --resume, or write elsewhere."
+            "There is nothing to train on. Give --images DIR --masks DIR -o DIR, or --config FILE; "
+            "or -o DIR --resume to go on with a run."
         )
-    if request.resume and not begun:
-        raise ValueError(f"There is no run in {config.output} to go on with. Leave out --resume.")
-    return config
+    if request.output is not None and request.output.exists() and not request.output.is_dir():
+        raise ValueError(f"The output {request.output} is a file, expected a folder.")
 
 
-def _tuning(request: TrainRequest) -> dict[str, Any]:
-    """Give the settings that suit a base and a user's images."""
-    from pathlib import Path
-
-    from napari_pisam.images.folders import match_images
-    from napari_pisam.learn.starting import is_never_deformed, pisam_variant
+def _train(run: FineTuneRun) -> tuple[int, dict[str, Any]]:
+    from napari_pisam.learn.finetune.worker import train_folder
     from napari_pisam.weights import loading as weights
 
-    if request.images is None or request.masks is None:
-        raise ValueError("--images and --masks go together. Give both.")
-    match_images(request.images, request.masks)  # before a download
-    with download_progress(f"Downloading {request.base}") as update:
-        loaded = weights.load_model(request.base, progress=update)
-    variant = pisam_variant(loaded.model.variant)
-    is_large = variant.encoder.is_pretrained_sam
-    minutes = request.minutes or _MINUTES
-    is_file = loaded.source == request.base
-    values = {
-        "images": request.images.absolute(),
-        "masks": request.masks.absolute(),
-        "mask_kind": request.mask_kind,
-        "output": request.output,
-        "base": str(Path(request.base).absolute()) if is_file else request.base,
-        "variant": variant.name,
-        "minutes": minutes,
-        "validate_minutes": max(minutes / 8, 0.1),
-        "licence": loaded.licence or "not stated",
-        **_TUNING,
-    }
-    values["rigid"] = is_never_deformed(loaded.model)
-    return values | (_LARGE | {"frame": variant.frame} if is_large else _SMALL)
+    with download_progress(f"Downloading {run.settings.base}") as update:
+        weights.load_model(run.settings.base, progress=update)
+    say(f"The run is in {run.folder}")
+    return train_folder(run.folder, is_child=False)
 
 
-def report(config: TrainConfig, result: FitResult) -> None:
-    """Print base and result on the validation images, and write ``report.json``."""
-    from napari_pisam.learn.run_state import BEST, overall
+# -- which run ----------------------------------------------------------------------------------
 
-    improved = bool(result.best_step)
-    content = {
-        "base": config.base,
-        "steps": result.step,
-        "stopped": result.stopped,
-        "best_step": result.best_step,
-        "improved": improved,
-        "weights": BEST if improved else None,
-        "validation": {"base": result.base, "best": result.best, "last": result.last},
-    }
-    with replacing(config.output / "report.json") as part:
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    rows = {"base": result.base, "result": result.best if improved else result.last}
-    for title, scores in rows.items():
-        if scores:
-            typer.echo(f"{title:<8} {_means(scores)}")
-    name = config.base or "nothing"
-    if improved:
-        was = f" (before: {overall(result.base):.3f})" if result.base else ""
-        say(f"Mean IoU {overall(result.best):.3f}{was} -> {config.output / BEST}")
-    elif result.last and result.base:
-        say(
-            f"The result is not better than {name} ({overall(result.last):.3f} against "
-            f"{overall(result.base):.3f}): keep {name}. No new weights were written."
+
+def _run_of(request: TrainRequest) -> FineTuneRun:
+    """Open the run that the request goes on with, or make the one that it asks for."""
+    from napari_pisam.learn.finetune.run import FineTuneRun, new_folder, refuse_in_use
+    from napari_pisam.learn.finetune.settings import FineTuneSettings
+
+    begun = _begun_folder(request)
+    if begun is not None:
+        return _opened(begun, request)
+    if request.resume:
+        raise ValueError(_no_run(request.output))
+    if request.config is None:
+        settings = FineTuneSettings.checked(
+            {
+                "base": _base(request),
+                "images": request.images,
+                "masks": request.masks,
+                "mask_kind": request.mask_kind,
+            }
         )
+    else:
+        settings = FineTuneSettings.from_toml(request.config)
+    settings = _overridden(settings, request)
+    folder = request.output or new_folder(title=settings.base)
+    refuse_in_use(folder)
+    source = None if request.config is None else request.config.parent
+    if source is not None and settings.images is None and _is_run(source):
+        _copy(source, folder)
+        return _changed(FineTuneRun.open(folder), settings)
+    return _from_folders(settings, folder, request)
 
 
-def _means(scores: Scores) -> str:
-    counts = next(iter(scores.values()))
-    means = {n: sum(source[n] for source in scores.values()) / len(scores) for n in counts}
-    return "  ".join(f"{n} clicks {mean:.3f}" for n, mean in means.items())
+def _is_run(folder: Path) -> bool:
+    from napari_pisam.learn.finetune.layout import RUN
+
+    return (folder / RUN).is_file()
+
+
+def _begun_folder(request: TrainRequest) -> Path | None:
+    """Find the run that the request is about: in the output folder, or beside the settings."""
+    if request.output is not None:
+        return request.output if _is_run(request.output) else None
+    beside = None if request.config is None else request.config.parent
+    return beside if beside is not None and _is_run(beside) else None
+
+
+def _no_run(folder: Path | None) -> str:
+    """Say that there is nothing to go on with, and why where an earlier version made it."""
+    from napari_pisam.learn.finetune.layout import BEST, CHECKPOINT
+
+    if folder is not None and (folder / CHECKPOINT).is_file():
+        best = folder / BEST
+        use = f" Its weights can be trained further: --base {best}." if best.is_file() else ""
+        return f"{folder} holds a run of an earlier version, which this one cannot go on with.{use}"
+    return f"There is no run in {folder} to go on with. Check the path, or leave out --resume."
+
+
+def _opened(folder: Path, request: TrainRequest) -> FineTuneRun:
+    from napari_pisam.learn.finetune.layout import CHECKPOINT
+    from napari_pisam.learn.finetune.lock import refuse_if_held
+    from napari_pisam.learn.finetune.run import FineTuneRun
+
+    begun = (folder / CHECKPOINT).is_file()
+    if not request.resume and (begun or request.images is not None):
+        raise ValueError(
+            f"{folder} holds a run already. Go on with it by --resume, or write elsewhere by "
+            "-o DIR."
+        )
+    if request.resume and not begun:
+        raise ValueError(f"The run in {folder} did not begin yet. Leave out --resume.")
+    run = FineTuneRun.open(folder)
+    refuse_if_held(folder)
+    return _changed(run, _overridden(run.settings, request))
+
+
+def _base(request: TrainRequest) -> str:
+    """Return the base's name, or its file in a form that holds wherever the run goes on."""
+    from pathlib import Path
+
+    from napari_pisam.weights.models import network_of
+
+    is_file = network_of(request.base) is None and Path(request.base).exists()
+    return str(Path(request.base).absolute()) if is_file else request.base
+
+
+def _overridden(settings: FineTuneSettings, request: TrainRequest) -> FineTuneSettings:
+    changes: dict[str, Any] = {}
+    if request.minutes is not None:
+        changes |= {"minutes": request.minutes, "epochs": None}
+    if request.device != "auto":
+        changes["device"] = request.device
+    return settings.checked(settings.model_dump() | changes)
+
+
+def _changed(run: FineTuneRun, settings: FineTuneSettings) -> FineTuneRun:
+    """Let a run have other settings; its own file says so."""
+    from napari_pisam.images.files import replacing
+    from napari_pisam.learn.finetune.layout import SETTINGS
+    from napari_pisam.learn.finetune.run import FineTuneRun
+
+    if settings != run.settings:
+        with replacing(run.folder / SETTINGS) as part:
+            part.write_text(settings.to_toml(), encoding="utf-8")
+    return FineTuneRun.open(run.folder)
+
+
+def _copy(source: Path, folder: Path) -> None:
+    """Copy the objects and settings of a run, not what came of it."""
+    from napari_pisam.learn.finetune.layout import RUN, SETTINGS
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source / "data", folder / "data")
+    for name in (SETTINGS, RUN):
+        shutil.copyfile(source / name, folder / name)
+
+
+def _from_folders(settings: FineTuneSettings, folder: Path, request: TrainRequest) -> FineTuneRun:
+    from napari_pisam.learn.finetune.run import FineTuneRun
+    from napari_pisam.learn.finetune.sources import from_folders, list_objects, split
+
+    if settings.images is None or settings.masks is None:
+        raise ValueError(
+            f"{request.config} names no images and masks, and there are no objects of a run beside "
+            "it. Add images = and masks =, or give the config.toml inside a run's folder."
+        )
+    images, skipped = from_folders(settings.images, settings.masks, kind=settings.mask_kind)
+    if skipped:
+        listed = "\n".join(skipped)
+        say(f"{len(skipped)} unreadable file(s) are skipped:\n{listed}")
+    rows = split(list_objects(images), settings.validation_fraction, settings.seed)
+    with progress("Reading the objects", len(images)) as update:
+        done = 0
+
+        def step(now: int, _: int) -> None:
+            nonlocal done
+            update(now - done)
+            done = now
+
+        return FineTuneRun.create(folder, settings, images, rows, progress=step)
 
 
 class _ToStderr(logging.Handler):

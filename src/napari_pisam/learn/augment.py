@@ -266,6 +266,16 @@ def augment_appearance(
         picture = _tones(picture, rng, strength)
     if rng.random() < 0.2 * strength:
         picture = _light(picture, rng)
+    picture = _sharpness(picture, rng, strength)
+    result = _as_array(picture)
+    if rng.random() < 0.3 * strength:
+        result = _grain(result, rng, strength)
+    if rng.random() < 0.12 * strength:
+        result = _as_array(_compressed(_as_image(result), rng))
+    return result
+
+
+def _sharpness(picture: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
     if rng.random() < 0.1 * strength:
         mask = ImageFilter.UnsharpMask(float(rng.uniform(8, 50)), int(rng.integers(50, 200)), 0)
         picture = picture.filter(mask)
@@ -275,9 +285,4 @@ def augment_appearance(
         picture = picture.filter(ImageFilter.GaussianBlur(sigma))
     elif softness < 0.22 * strength:
         picture = _coarser(picture, rng)
-    result = _as_array(picture)
-    if rng.random() < 0.3 * strength:
-        result = _grain(result, rng, strength)
-    if rng.random() < 0.12 * strength:
-        result = _as_array(_compressed(_as_image(result), rng))
-    return result
+    return picture

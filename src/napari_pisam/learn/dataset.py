@@ -11,33 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
-from torch.utils.data import Dataset, IterableDataset, get_worker_info
+from torch.utils.data import Dataset
 
-from napari_pisam.learn import synthetic
 from napari_pisam.learn.augment import augment_appearance, augment_geometry, noise_table
-from napari_pisam.learn.compose import Bank, composite
 from napari_pisam.learn.crops import (
     cut,
     exact_box,
     noisy_box,
-    place_window,
     predictor_window,
     training_window,
 )
-from napari_pisam.learn.rendering import bundled_pictures
 from napari_pisam.learn.store import SMALLEST_OBJECT, StoredImage
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.predict.windows import choose_window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from napari_pisam.model.variants import Focus
 
     Sample = dict[str, Any]
+    Drawn = tuple[NDArray[np.uint8], NDArray[np.bool_], str]
 
 _FLAT = 2.5
 """Standard deviation of the grey levels below which a picture shows nothing."""
@@ -68,7 +64,9 @@ def as_sample(
     }
 
 
-def _choose(areas: NDArray[np.int64], ids: NDArray[np.int64], rng: np.random.Generator) -> int:
+def choose_object(
+    areas: NDArray[np.int64], ids: NDArray[np.int64], rng: np.random.Generator
+) -> int:
     """Draw the index of an object: a whole class in a third of the calls, else by area ** 0.25."""
     single = np.flatnonzero(ids > 0)
     whole = np.flatnonzero(ids < 0)
@@ -86,27 +84,17 @@ def _inside(item: StoredImage, window: tuple[int, int, int, int], rng: np.random
     return int(rng.choice(pool))
 
 
-class TrainingSamples(IterableDataset[Any]):
+class TrainingSamples:
     """Endless stream of training samples, every one a function of `(seed, index)` alone.
 
     Parameters
     ----------
     images : sequence of StoredImage
-        Real images of the training part; may be empty.
+        What to draw from.
     size : int
         Frame in px.
     seed : int
         Seed of the stream.
-    start : int
-        First index; samples already seen in an interrupted run are skipped at no cost. With W
-        workers, resume after a multiple of W batches to go on exactly where the run stopped.
-    weights : tuple of float
-        Shares of real images, generated images and composites; a kind without material gets none.
-    bank : Bank, optional
-        Cut-outs and textures for the composites, families of generated images; without one, all
-        families and no composites.
-    rank, world : int
-        This process among the training processes; each takes every `world`-th index.
 
     Notes
     -----
@@ -115,34 +103,9 @@ class TrainingSamples(IterableDataset[Any]):
     float32 x0, y0, x1, y1 in frame px with pixel edges; `source` str.
     """
 
-    def __init__(
-        self,
-        images: Sequence[StoredImage],
-        *,
-        size: int = 512,
-        seed: int = 0,
-        start: int = 0,
-        weights: tuple[float, float, float] = (0.55, 0.25, 0.20),
-        bank: Bank | None = None,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        super().__init__()
+    def __init__(self, images: Sequence[StoredImage], *, size: int = 512, seed: int = 0) -> None:
         self.images = list(images)
-        self.size, self.seed, self.start = size, seed, start
-        self.bank = bank
-        self.synthetic_kinds = synthetic.KINDS if bank is None else bank.kinds
-        self.rank, self.world = rank, world
-        shares = np.array(weights, dtype=np.float64)
-        shares[0] *= bool(self.images)
-        shares[1] *= bool(self.synthetic_kinds)
-        shares[2] *= bank is not None and bool(bank.cutouts)
-        if shares.shape != (3,) or (shares < 0).any() or shares.sum() == 0:
-            raise ValueError(
-                f"weights are {weights} for {len(self.images)} images and bank={bank is not None};"
-                " expected three shares >= 0, one of them above 0 with material to draw from"
-            )
-        self.shares = shares / shares.sum()
+        self.size, self.seed = size, seed
         self.by_source: dict[str, list[int]] = {}
         for i, item in enumerate(self.images):
             self.by_source.setdefault(item.source, []).append(i)
@@ -151,17 +114,6 @@ class TrainingSamples(IterableDataset[Any]):
         self.source_shares = counts / counts.sum() if len(counts) else counts
         # Filled before the workers fork, so that they share one copy.
         noise_table()
-        bundled_pictures()
-
-    def __iter__(self) -> Iterator[Sample]:
-        """Yield samples from `start` on; workers and processes take interleaved indices."""
-        worker = get_worker_info()
-        workers = 1 if worker is None else worker.num_workers
-        own = 0 if worker is None else worker.id
-        index = self.start + self.rank * workers + own
-        while True:
-            yield self.sample(index)
-            index += workers * self.world
 
     def sample(self, index: int, choose: np.random.Generator | None = None) -> Sample:
         """Draw sample `index`; the same arguments always give the same sample.
@@ -177,14 +129,20 @@ class TrainingSamples(IterableDataset[Any]):
         # Rarely, an object vanishes at the frame's resolution, or the whole picture in black or
         # white: draw again from the same stream.
         while True:
-            origin = int(rng.choice(3, p=self.shares))
-            before = rng.bit_generator.state
-            image, mask, source = (self._real, self._generated, self._composite)[origin](rng)
+            image, mask, source = self.draw(rng, choose)
             visible = image[::4, ::4].std() > _FLAT
             if visible and mask.size > mask.sum() >= SMALLEST_OBJECT:
-                if choose is not None and origin == 0:
-                    mask = self._other_object(before, image, mask, choose)
                 return as_sample(image, mask, self.size, source, rng)
+
+    def draw(self, rng: np.random.Generator, choose: np.random.Generator | None) -> Drawn:
+        """Draw a picture with an object in it, which may turn out to be too small."""
+        if not self.images:
+            raise ValueError("There are no images to draw training samples from.")
+        before = rng.bit_generator.state
+        image, mask, source = self._real(rng)
+        if choose is not None:
+            mask = self._other_object(before, image, mask, choose)
+        return image, mask, source
 
     def _other_object(
         self,
@@ -201,13 +159,11 @@ class TrainingSamples(IterableDataset[Any]):
         same = repeated.shape == image.shape and bool((repeated == image).all())
         return other if same and other.size > other.sum() >= SMALLEST_OBJECT else mask
 
-    def _real(
-        self, rng: np.random.Generator, choose: np.random.Generator | None = None
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], str]:
+    def _real(self, rng: np.random.Generator, choose: np.random.Generator | None = None) -> Drawn:
         source = self.sources[int(rng.choice(len(self.sources), p=self.source_shares))]
         pool = self.by_source[source]
         item = self.images[pool[int(rng.integers(0, len(pool)))]]
-        which = _choose(item.areas, item.ids, rng)
+        which = choose_object(item.areas, item.ids, rng)
         whole = bool(item.ids[which] < 0)
         shape = (item.labels.shape[0], item.labels.shape[1])
         window = training_window(item.boxes[which], shape, self.size, rng, whole=whole)
@@ -222,61 +178,6 @@ class TrainingSamples(IterableDataset[Any]):
         # Often nearly as they are: what a colour says is worth knowing.
         strength = 0.25 if rng.random() < 0.5 else 0.7
         return augment_appearance(image, rng, strength), mask, source
-
-    def _generated(
-        self, rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], str]:
-        kind = self.synthetic_kinds[int(rng.integers(0, len(self.synthetic_kinds)))]
-        pixels, labels = synthetic.generate(kind, self.size, rng)
-        image, mask = self._from_labels(pixels, labels, rng, whole_share=0.1)
-        return augment_appearance(image, rng, 0.3), mask, f"synthetic:{kind}"
-
-    def _composite(
-        self, rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], str]:
-        if self.bank is None:
-            raise ValueError("composites need a bank of cut-outs and textures; pass bank=")
-        background = None
-        if self.images and rng.random() < 0.3:
-            item = self.images[int(rng.integers(0, len(self.images)))]
-            side = min(item.labels.shape) * rng.uniform(0.3, 1.0)
-            spot = (rng.uniform(0, item.labels.shape[0]), rng.uniform(0, item.labels.shape[1]))
-            window = place_window((side, side), spot, (item.labels.shape[0], item.labels.shape[1]))
-            patch = Image.fromarray(item.pixels[window[0] : window[2], window[1] : window[3]])
-            frame = (self.size, self.size)
-            background = np.asarray(patch.resize(frame, Image.Resampling.BILINEAR).convert("RGB"))
-        pixels, labels = composite(self.bank, self.size, rng, background)
-        image, mask = self._from_labels(pixels, labels, rng, whole_share=0.02)
-        return augment_appearance(image, rng, 0.4), mask, "composite"
-
-    def _from_labels(
-        self,
-        pixels: NDArray[np.uint8],
-        labels: NDArray[np.int32],
-        rng: np.random.Generator,
-        *,
-        whole_share: float,
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Choose an object of a labelled image, and the whole of it or a crop."""
-        areas = np.bincount(labels.ravel())
-        ids = np.flatnonzero(areas >= SMALLEST_OBJECT)
-        ids = ids[ids > 0]
-        if not len(ids):
-            return pixels, np.zeros(labels.shape, bool)
-        union = len(ids) == 1 or rng.random() < whole_share
-        which = int(ids[_choose(areas[ids], ids, rng)])
-        mask = labels > 0 if union and len(ids) > 1 else labels == which
-        if rng.random() < 0.3:
-            window = (0, 0, labels.shape[0], labels.shape[1])
-        else:
-            x0, y0, x1, y1 = exact_box(mask).astype(np.int64)
-            box = np.array([y0, x0, y1, x1])
-            shape = (labels.shape[0], labels.shape[1])
-            window = training_window(box, shape, 2 * self.size, rng, whole=union)
-        if window != (0, 0, *labels.shape) or pixels.ndim == 2:
-            part = mask[window[0] : window[2], window[1] : window[3]]
-            pixels, mask = cut(pixels, part, window, self.size)
-        return augment_geometry(pixels, mask, rng, whole=union)
 
 
 class ValidationSamples(Dataset[Any]):
@@ -319,7 +220,7 @@ class ValidationSamples(Dataset[Any]):
             taken: set[tuple[str, int]] = set()
             for turn in range(4 * objects):
                 item = order[turn % len(order)]
-                which = _choose(item.areas, item.ids, rng)
+                which = choose_object(item.areas, item.ids, rng)
                 key = (item.name, which)
                 if len(taken) < objects and key not in taken and self._large(item, which):
                     taken.add(key)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_pisam.learn.config import Frozen, TrainConfig
+    from napari_pisam.learn.config import TrainConfig, Trains
     from napari_pisam.model.pisam import PiSam
     from napari_pisam.model.variants import Variant
 
@@ -45,28 +45,39 @@ TRAINED_ON_A_BASE = (
 _LARGEST_HALF = 6e4
 
 
-def freeze(model: PiSam, what: Frozen) -> None:
-    """Let only the rest of a network be trained.
+INTERACTOR = "mask_decoder.interact_2."
+"""Beginning of the names of the weights that clicks act through."""
+
+
+def freeze(model: PiSam, trains: Trains) -> None:
+    """Let only a part of a network be trained.
 
     Parameters
     ----------
     model
-        Changed in place.
-    what
-        ``"encoder"``: the image encoder stays; ``"base"``: all that SAM has stays.
+        Changed in place; what takes no gradient already stays so.
+    trains
+        See `TrainConfig`.
     """
     for name, parameter in model.named_parameters():
-        if what == "encoder":
-            trains = not name.startswith("image_encoder.")
-        else:
-            trains = what == "nothing" or name.startswith(TRAINED_ON_A_BASE)
-        parameter.requires_grad_(trains and parameter.requires_grad)
+        parameter.requires_grad_(parameter.requires_grad and _may_change(name, trains))
+
+
+def _may_change(name: str, trains: Trains) -> bool:
+    if trains == "all":
+        return True
+    if trains == "decoder":
+        return not name.startswith("image_encoder.")
+    is_interactor = name.startswith(INTERACTOR)
+    if trains == "interactor":
+        return is_interactor
+    return name.startswith(TRAINED_ON_A_BASE) and not (trains == "modules" and is_interactor)
 
 
 def set_training_mode(model: PiSam, config: TrainConfig) -> None:
     """Put what trains into training mode, and what is frozen into eval mode."""
     model.train()
-    if config.frozen != "nothing":
+    if config.trains != "all":
         model.image_encoder.eval()
     if config.frozen_norms:
         for module in model.modules():
@@ -126,11 +137,10 @@ class FrozenEncoder:
         self._fingerprint = model_fingerprint(model)
         disk = max_bytes if folder is not None else 0
         self.cache = EmbeddingCache(max_bytes=0, disk=folder, disk_max_bytes=disk)
-        self.computed = 0
 
     @torch.no_grad()
     def __call__(self, model: PiSam, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Give embedding and early feature of normalised pictures.
+        """Return embedding and early feature of normalised pictures.
 
         Parameters
         ----------
@@ -150,7 +160,6 @@ class FrozenEncoder:
         key = hashlib.sha256(f"{self._fingerprint} {model.frame}".encode() + pixels).hexdigest()
         entry = self.cache.get(key)
         if entry is None:
-            self.computed += 1
             # One by one: the values must not depend on what else is in a batch.
             single = picture.unsqueeze(0).contiguous(memory_format=torch.channels_last)
             embedding, early = model.image_encoder.forward_features(single)  # type: ignore[operator]
@@ -165,8 +174,39 @@ def _half(values: Tensor) -> Tensor:
     return values.to(torch.float16)
 
 
+def frozen_encoder(
+    model: PiSam, config: TrainConfig, held: int
+) -> tuple[FrozenEncoder | None, TrainConfig]:
+    """Set up the cache of a frozen image encoder.
+
+    Parameters
+    ----------
+    model
+        The network.
+    config
+        Its ``trains``, ``views``, ``cache_gb`` and ``output`` count.
+    held
+        Pictures to validate on, which need a place in the cache as well.
+
+    Returns
+    -------
+    FrozenEncoder or None
+        None where the encoder trains.
+    TrainConfig
+        With as many views as the cache can hold.
+    """
+    if config.trains == "all":
+        return None, config
+    cache_bytes = int(config.cache_gb * 1e9)
+    if not config.views:
+        return FrozenEncoder(model, None, cache_bytes), config
+    views = affordable_views(model.variant, config.views + held, cache_bytes) - held
+    config = config.model_copy(update={"views": max(1, views)})
+    return FrozenEncoder(model, config.output / "cache", cache_bytes), config
+
+
 def affordable_views(variant: Variant, wanted: int, max_bytes: int) -> int:
-    """Give how many of some views a cache can hold; to go around in more would forget them all."""
+    """Count how many of some views a cache can hold; to go around in more would forget them all."""
     encoder = variant.encoder
     embedding = 256 * (variant.frame // 16) ** 2
     values = embedding + encoder.early_channels * (variant.frame // encoder.early_stride) ** 2

@@ -4,57 +4,48 @@ from __future__ import annotations
 
 import copy
 import csv
-import json
 import os
+import pickle
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from napari_pisam.images.files import replacing
-from napari_pisam.learn.encoding import TRAINED_ON_A_BASE
-from napari_pisam.weights.checkpoint import save_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from napari_pisam.learn.config import TrainConfig
     from napari_pisam.model.pisam import PiSam
-
-Scores = dict[str, dict[int, float]]
-"""Mean IoU by source and number of clicks."""
-
-PRIVATE = {"data", "images", "masks", "output", "initial", "base", "workers"}
-"""Settings that tell of one machine, and are no part of published weights."""
 
 LAST, BEST = "last.pt", "best.safetensors"
 
 
-def overall(scores: Scores) -> float:
-    """Mean over sources and numbers of clicks, each source counting the same."""
-    return float(np.mean([list(source.values()) for source in scores.values()]))
-
-
 class Ema:
-    """Averaged copy of a model; young averages follow the weights faster."""
+    """Averaged copy of a model; what does not train is shared with it.
+
+    Young averages follow the weights faster.
+    """
 
     def __init__(self, model: PiSam, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        still = [p for p in model.parameters() if not p.requires_grad]
+        memo: dict[int, Any] = {id(value): value for value in still}
+        self.model = copy.deepcopy(model, memo).eval().requires_grad_(False)
         self.decay = decay
+        frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+        self._names = [name for name in model.state_dict() if name not in frozen]
 
     @torch.no_grad()
     def update(self, model: PiSam, step: int) -> None:
         """Move towards the weights after the step of this number."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for own, new in zip(
-            self.model.state_dict().values(), model.state_dict().values(), strict=True
-        ):
-            if own.is_floating_point():
-                own.lerp_(new, 1 - decay)
+        averaged, new = self.model.state_dict(), model.state_dict()
+        for name in self._names:
+            if averaged[name].is_floating_point():
+                averaged[name].lerp_(new[name], 1 - decay)
             else:
-                own.copy_(new)
+                averaged[name].copy_(new[name])
 
 
 @dataclass
@@ -64,19 +55,21 @@ class Run:
     Attributes
     ----------
     model, ema, optimizer
-        What trains, its average, and AdamW.
+        What trains, its average, and the optimizer.
     step
         Steps done.
     position
         Samples of the stream that were seen, by all processes together.
     elapsed
         Seconds of training so far, interruptions left out.
-    base
-        Scores of the base before the first step, where the run has one.
-    best
-        Scores of the weights in ``best.safetensors``, or of the base as long as none is better.
-    scores
-        The last ones.
+    best_step
+        Steps that led to the best weights; 0 where none were better than the start.
+    batch
+        Objects a step, of each process; fewer than wanted after the memory did not suffice.
+    memory
+        What was validated, as JSON would hold it.
+    has_base
+        Whether the checkpoint may leave out what is frozen, because the base has it.
     """
 
     model: PiSam
@@ -85,28 +78,30 @@ class Run:
     step: int = 0
     position: int = 0
     elapsed: float = 0.0
-    base: Scores = field(default_factory=dict)
-    best: Scores = field(default_factory=dict)
     best_step: int = 0
-    scores: Scores = field(default_factory=dict)
+    batch: int = 0
+    memory: dict[str, Any] = field(default_factory=dict)
+    has_base: bool = False
 
     def save(self, output: Path) -> None:
         """Write ``last.pt``, whole or not at all."""
+        trained = [name for name, p in self.model.named_parameters() if p.requires_grad]
+        names = trained if self.has_base else list(self.model.state_dict())
+        own, averaged = self.model.state_dict(), self.ema.model.state_dict()
         state = {
-            "model": self.model.state_dict(),
-            "ema": self.ema.model.state_dict(),
+            "model": {name: own[name] for name in names},
+            "ema": {name: averaged[name] for name in names},
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "position": self.position,
             "elapsed": self.elapsed,
-            "base": self.base,
-            "best": self.best,
             "best_step": self.best_step,
-            "scores": self.scores,
+            "batch": self.batch,
+            "memory": self.memory,
         }
         save_whole(output / LAST, state)
 
-    def restore(self, output: Path, samples_a_step: int) -> None:
+    def restore(self, output: Path) -> None:
         """Read ``last.pt``.
 
         Raises
@@ -117,41 +112,41 @@ class Run:
         path = output / LAST
         try:
             state = torch.load(path, weights_only=True, map_location="cpu")
-            self.model.load_state_dict(state["model"])
-            self.ema.model.load_state_dict(state["ema"])
+            for model, part in ((self.model, "model"), (self.ema.model, "ema")):
+                _load_trained(model, state[part], self.model)
             self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, KeyError, EOFError, ValueError) as error:
+            numbers = int(state["step"]), int(state["position"]), float(state["elapsed"])
+            self.step, self.position, self.elapsed = numbers
+            self.best_step = int(state.get("best_step", 0))
+            self.batch = int(state.get("batch", self.batch))
+            self.memory = dict(state.get("memory", {}))
+        except UNREADABLE as error:
+            first = str(error).partition("\n")[0]
             raise ValueError(
-                f"{path} does not fit this run ({error}). Train into another folder, or give the "
-                "settings that it was made with."
+                f"{path} does not fit this run ({first}). It is damaged, or the base has changed "
+                "since; start a new run."
             ) from error
-        self.step, self.elapsed = state["step"], state["elapsed"]
-        self.position = state.get("position", self.step * samples_a_step)
-        self.base, self.best = state.get("base", {}), state.get("best", {})
-        self.best_step, self.scores = state.get("best_step", 0), state.get("scores", {})
 
-    def keep_best(self, config: TrainConfig, scores: Scores, base_sha256: str | None) -> None:
-        """Write ``best.safetensors`` if the averaged weights score better than any before."""
-        self.scores = scores
-        if self.best and overall(scores) <= overall(self.best):
-            return
-        self.best, self.best_step = scores, self.step
-        done = {"steps": self.step, "minutes": round(self.elapsed / 60, 1), "scores": scores}
-        summary = config.model_dump(mode="json", exclude=PRIVATE) | done
-        names = list(self.model.state_dict())
-        only = [
-            prefix
-            for prefix in TRAINED_ON_A_BASE
-            if base_sha256 is not None and any(name.startswith(prefix) for name in names)
-        ]
-        save_checkpoint(
-            config.output / BEST,
-            self.ema.model,
-            licence=config.licence,
-            training_summary=summary,
-            base_sha256=base_sha256,
-            only=only,
-        )
+
+UNREADABLE = (
+    RuntimeError,
+    LookupError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OSError,
+    pickle.UnpicklingError,
+)
+"""What reading a checkpoint that is damaged, or of something else, may raise."""
+
+
+def _load_trained(model: PiSam, values: dict[str, torch.Tensor], trained: PiSam) -> None:
+    """Load what trains; a checkpoint need not hold what does not, nor statistics."""
+    unknown = model.load_state_dict(values, strict=False).unexpected_keys
+    lacking = [n for n, p in trained.named_parameters() if p.requires_grad and n not in values]
+    if unknown or lacking:
+        raise ValueError(f"it has {unknown[:1]} too many and lacks {lacking[:1]}")
 
 
 def save_whole(path: Path, state: dict[str, Any]) -> None:
@@ -194,9 +189,3 @@ class Table:
 def _is_after(line: str, step: int) -> bool:
     first = line.partition(",")[0]
     return first.isdigit() and int(first) > step
-
-
-def validation_row(run: Run, scores: Scores) -> list[Any]:
-    """Step, seconds, mean IoU for each number of clicks, and everything as JSON."""
-    means = np.mean([list(score.values()) for score in scores.values()], axis=0).tolist()
-    return [run.step, round(run.elapsed), *(round(mean, 4) for mean in means), json.dumps(scores)]

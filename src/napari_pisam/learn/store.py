@@ -1,33 +1,24 @@
-"""Image and mask folders, decoded once and indexed by object.
-
-A root holds `sets/NAME/images/*` and `sets/NAME/masks/*`, paired by stem.
-"""
+"""Pictures in memory with their objects."""
 
 from __future__ import annotations
 
-import logging
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from scipy import ndimage
 
-from napari_pisam.images.folders import files_by_name, match_images
-from napari_pisam.images.image_files import open_plane
-from napari_pisam.images.mask_files import MaskKind, infer_kind, open_mask
-from napari_pisam.learn.splits import FactsTable, Kind, SetFacts, read_facts, split_images
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
-logger = logging.getLogger(__name__)
+    from napari_pisam.images.mask_files import MaskKind
+
+Kind = Literal["B", "I", "S"]
+"""What the numbers of a mask mean: binary, instances, classes."""
 
 SMALLEST_OBJECT = 30
 """Smallest area of an object, in px of the stored image and of the frame."""
+
 
 LETTERS: dict[MaskKind, Kind] = {"binary": "B", "instances": "I", "classes": "S"}
 """How a stored image writes what the numbers of its mask mean."""
@@ -57,8 +48,7 @@ class StoredImage:
     areas : (m,) ndarray of int
         Areas in px.
     thin_classes, coarse_classes : frozenset of int
-        Which classes are thin lines, and which have outlines too coarse to measure
-        (`splits.SetFacts`).
+        Which classes are thin lines, and which have outlines too coarse to measure.
     """
 
     source: str
@@ -83,26 +73,6 @@ class StoredImage:
         if which > 0:
             return cast("NDArray[np.bool_]", window == which)
         return cast("NDArray[np.bool_]", (self.classes == -which)[window])
-
-
-# ----------------------------------------------------------------------------------- reading
-
-
-def _read(path: Path) -> NDArray[Any]:
-    """Read the one plane of an image file, all of it: (H, W) or (H, W, C)."""
-    with open_plane(path) as image:
-        pixels = image.read((slice(0, image.shape[0]), slice(0, image.shape[1])))
-    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
-
-
-def _to_uint8(pixels: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
-        raise ValueError(f"{path} has shape {pixels.shape}; expected (H, W) or (H, W, 3)")
-    if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels)
-    low, high = np.percentile(pixels, (0.1, 99.9))
-    stretched = (pixels.astype(np.float32) - low) * (255.0 / max(float(high - low), 1e-6))
-    return np.asarray(np.clip(stretched, 0, 255).astype(np.uint8))
 
 
 def index_objects(
@@ -133,20 +103,7 @@ def index_objects(
         raise ValueError(
             f"{source}/{name}: the mask has shape {mask.shape}, the image {pixels.shape[:2]}"
         )
-    if kind == "I":
-        labels = mask.astype(np.int32)
-        classes = np.ones(int(labels.max()) + 1, np.int64)
-        classes[0] = 0
-    else:
-        labels = np.zeros(mask.shape, np.int32)
-        owners = [0]
-        values = [1] if kind == "B" else [int(v) for v in np.unique(mask) if v > 0]
-        for value in values:
-            inside = mask > 0 if kind == "B" else mask == value
-            parts, count = ndimage.label(inside, np.ones((3, 3)))
-            labels[inside] = parts[inside] + len(owners) - 1
-            owners += [value] * int(count)
-        classes = np.array(owners, np.int64)
+    labels, classes = _components(kind, mask)
     areas = np.bincount(labels.ravel(), minlength=len(classes))
     boxes = np.zeros((len(classes), 4), np.int64)
     for label, place in enumerate(ndimage.find_objects(labels), start=1):
@@ -156,12 +113,7 @@ def index_objects(
     keep = keep[keep > 0]
     rows = [(int(i), boxes[i], int(areas[i])) for i in keep]
     if kind != "I":
-        for value in np.unique(classes[1:]):
-            members = np.flatnonzero((classes == value) & (areas > 0))
-            total = int(areas[members].sum())
-            if len(members) > 1 and total >= SMALLEST_OBJECT:
-                low, high = boxes[members, :2].min(0), boxes[members, 2:].max(0)
-                rows.append((-int(value), np.concatenate([low, high]), total))
+        rows += _whole_classes(classes, boxes, areas)
     small = np.uint16 if len(classes) <= 65535 else np.uint32
     return StoredImage(
         source,
@@ -176,139 +128,33 @@ def index_objects(
     )
 
 
-def _decode(
-    source: str, image: Path, mask: Path, facts: SetFacts, kind: Kind | None = None
-) -> StoredImage:
-    pixels = _to_uint8(_read(image), image)
-    with open_mask(mask) as opened:
-        values = opened.read()
-    kind = kind or facts.kind or LETTERS[infer_kind([(values, opened.is_lossy)])]
-    item = index_objects(source, image.stem, kind, pixels, values)
-    return replace(item, thin_classes=facts.thin_classes, coarse_classes=facts.coarse_classes)
+def _components(kind: Kind, mask: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return numbers of the instances, or of a class's connected parts, and the class of each."""
+    if kind == "I":
+        labels = mask.astype(np.int32)
+        classes = np.ones(int(labels.max()) + 1, np.int64)
+        classes[0] = 0
+        return labels, classes
+    labels = np.zeros(mask.shape, np.int32)
+    owners = [0]
+    values = [1] if kind == "B" else [int(v) for v in np.unique(mask) if v > 0]
+    for value in values:
+        inside = mask > 0 if kind == "B" else mask == value
+        parts, count = ndimage.label(inside, np.ones((3, 3)))
+        labels[inside] = parts[inside] + len(owners) - 1
+        owners += [value] * int(count)
+    return labels, np.array(owners, np.int64)
 
 
-def load_image(root: Path, source: str, name: str) -> StoredImage:
-    """Decode one image of a set, as `load_images` does.
-
-    Parameters
-    ----------
-    root : Path
-        Folder that holds `sets/NAME/images` and `sets/NAME/masks`.
-    source, name : str
-        Set and stem.
-
-    Raises
-    ------
-    ValueError
-        If it is not there, or cannot be read.
-    """
-    folder = root / "sets" / source
-    found = []
-    for part in ("images", "masks"):
-        paths = files_by_name(folder / part).get(name, [])
-        if len(paths) != 1:
-            raise ValueError(f"{folder / part} holds {len(paths)} files {name}.*; expected one.")
-        found += paths
-    try:
-        return _decode(source, found[0], found[1], read_facts(root)[source])
-    except (OSError, ValueError, MemoryError) as error:
-        raise ValueError(f"{found[0]} or its mask cannot be read ({error}).") from error
-
-
-def load_images(
-    root: Path,
-    *,
-    part: Literal["training", "validation", "all"] = "training",
-    names: Sequence[str] | None = None,
-    held_out: Sequence[str] = (),
-    kinds: Mapping[str, Kind] | None = None,
-    validation_fraction: float = 0.2,
-    seed: int = 0,
-    threads: int = 2,
-) -> list[StoredImage]:
-    """Decode one part of the image sets below a root.
-
-    Parameters
-    ----------
-    root : Path
-        Folder that holds `sets/NAME/images` and `sets/NAME/masks`.
-    part : {"training", "validation", "all"}
-        Which images. Validation-only and held-out sets are validation as a whole.
-    names : sequence of str, optional
-        Sets to read; all by default.
-    held_out : sequence of str
-        Further sets to keep out of training.
-    kinds : mapping, optional
-        Kind of the masks by set. Else `root/sets.toml` counts, else the masks' values.
-    validation_fraction, seed
-        See `split_images`.
-    threads : int
-        Decoding threads.
-
-    Returns
-    -------
-    list of StoredImage
-        Images with at least one object. Unreadable files are left out with a warning that names
-        and counts them.
-
-    Raises
-    ------
-    ValueError
-        If a set in `names` or `held_out` does not exist.
-    napari_pisam.images.folders.NameMismatchError
-        If images and masks of a set do not match.
-    """
-    folder = root / "sets"
-    available = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
-    unknown = [name for name in (*(names or ()), *held_out) if name not in available]
-    if unknown or not available:
-        raise ValueError(f"{folder} has no sets {unknown}; it holds {available}")
-    facts = read_facts(root)
-    given = dict(kinds or {})
-    closed = facts.validation_only | set(held_out)
-
-    jobs: list[tuple[str, Path, Path]] = []
-    pairs = {
-        name: [
-            (image, mask)
-            for _, image, mask in match_images(folder / name / "images", folder / name / "masks")
-        ]
-        for name in available
-    }
-    for name in names or available:
-        training = _training_stems(name, pairs, facts, closed, validation_fraction, seed)
-        for image, mask in pairs[name]:
-            if part == "all" or (image.stem in training) == (part == "training"):
-                jobs.append((name, image, mask))
-
-    def decode(job: tuple[str, Path, Path]) -> StoredImage | str:
-        try:
-            return _decode(*job, facts[job[0]], given.get(job[0]))
-        except (OSError, ValueError, MemoryError) as error:
-            return f"{job[1]}: {error}"
-
-    with ThreadPoolExecutor(threads) as pool:
-        results = list(pool.map(decode, jobs))
-    broken = [result for result in results if isinstance(result, str)]
-    if broken:
-        logger.warning("%d unreadable files are skipped:\n%s", len(broken), "\n".join(broken))
-    return [item for item in results if isinstance(item, StoredImage) and len(item.ids)]
-
-
-def _training_stems(
-    name: str,
-    pairs: Mapping[str, list[tuple[Path, Path]]],
-    facts: FactsTable,
-    closed: frozenset[str] | set[str],
-    validation_fraction: float,
-    seed: int,
-) -> set[str]:
-    """Give the stems of a set that are trained on; relatives are split as one."""
-    family = facts.family(name)
-    relatives = [other for other in pairs if facts.family(other) == family]
-    if closed & set(relatives):
-        return set()
-    stems = [pair[0].stem for other in relatives for pair in pairs[other]]
-    if any(facts[other].one_specimen for other in relatives):
-        return set(stems)
-    return set(split_images(stems, validation_fraction, seed, facts.group(family))[0])
+def _whole_classes(
+    classes: NDArray[np.int64], boxes: NDArray[np.int64], areas: NDArray[np.int64]
+) -> list[tuple[int, NDArray[np.int64], int]]:
+    """List each class of several parts as one more object, under a negative number."""
+    rows = []
+    for value in np.unique(classes[1:]):
+        members = np.flatnonzero((classes == value) & (areas > 0))
+        total = int(areas[members].sum())
+        if len(members) > 1 and total >= SMALLEST_OBJECT:
+            low, high = boxes[members, :2].min(0), boxes[members, 2:].max(0)
+            rows.append((-int(value), np.concatenate([low, high]), total))
+    return rows

@@ -8,6 +8,8 @@ from napari_pisam.learn import batches
 from napari_pisam.learn.batches import loader_processes, training_batches, usable_cores
 from napari_pisam.learn.config import TrainConfig
 from napari_pisam.learn.dataset import TrainingSamples
+from recipes.tiny.sets import load_images
+from training_sets import write_set
 
 
 @pytest.mark.parametrize(("wanted", "cores", "given"), [(2, 1, 1), (2, 8, 2), (0, 1, 0)])
@@ -22,8 +24,9 @@ def test_cores_that_the_process_may_not_use_do_not_count(monkeypatch):
 
 
 def test_one_core_loads_what_two_would(tmp_path, monkeypatch):
-    config = TrainConfig(data=tmp_path, output=tmp_path, batch=2, workers=2)
-    samples = TrainingSamples([], size=64)
+    config = TrainConfig(output=tmp_path, batch=2, workers=2)
+    write_set(tmp_path, "cells", ["a", "b"], kind="I")
+    samples = TrainingSamples(load_images(tmp_path, part="all"), size=64)
     expected = next(iter(training_batches(samples, config, 4, 0, 1)))["position"]
     # Warnings are errors here: torch gives one about more processes than cores.
     monkeypatch.setattr(batches.os, "sched_getaffinity", lambda _: {0}, raising=False)

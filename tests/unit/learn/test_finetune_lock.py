@@ -164,7 +164,21 @@ def test_a_damaged_lock_file_still_says_a_sentence(tmp_path):
 
 def test_a_paused_run_can_be_gone_on_with(run):
     write_json(run.folder / STATE, {"status": "paused", "step": 3})
-    run.folder.joinpath("alive").touch()
+    holder = RunLock(run.folder)
+    assert holder.acquire()
     state = FineTuneRun.open(run.folder).poll()
+    holder.release()
     assert state.status == "paused"
     assert state.can_resume
+
+
+def test_the_lock_alone_says_whether_a_run_goes_on(run):
+    write_json(run.folder / STATE, {"status": "running", "step": 3})
+    holder = RunLock(run.folder)
+    assert holder.acquire()
+    # However long ago it said anything.
+    os.utime(run.folder / STATE, (0, 0))
+    assert FineTuneRun.open(run.folder).poll().status == "running"
+    holder.release()
+    (run.folder / "alive").touch()  # what earlier versions touched
+    assert FineTuneRun.open(run.folder).poll().status == "interrupted"

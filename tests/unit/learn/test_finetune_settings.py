@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_pisam.learn.finetune.settings import (
-    FineTuneSettings,
-    is_fine_tuning,
-    setting_fields,
-    train_config,
-)
+from napari_pisam.learn.finetune.settings import FineTuneSettings, setting_fields
 
 
 @pytest.mark.parametrize(
@@ -21,20 +16,12 @@ def test_settings_come_back_from_their_file(tmp_path, changes):
     path = tmp_path / "config.toml"
     path.write_text(settings.to_toml())
     assert FineTuneSettings.from_toml(path) == settings
-    assert is_fine_tuning(path)
 
 
 def test_folders_in_a_file_are_relative_to_it(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text('kind = "finetune"\nimages = "a"\nmasks = "b"\n')
     assert FineTuneSettings.from_toml(path).images == tmp_path / "a"
-
-
-def test_another_runs_settings_are_not_a_fine_tunings(tmp_path):
-    path = tmp_path / "config.toml"
-    path.write_text('output = "x"\n')
-    assert not is_fine_tuning(path)
-    assert not is_fine_tuning(tmp_path / "absent.toml")
 
 
 @pytest.mark.parametrize(
@@ -68,10 +55,3 @@ def test_every_setting_is_explained_to_an_interface():
             assert field.default in [value for value, _ in field.choices]
     advanced = [field.advanced for field in fields]
     assert advanced == sorted(advanced)
-
-
-@pytest.mark.parametrize(
-    ("trains", "frozen"), [("all", "nothing"), ("decoder", "encoder"), ("both", "base")]
-)
-def test_what_learns_decides_what_is_frozen(tmp_path, trains, frozen):
-    assert train_config(FineTuneSettings(trains=trains), tmp_path, frame=64).frozen == frozen

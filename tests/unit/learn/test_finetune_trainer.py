@@ -6,7 +6,6 @@ import csv
 import errno
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,13 +13,15 @@ from PIL import Image
 from finetune_runs import discs, make_run, train, use_micro
 from micro import MICRO, micro_model, never_deformed_model
 from napari_pisam.learn import run_state
+from napari_pisam.learn.encoding import INTERACTOR
+from napari_pisam.learn.engine import evaluate
 from napari_pisam.learn.finetune import scoring, worker
 from napari_pisam.learn.finetune.layout import CHECKPOINT
+from napari_pisam.learn.finetune.objects import read_objects
 from napari_pisam.learn.finetune.process import DISK_FULL
 from napari_pisam.learn.finetune.run import FineTuneRun
 from napari_pisam.learn.finetune.runs import list_runs
 from napari_pisam.learn.finetune.scoring import ObjectScore, Scorer
-from napari_pisam.learn.finetune.tuning import INTERACTOR
 from napari_pisam.learn.objective import Objective
 from napari_pisam.model import variants
 from napari_pisam.weights import loading as weights
@@ -39,7 +40,7 @@ def scored(monkeypatch, *values):
     """Let the validations give these values; training objects have none."""
     given = iter(values)
 
-    def score(self, model, check=None):
+    def score(self, model, check=None, fabric=None):
         value = next(given) if len(self.places) == 1 else 0.5
         return {place: ObjectScore((value,) * 2, (value,) * 2) for place in self.places}
 
@@ -101,7 +102,7 @@ def test_what_is_not_better_is_not_offered(tmp_path, monkeypatch):
     state = run.poll()
     assert not state.is_better
     assert state.best_weights is None
-    assert "Keep micro" in state.verdict
+    assert "use micro" in state.verdict
     assert not (run.folder / "best.safetensors").exists()
     assert [r.weights for r in list_runs(tmp_path)] == [None]
 
@@ -228,8 +229,8 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     control = []
     made = worker.Control
 
-    def remember(*arguments):
-        control.append(made(*arguments))
+    def remember(*arguments, **options):
+        control.append(made(*arguments, **options))
         return control[-1]
 
     monkeypatch.setattr(worker, "Control", remember)
@@ -354,18 +355,24 @@ def test_objects_that_vanish_are_refused(tmp_path):
     assert "so thin or small" in state["error"]
 
 
-def test_what_a_scorer_measures_is_what_the_engine_measures(tmp_path):
-    from napari_pisam.learn.engine import evaluate
-    from napari_pisam.learn.finetune.material import read_objects
-
+def test_a_scorer_measures_masks_from_the_box_and_after_clicks(tmp_path):
     run = make_run(tmp_path / "run")
     model = micro_model(residual=True)
     scorer = Scorer(read_objects(run.folder), model, 64, None, shown=2)
     scores = scorer.score(model)
-    expected = evaluate(model, scorer.groups[64], scoring.COUNTS)
-    assert [s.iou for s in scores.values()] == [
-        tuple(np.float32(v) for v in values.values()) for values in expected.values()
-    ]
+    (samples,) = scorer.groups.values()
+    masks = {}
+
+    def keep(index, clicks, logits, mask, valid):
+        masks[index, clicks] = (logits > 0) & (valid > 0.5), mask > 0.5
+        return (0.0,)
+
+    evaluate(model.eval(), samples, scoring.COUNTS, keep)
+    for index, place in enumerate(scorer.places):
+        for turn, clicks in enumerate(scoring.COUNTS):
+            found, truth = masks[index, clicks]
+            iou = float((found & truth).sum() / (found | truth).sum())
+            assert scores[place].iou[turn] == pytest.approx(iou)
     assert len(scorer.shown) == 2
 
 

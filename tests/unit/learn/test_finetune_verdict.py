@@ -103,7 +103,7 @@ def test_the_verdict_names_the_numbers_and_what_to_keep():
     )
     worse, text = verdict(scores(0.5, 0.6), None, [], "tiny")
     assert not worse
-    assert "Keep tiny" in text
+    assert "Go on with tiny" in text
     unsure, text = verdict(scores(0.7), scores(0.71), [[0.71]], "tiny")
     assert not unsure
     assert "within chance (0.100)" in text

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
-from micro import micro_model
+from micro import MICRO, micro_model
 from napari_pisam.learn.config import TrainConfig
 from napari_pisam.learn.optimizers import build_optimizer
+from napari_pisam.model.pisam import build_model
+from napari_pisam.model.variants import CompactEncoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,9 +19,7 @@ RATE = 1e-3
 
 
 def config(folder: Path, optimizer: Any) -> TrainConfig:
-    return TrainConfig(
-        data=folder, output=folder, optimizer=optimizer, learning_rate=RATE, weight_decay=0.5
-    )
+    return TrainConfig(output=folder, optimizer=optimizer, learning_rate=RATE, weight_decay=0.5)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -54,3 +55,20 @@ def test_a_step_of_muon_turns_a_matrix_in_all_directions_alike(tmp_path: Path) -
     assert float(values.quantile(0.1)) > 0.4 * middle
     # As large as a step of AdamW, by its usual root mean square.
     assert float(change.square().mean().sqrt()) == pytest.approx(0.2, rel=0.3)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_pretrained_backbone_learns_slower_and_is_not_decayed(
+    optimizer: str, tmp_path: Path
+) -> None:
+    model = build_model(
+        replace(MICRO, encoder=CompactEncoder("mobilenetv4_conv_small_050", 16, 32))
+    )
+    slow = config(tmp_path, optimizer).model_copy(update={"backbone_rate": 0.1})
+    groups = build_optimizer(model, slow).param_groups
+    (own,) = [group for group in groups if group.get("share") == 0.1]
+    assert own["weight_decay"] == 0
+    backbone = {id(p) for n, p in model.named_parameters() if ".backbone." in n}
+    assert {id(p) for p in own["params"]} == backbone
+    everything = [id(p) for group in groups for p in group["params"]]
+    assert sorted(everything) == sorted(id(p) for p in model.parameters())

@@ -10,7 +10,6 @@ from PIL import Image
 
 from napari_pisam.learn import folders
 from napari_pisam.learn.dataset import TrainingSamples
-from napari_pisam.learn.folder_split import split_images_or_regions
 from napari_pisam.learn.folders import load_folders, tiles
 
 if TYPE_CHECKING:
@@ -123,40 +122,6 @@ def test_masks_without_objects_are_an_error(tmp_path: Path) -> None:
         load_folders(tmp_path / "images", tmp_path / "masks")
 
 
-@pytest.mark.parametrize("count", [2, 3, 7])
-def test_images_are_split_whole_and_neither_part_is_empty(count: int, tmp_path: Path) -> None:
-    for i in range(count):
-        pair(tmp_path, f"a{i}", scene())
-    pieces = load_folders(tmp_path / "images", tmp_path / "masks").pieces
-    training, validation = split_images_or_regions(pieces, 0.2, 0)
-    names = [{image.name for image in part} for part in (training, validation)]
-    assert names[0]
-    assert names[1]
-    assert not names[0] & names[1]
-    assert len(names[0]) + len(names[1]) == count
-
-
-def test_a_single_image_is_split_by_region(tmp_path: Path) -> None:
-    pair(tmp_path, "a", scene())
-    pieces = load_folders(tmp_path / "images", tmp_path / "masks").pieces
-    training, validation = split_images_or_regions(pieces, 0.2, 0)
-    parts = (*training, *validation)
-    assert training
-    assert validation
-    assert sum(part.labels.size for part in parts) == 90 * 120
-    # Objects that the cut goes through count on either side, with their pixels there.
-    assert sum((part.labels > 0).sum() for part in parts) == (scene() > 0).sum()
-
-
-def test_a_single_object_cannot_be_split_fairly(tmp_path: Path) -> None:
-    labels = np.zeros((90, 90), np.uint8)
-    labels[0:6, 0:6] = 255
-    pair(tmp_path, "a", labels)
-    pieces = load_folders(tmp_path / "images", tmp_path / "masks").pieces
-    with pytest.raises(ValueError, match="Add a second image"):
-        split_images_or_regions(pieces, 0.2, 0)
-
-
 def test_windows_cover_an_image_and_overlap() -> None:
     seen = np.zeros((5000, 2100), bool)
     for row0, col0, row1, col1 in tiles(seen.shape):
@@ -188,8 +153,5 @@ def test_a_large_image_is_read_by_window(tmp_path: Path, monkeypatch: pytest.Mon
             assert mask[box[0] : box[2], box[1] : box[3]].sum() == mask.sum()
         shown = piece.image.pixels[:, :]
         assert np.corrcoef(shown.ravel(), whole[row0:row1, col0:col1].ravel())[0, 1] > 0.99
-    training, validation = split_images_or_regions(pieces, 0.2, 0)
-    assert training
-    assert validation
-    samples = TrainingSamples(training, size=64, weights=(1, 0, 0))
+    samples = TrainingSamples([piece.image for piece in pieces], size=64)
     assert samples.sample(0)["mask"].any()

@@ -10,8 +10,8 @@ from napari_pisam.learn.batches import training_batches
 from napari_pisam.learn.config import TrainConfig
 from napari_pisam.learn.crops import exact_box
 from napari_pisam.learn.dataset import TrainingSamples, ValidationSamples
-from napari_pisam.learn.store import load_images
 from napari_pisam.model.variants import Focus
+from recipes.tiny.sets import load_images
 from training_sets import write_set
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def test_views_come_round_with_other_objects_and_boxes(tmp_path: Path) -> None:
     write_set(tmp_path, "cells", [f"b{i}" for i in range(3)], kind="I")
-    samples = TrainingSamples(load_images(tmp_path, part="all"), size=64, weights=(1, 0, 0))
-    config = TrainConfig(data=tmp_path, output=tmp_path, views=4, batch=4, workers=0)
+    samples = TrainingSamples(load_images(tmp_path, part="all"), size=64)
+    config = TrainConfig(output=tmp_path, views=4, batch=4, workers=0)
     rounds = list(islice(training_batches(samples, config, 0, 0, 1), 6))
     pictures = [{image.numpy().tobytes() for image in batch["image"]} for batch in rounds]
     # The same pictures every time around, each once.
@@ -44,8 +44,8 @@ def test_views_come_round_with_other_objects_and_boxes(tmp_path: Path) -> None:
 
 def test_processes_divide_a_step_among_them(tmp_path: Path) -> None:
     write_set(tmp_path, "cells", ["a", "b"], kind="I")
-    samples = TrainingSamples(load_images(tmp_path, part="all"), size=64, weights=(1, 0, 0))
-    config = TrainConfig(data=tmp_path, output=tmp_path, batch=2, workers=0)
+    samples = TrainingSamples(load_images(tmp_path, part="all"), size=64)
+    config = TrainConfig(output=tmp_path, batch=2, workers=0)
     parts = [list(islice(training_batches(samples, config, 10, r, 2), 2)) for r in (0, 1)]
     whole = config.model_copy(update={"batch": 4})
     for step, batch in enumerate(islice(training_batches(samples, whole, 10, 0, 1), 2)):

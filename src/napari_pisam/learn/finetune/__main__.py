@@ -1,9 +1,14 @@
-"""``python -m napari_pisam.learn.finetune FOLDER``: do, or go on with, the run of a folder."""
+"""``python -m napari_pisam.learn.finetune FOLDER``: do, or go on with, the run of a folder.
+
+On several devices: ``python -m torch.distributed.run --standalone --nproc-per-node 2 -m
+napari_pisam.learn.finetune FOLDER``.
+"""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +18,7 @@ from napari_pisam.learn.finetune.process import REFUSED
 
 
 def main() -> int:
-    """Read the arguments and work; give the exit code."""
+    """Read the arguments and work; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m napari_pisam.learn.finetune")
     parser.add_argument("folder", type=Path, help="of a run")
     parser.add_argument("--child", action="store_true", help="take orders on standard input")
@@ -22,11 +27,13 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     # Before torch is loaded, which takes seconds: nobody else may begin meanwhile.
     lock = RunLock(given.folder)
-    if not lock.acquire():
-        sys.stderr.write(f"{taken(given.folder)}\n")
-        return REFUSED
-    if not given.probe:
-        say_starting(given.folder)
+    # Of several processes the first one has it for all.
+    if os.environ.get("RANK", "0") == "0":
+        if not lock.acquire():
+            sys.stderr.write(f"{taken(given.folder)}\n")
+            return REFUSED
+        if not given.probe:
+            say_starting(given.folder)
     from napari_pisam.learn.finetune.worker import lower_priority, probe_folder, train_locked
 
     lower_priority()

@@ -1,4 +1,4 @@
-"""The child's side of control: what it is asked, what it says of itself, and that it lives."""
+"""The child's side of control: what it is asked, and what it says of itself."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from napari_pisam.learn.finetune.layout import ALIVE, STATE, write_json
+from napari_pisam.learn.finetune.layout import STATE, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_pisam.learn.finetune.state import Status
 
-_SIGN_OF_LIFE = 1.0
 # A user waits for the end: what is not done by then is cut off. Every file is whole at any moment.
 _LAST_MOMENT = 1.0
 _QUICKEST = 0.2
 
 
-class Left(Exception):
-    """Ends a validation early, because an end or a pause was asked for."""
+class ValidationInterrupted(Exception):
+    """An end or a pause was asked for in the middle of a validation."""
 
 
 class Control:
@@ -35,18 +34,19 @@ class Control:
         Of the run.
     content : dict
         What is known of the run from before.
+    writes : bool
+        Whether this process is the one of several that writes.
     """
 
-    def __init__(self, folder: Path, content: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, content: dict[str, Any], *, writes: bool = True) -> None:
         self.folder = folder
         self.content = content
+        self.writes = writes
         self._changed = threading.Condition()
         self._command = ""
         self._written = 0.0
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._lives = threading.Thread(target=self._live, name="sign of life", daemon=True)
-        self._alive = folder / ALIVE
 
     # -- what is asked --------------------------------------------------------------------------
 
@@ -86,10 +86,10 @@ class Control:
 
         Raises
         ------
-        Left
+        ValidationInterrupted
         """
         if self._command:
-            raise Left
+            raise ValidationInterrupted
 
     def wait_while_paused(self) -> None:
         """Wait until the order is another one than a pause."""
@@ -99,22 +99,12 @@ class Control:
 
     def _cut_off(self) -> None:
         step = self.content.get("step", 0)
+        final = self.content.get("final_verdict", "")
         with contextlib.suppress(OSError):
-            self.say("stopped", f"Stopped after step {step}.", now=True)
-        self._alive.unlink(missing_ok=True)
+            self.say("stopped", f"Stopped after step {step}.", now=True, verdict=final)
         os._exit(0)
 
     # -- what is said ---------------------------------------------------------------------------
-
-    def live(self) -> None:
-        """Give signs of life from now on."""
-        self._alive.touch()
-        self._lives.start()
-
-    def _live(self) -> None:
-        while not self._ended.wait(_SIGN_OF_LIFE):
-            with contextlib.suppress(OSError):
-                os.utime(self._alive)
 
     @property
     def ended(self) -> bool:
@@ -122,10 +112,8 @@ class Control:
         return self._ended.is_set()
 
     def end(self) -> None:
-        """Give no more signs of life."""
+        """Listen to nobody any more."""
         self._ended.set()
-        with contextlib.suppress(OSError):
-            self._alive.unlink(missing_ok=True)
 
     def say(self, status: Status, message: str, *, now: bool = True, **values: Any) -> None:
         """Write the state; unless it must be known now, only if the last is a moment ago.
@@ -138,7 +126,7 @@ class Control:
         with self._lock:
             self.content |= {"status": status, "message": message, **values}
             clock = time.monotonic()
-            if not now and clock - self._written < _QUICKEST:
+            if not self.writes or (not now and clock - self._written < _QUICKEST):
                 return
             self._written = clock
             write_json(self.folder / STATE, self.content)

@@ -112,7 +112,7 @@ def plan_crops(images: Sequence[SourceImage], rows: Sequence[ObjectRow]) -> list
 
 
 def _around(image: SourceImage, rows: Sequence[ObjectRow], shape: tuple[int, int]) -> list[Crop]:
-    """Give each object a window with surroundings; one inside an earlier window shares it."""
+    """Place a window around each object; an object inside an earlier window shares that."""
     placed: list[tuple[Region, list[ObjectRow]]] = []
     for row in sorted(rows, key=lambda row: row.box):
         r0, c0, r1, c1 = row.box

@@ -1,7 +1,7 @@
 """Who works on a run: a lock of the operating system, which ends with the process that holds it.
 
-It is advisory, and it is gone with its process, in whatever way that ends. What is written in the
-file only says whom to ask; it is the lock that counts.
+It alone tells whether a run goes on. It is advisory, and it is gone with its process, in whatever
+way that ends. What is written in the file only says whom to ask.
 """
 
 from __future__ import annotations
@@ -10,24 +10,16 @@ import contextlib
 import json
 import os
 import platform
-import sys
 import time
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from napari_pisam.learn.finetune.layout import is_alive
+from napari_pisam.images.files import lock_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
 NAME = "lock"
 
-# Beyond what is written: on Windows, what is locked cannot be read by others.
-_PLACE = 1 << 30
 # Who looks whether it is locked holds it for a moment.
 _TRIES, _PAUSE = 40, 0.025
 
@@ -48,7 +40,7 @@ class RunLock:
     def acquire(self) -> bool:
         """Take the lock; false where another one has it, in this process or elsewhere.
 
-        Where the file system knows no locks, a run's sign of life is what is left to go by.
+        A file system that knows no locks protects nothing: then everybody gets it.
         """
         try:
             file = (self.folder / NAME).open("r+b")
@@ -56,11 +48,11 @@ class RunLock:
             # Not "w": that would empty what another one wrote between the two.
             file = (self.folder / NAME).open("a+b")
         for _ in range(_TRIES):
-            is_mine = _lock(file)
+            is_mine = lock_file(file.fileno())
             if is_mine is not False:
                 break
             time.sleep(_PAUSE)
-        if is_mine is False or (is_mine is None and is_alive(self.folder)):
+        if is_mine is False:
             file.close()
             return False
         about = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%H:%M")}
@@ -77,7 +69,6 @@ class RunLock:
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.truncate(0)
-            _unlock(self._file)
             self._file.close()
             self._file = None
 
@@ -86,12 +77,9 @@ def is_held(folder: Path) -> bool:
     """Whether a process works on a run."""
     try:
         with (folder / NAME).open("r+b") as file:
-            is_free = _lock(file)
-            if is_free:
-                _unlock(file)
+            return lock_file(file.fileno()) is False
     except OSError:  # nobody ever worked on it, or it can only be read
-        is_free = None
-    return is_alive(folder) if is_free is None else not is_free
+        return False
 
 
 def refuse_if_held(folder: Path) -> None:
@@ -109,35 +97,10 @@ def refuse_if_held(folder: Path) -> None:
 def taken(folder: Path) -> str:
     """Say that a run is going on, and who does it."""
     who = "another process"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        known: dict[str, Any] = json.loads((folder / NAME).read_bytes())
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+        known = json.loads((folder / NAME).read_bytes()[:1000])
         who = f"process {known['pid']} on {known['host']}, since {known['since']}"
     return (
         f"The run in {folder} is going on already ({who}). Stop it where it was started, or wait "
         "for its end."
     )
-
-
-def _lock(file: IO[bytes]) -> bool | None:
-    """Try to lock; None where the file system cannot say."""
-    try:
-        if sys.platform == "win32":
-            file.seek(_PLACE)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            # By open file, not by process: two handles of one program exclude each other, too.
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:
-        return None
-    return True
-
-
-def _unlock(file: IO[bytes]) -> None:
-    with contextlib.suppress(OSError):
-        if sys.platform == "win32":
-            file.seek(_PLACE)
-            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-        else:
-            fcntl.flock(file.fileno(), fcntl.LOCK_UN)

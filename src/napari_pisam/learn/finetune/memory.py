@@ -1,4 +1,4 @@
-"""When the memory does not suffice: how that shows, and what to do about it."""
+"""When there is not enough memory: how that shows, and what to do about it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def halved(config: TrainConfig) -> TrainConfig:
-    """Give the settings with half as many objects a step, and free what is not used.
+    """Return the settings with half as many objects a step, and free what is not used.
 
     Raises
     ------
@@ -38,8 +38,8 @@ def halved(config: TrainConfig) -> TrainConfig:
     """
     if config.batch == 1:
         raise OutOfMemory(
-            "The memory does not suffice for a single object a step. Close other programs, let "
-            "less learn, or choose a smaller base or picture side."
+            "Not enough memory for a single object a step. Close other programs, let less learn, "
+            "or choose a smaller base or picture side."
         )
     gc.collect()
     if torch.cuda.is_available():
@@ -64,7 +64,7 @@ def peak_bytes(device: torch.device) -> int | None:
 
 
 def free_device_bytes(device: torch.device) -> int | None:
-    """Give what the graphics card has left; None without one."""
+    """Return what the graphics card has left; None without one."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return None

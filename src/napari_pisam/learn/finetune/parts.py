@@ -1,9 +1,9 @@
-"""Which objects train and which validate."""
+"""The objects of a run: which train and which validate."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,9 +13,39 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_pisam.learn.finetune.sources import ObjectRow
-
 Part = Literal["training", "validation", "unused"]
+Origin = Literal["session", "layers", "folder"]
+
+
+@dataclass(frozen=True)
+class ObjectRow:
+    """One object, as a line of the table that the user sees.
+
+    Attributes
+    ----------
+    image : str
+        Name of its image.
+    label : int
+    box : (int, int, int, int)
+        (row_min, col_min, row_max, col_max), half open, px.
+    area : int
+        Px.
+    clicks : int
+        How many of the user's clicks are known.
+    origin : {"session", "layers", "folder"}
+    part : {"training", "validation", "unused"}
+    note : str
+        Why it is unused; empty otherwise.
+    """
+
+    image: str
+    label: int
+    box: tuple[int, int, int, int]
+    area: int
+    clicks: int = 0
+    origin: Origin = "layers"
+    part: Part = "training"
+    note: str = ""
 
 
 def split(rows: Sequence[ObjectRow], fraction: float = 0.25, seed: int = 0) -> list[ObjectRow]:

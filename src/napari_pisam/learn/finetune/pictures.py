@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from napari_pisam.images.files import replacing
 from napari_pisam.images.html_page import html_text
-from napari_pisam.learn.finetune.layout import PREVIEW, REPORT
+from napari_pisam.learn.finetune.layout import PREVIEW, REPORT, picture_inside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -170,8 +170,9 @@ def _pairs(folder: Path, previews: Sequence[Mapping[str, Any]]) -> str:
     for p in previews:
         images = []
         for key in ("before", "after"):
+            path = picture_inside(folder, p[key])
             try:
-                data = base64.b64encode((folder / str(p[key])).read_bytes()).decode("ascii")
+                data = "" if path is None else base64.b64encode(path.read_bytes()).decode("ascii")
             except OSError:
                 continue
             images.append(f'<img alt="{key}" src="data:image/png;base64,{data}">')

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from napari_pisam.learn.finetune.crops import plan_crops, used_rows
 from napari_pisam.learn.finetune.layout import OUTPUT, PROBE, read_json
+from napari_pisam.learn.finetune.parts import check_split, dividing_cut
 from napari_pisam.learn.finetune.process import Child, how_it_ended
 from napari_pisam.learn.finetune.run import FineTuneRun
 from napari_pisam.learn.finetune.runs import default_root
-from napari_pisam.learn.finetune.sources import check_images, check_split
+from napari_pisam.learn.finetune.sources import check_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -177,8 +178,6 @@ def _objects(
 
 def _shared_images(rows: Sequence[ObjectRow]) -> str:
     """Name an image whose two parts no straight cut divides; empty without one."""
-    from napari_pisam.learn.finetune.parts import dividing_cut
-
     by_image: dict[str, dict[str, list[tuple[int, int, int, int]]]] = {}
     for row in rows:
         by_image.setdefault(row.image, {}).setdefault(row.part, []).append(row.box)
@@ -268,8 +267,8 @@ def _judge(
         )
     if batch < wanted:
         warnings.append(
-            f"The memory suffices for {batch} object(s) a step, not for {wanted}; "
-            "it will go on with that."
+            f"There is enough memory for {batch} object(s) a step, not for {wanted}; training will "
+            "go on with that."
         )
     return replace(
         result,
@@ -303,7 +302,7 @@ def free_memory() -> int | None:
 
 
 def crop_bytes(images: Sequence[SourceImage], rows: Sequence[ObjectRow]) -> int:
-    """Give an upper bound of what the pictures of a run's objects take on the disk."""
+    """Return an upper bound of what the pictures of a run's objects take on the disk."""
     return sum(
         crop.pixels * ((3 if len(crop.image.image.shape) == 3 else 1) + 4)
         for crop in plan_crops(images, rows)

@@ -88,7 +88,7 @@ class Child:
                 pipe.flush()
 
     def exit_code(self) -> int | None:
-        """Give its exit code; None while it runs."""
+        """Return its exit code; None while it runs."""
         return self._process.poll()
 
     def kill(self) -> None:

@@ -6,13 +6,13 @@ import contextlib
 import shutil
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_pisam.images.files import replacing
 from napari_pisam.learn.finetune.crops import plan_crops, used_rows, write_crops
 from napari_pisam.learn.finetune.layout import (
-    ALIVE,
     BEST,
+    FAILED,
     FORMAT,
     OUTPUT,
     RUN,
@@ -21,6 +21,7 @@ from napari_pisam.learn.finetune.layout import (
     disk_full,
     is_disk_full,
     read_json,
+    text,
     write_json,
 )
 from napari_pisam.learn.finetune.lock import is_held, refuse_if_held, taken
@@ -103,8 +104,7 @@ class FineTuneRun:
             If the folder is in use, the parts are wrong, or something cannot be read or written;
             nothing is left behind.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ValueError(f"{folder} is in use already. Choose a new folder for the run.")
+        refuse_in_use(folder)
         check_images(images)
         problems = check_split(rows)
         if problems:
@@ -115,9 +115,8 @@ class FineTuneRun:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_crops(folder, crops, progress)
-            text = settings.to_toml()
             with replacing(folder / SETTINGS) as part:
-                part.write_text(text, encoding="utf-8")
+                part.write_text(settings.to_toml(), encoding="utf-8")
             about = {
                 "format": FORMAT,
                 "created": time.strftime("%Y-%m-%dT%H:%M:%S"),
@@ -170,7 +169,6 @@ class FineTuneRun:
             raise ValueError(f"The run in {self.folder} came to its end. Start a new one.")
         if self._child is not None:
             self._child.close()
-            self._forget_life()
         # Only who has the run's lock, the child, writes how it stands; until then nothing is new.
         self._asked, self._stamp = None, self._reader.stamp
         self._child = Child.start(self.folder, self.folder / OUTPUT)
@@ -218,12 +216,6 @@ class FineTuneRun:
         """End the process at once; at most one interval between two saves is lost."""
         if self._child is not None:
             self._child.kill()
-            self._forget_life()
-
-    def _forget_life(self) -> None:
-        """Remove the sign of life of a process that is known to be gone."""
-        with contextlib.suppress(OSError):
-            (self.folder / ALIVE).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Leave the run: its process saves and ends by itself, and can be resumed."""
@@ -241,7 +233,7 @@ class FineTuneRun:
     # -- watching -------------------------------------------------------------------------------
 
     def poll(self) -> RunState:
-        """Give the state of now; quick enough for a timer of the interface.
+        """Return the state of now; quick enough for a timer of the interface.
 
         Raises
         ------
@@ -252,22 +244,10 @@ class FineTuneRun:
         if child is None:
             return self._reader.read()
         code = child.exit_code()
-        # One that the system suspended gives no sign of life, and lives.
-        state = self._reader.read(must_live=code is not None)
+        state = self._reader.read(must_be_held=code is not None)
         is_old = self._reader.stamp == self._stamp
         if code is None:
-            if is_old and self._asked is None:
-                state = replace(state, status="starting", message="Starting", error="")
-                return replace(state, eta=None, can_resume=False)
-            if self._asked == "stopping":
-                if time.monotonic() - self._asked_at < PATIENCE:
-                    return replace(state, status="stopping", eta=None, can_resume=False)
-                # Every file is whole at any moment: it need not be waited for.
-                self.kill()
-                return self._mark(state, "stopped", f"Stopped after step {state.step}.", "")
-            if self._asked == "pausing" and (is_old or state.status != "paused"):
-                return replace(state, status="pausing", can_resume=False)
-            return state
+            return self._while_running(state, is_old=is_old)
         child.close()
         if state.status in ("finished", "stopped", "failed") and not is_old:
             return state
@@ -281,17 +261,41 @@ class FineTuneRun:
             return self._mark(state, "stopped", f"Stopped after step {state.step}.", "")
         if child.was_killed or (code == 0 and not state.is_active):
             return self._mark(state, "interrupted", f"Ended after step {state.step}.", "")
-        reason = how_it_ended(code, self.folder)
-        return self._mark(state, "failed", "It did not come to its end.", reason)
+        return self._mark(state, "failed", FAILED, how_it_ended(code, self.folder))
+
+    def _while_running(self, state: RunState, *, is_old: bool) -> RunState:
+        """Add what was asked of the process, and see to it that an end does not take long."""
+        if is_old and self._asked is None:
+            state = replace(state, status="starting", message="Starting", error="")
+            return replace(state, eta=None, can_resume=False)
+        if self._asked == "stopping":
+            if time.monotonic() - self._asked_at < PATIENCE:
+                return replace(state, status="stopping", eta=None, can_resume=False)
+            # Every file is whole at any moment: it need not be waited for.
+            self.kill()
+            return self._mark(state, "stopped", f"Stopped after step {state.step}.", "")
+        if self._asked == "pausing" and (is_old or state.status != "paused"):
+            return replace(state, status="pausing", can_resume=False)
+        return state
 
     def _mark(self, state: RunState, status: Status, message: str, error: str) -> RunState:
         """Write down what the child could not."""
         content = read_json(self.folder / STATE) or {}
         content |= {"status": status, "message": message, "error": error, "eta": None}
+        verdict = state.verdict
+        if status == "stopped":
+            verdict = text(content.get("final_verdict")) or verdict
+        content["verdict"] = verdict
         with contextlib.suppress(OSError):  # a full disk: then this program knows at least
             write_json(self.folder / STATE, content)
         return replace(
-            state, status=status, message=message, error=error, eta=None, can_resume=True
+            state,
+            status=status,
+            message=message,
+            error=error,
+            verdict=verdict,
+            eta=None,
+            can_resume=True,
         )
 
     def wait(self, timeout: float | None = None) -> RunState:
@@ -338,6 +342,27 @@ class FineTuneRun:
         return path
 
 
+def refuse_in_use(folder: Path) -> None:
+    """Check that a new run may be written into a folder: that it is new, or empty.
+
+    Raises
+    ------
+    ValueError
+        If it is not, or cannot be looked into.
+    """
+    try:
+        in_use = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise ValueError(
+            f"{folder} cannot be looked into ({error.strerror}). Choose another folder."
+        ) from error
+    if in_use:
+        raise ValueError(
+            f"{folder} is in use already: it is not empty. Choose a new folder for the run, so "
+            "that nothing in it is replaced."
+        )
+
+
 def _remove_content(folder: Path, *, is_new: bool) -> None:
     """Remove what a run that could not be made left; the folder too, if it was not there."""
     if is_new:
@@ -348,14 +373,3 @@ def _remove_content(folder: Path, *, is_new: bool) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def describe(state: RunState) -> dict[str, Any]:
-    """Give what matters of a state as plain values, for a log or a test's message."""
-    return {
-        "status": state.status,
-        "message": state.message,
-        "error": state.error,
-        "step": state.step,
-        "verdict": state.verdict,
-    }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from napari_pisam.learn.finetune.layout import BEST, RUN, STATE, read_json
+from napari_pisam.learn.finetune.layout import BEST, RUN, STATE, count, number, read_json, text
 
 _VARIABLE = "NAPARI_PISAM_RUNS"
-_FINISHED = frozenset({"finished", "stopped"})
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def default_root() -> Path:
 
 
 def new_folder(root: Path | None = None, title: str = "") -> Path:
-    """Give a folder for a new run, named by date, time and title; it is not made yet."""
+    """Choose a folder for a new run, named by date, time and title; it is not made yet."""
     parent = default_root() if root is None else root
     words = re.sub(r"[^A-Za-z0-9_-]+", "-", title).strip("-")[:40]
     name = time.strftime("%Y-%m-%d_%H%M%S") + (f"_{words}" if words else "")
@@ -84,10 +85,13 @@ def list_runs(root: Path | None = None) -> list[RunSummary]:
         `default_root` unless given.
     """
     parent = default_root() if root is None else root
-    if not parent.is_dir():
-        return []
-    found = [summarise(folder) for folder in parent.iterdir() if folder.is_dir()]
-    runs = [run for run in found if run is not None]
+    runs = []
+    # Optional folders: what may not be looked into is left out.
+    with contextlib.suppress(OSError):
+        for folder in parent.iterdir():
+            with contextlib.suppress(OSError):
+                run = summarise(folder) if folder.is_dir() else None
+                runs += [run] if run is not None else []
     return sorted(runs, key=lambda run: (run.created, run.name), reverse=True)
 
 
@@ -98,22 +102,22 @@ def summarise(folder: Path) -> RunSummary | None:
         return None
     state = read_json(folder / STATE) or {}
     weights = folder / BEST
-    is_better = bool(state.get("is_better")) and weights.is_file()
-    pairs = []
-    for key in ("iou", "boundary"):
-        pair = (state.get(f"base_{key}"), state.get(f"best_{key}"))
-        both = all(isinstance(value, (int, float)) for value in pair)
-        pairs.append((float(pair[0]), float(pair[1])) if both else None)  # type: ignore[arg-type]
+    is_better = state.get("is_better") is True and weights.is_file()
     return RunSummary(
         folder,
         folder.name,
-        str(about.get("base", "")),
-        state.get("status") in _FINISHED,
-        str(about.get("created", "")),
+        text(about.get("base")),
+        state.get("status") in ("finished", "stopped"),
+        text(about.get("created")),
         is_better,
-        str(state.get("verdict", "")),
+        text(state.get("verdict")),
         weights if is_better else None,
-        int(about.get("objects", 0)),
-        pairs[0],
-        pairs[1],
+        count(about.get("objects")),
+        _pair(state, "iou"),
+        _pair(state, "boundary"),
     )
+
+
+def _pair(state: dict[str, Any], key: str) -> tuple[float, float] | None:
+    base, best = number(state.get(f"base_{key}")), number(state.get(f"best_{key}"))
+    return None if base is None or best is None else (base, best)

@@ -17,11 +17,12 @@ from napari_pisam.predict.windows import choose_window
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lightning_fabric import Fabric
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from napari_pisam.learn.encoding import FrozenEncoder
-    from napari_pisam.learn.finetune.material import TuneObject
+    from napari_pisam.learn.finetune.objects import RunObject
     from napari_pisam.learn.store import StoredImage
     from napari_pisam.model.pisam import PiSam
     from napari_pisam.model.variants import Focus
@@ -70,7 +71,7 @@ class Scorer:
 
     Parameters
     ----------
-    objects : sequence of TuneObject
+    objects : sequence of RunObject
     model
         Any of the networks: how it looks at an object counts.
     largest : int
@@ -84,7 +85,7 @@ class Scorer:
 
     def __init__(
         self,
-        objects: Sequence[TuneObject],
+        objects: Sequence[RunObject],
         model: PiSam,
         largest: int,
         frozen: FrozenEncoder | None,
@@ -114,7 +115,10 @@ class Scorer:
         return len(self.places)
 
     def score(
-        self, model: PiSam, check: Callable[[], None] | None = None
+        self,
+        model: PiSam,
+        check: Callable[[], None] | None = None,
+        fabric: Fabric | None = None,
     ) -> dict[int, ObjectScore]:
         """Score a network.
 
@@ -124,42 +128,48 @@ class Scorer:
             In eval mode.
         check : callable, optional
             Called between two masks; what it raises ends the scoring.
+        fabric : Fabric, optional
+            Shares the objects among its processes, which all get the scores.
 
         Returns
         -------
         dict of int to ObjectScore
             By place among the objects.
         """
-        found: list[tuple[float, float]] = []
-        per_object = len(COUNTS)
+        scores: dict[int, ObjectScore] = {}
+        first = 0
+        for frame, samples in self.groups.items():
+            places = self.places[first : first + len(samples)]
+            first += len(samples)
+            measure = self._measure(samples, places, check)
+            view = model.at_frame(frame).eval()
+            table = evaluate(view, samples, COUNTS, measure, frozen=self._frozen, fabric=fabric)
+            for place, rows in zip(places, table.tolist(), strict=True):
+                iou_of, boundary_of = zip(*rows, strict=True)
+                scores[place] = ObjectScore(iou_of, boundary_of)
+        return scores
 
-        def measure(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
+    def _measure(
+        self, samples: ValidationSamples, places: Sequence[int], check: Callable[[], None] | None
+    ) -> Callable[[int, int, Tensor, Tensor, Tensor], tuple[float, float]]:
+        def measure(
+            index: int, clicks: int, logits: Tensor, mask: Tensor, valid: Tensor
+        ) -> tuple[float, float]:
             if check is not None:
                 check()
             rows, cols = (int(valid[0, 0].any(dim).sum()) for dim in (1, 0))
             predicted = (logits[0, 0, :rows, :cols] > 0).cpu().numpy()
             truth = (mask[0, 0, :rows, :cols] > 0.5).cpu().numpy()
-            number, turn = divmod(len(found), per_object)
-            if turn == 0 and self.places[number] < self._shown:
-                image = samples[number - first]["image"][:, :rows, :cols].permute(1, 2, 0)
-                self.shown[self.places[number]] = Shown(image.numpy(), truth, predicted)
-            value = iou(logits, mask, valid)
-            found.append((float(value), boundary_iou(predicted, truth)))
-            return value
+            if clicks == 0 and places[index] < self._shown:
+                image = samples[index]["image"][:, :rows, :cols].permute(1, 2, 0)
+                self.shown[places[index]] = Shown(image.numpy(), truth, predicted)
+            return float(iou(logits, mask, valid)), boundary_iou(predicted, truth)
 
-        for frame, samples in self.groups.items():
-            first = len(found) // per_object
-            view = model.at_frame(frame).eval()
-            evaluate(view, samples, COUNTS, frozen=self._frozen, measure=measure)
-        scores = {}
-        for number, place in enumerate(self.places):
-            own = found[number * per_object : (number + 1) * per_object]
-            scores[place] = ObjectScore(tuple(a for a, _ in own), tuple(b for _, b in own))
-        return scores
+        return measure
 
 
 def natural_frame(item: StoredImage, focus: Focus | None, largest: int) -> int:
-    """Give the side of the frame that the predictor shows an object in, of at most ``largest``."""
+    """Return the side, at most ``largest``, of the frame that the predictor shows an object in."""
     if focus is None:
         return largest
     row0, col0, row1, col1 = (float(v) for v in item.boxes[0])
@@ -183,12 +193,12 @@ def overall(scores: dict[int, ObjectScore]) -> float:
 
 
 def pack(scores: dict[int, ObjectScore]) -> dict[str, list[list[float]]]:
-    """Give scores as plain values, which a checkpoint can hold."""
+    """Return scores as plain values, which a checkpoint can hold."""
     return {str(place): [list(s.iou), list(s.boundary)] for place, s in scores.items()}
 
 
 def unpack(packed: dict[str, list[list[float]]]) -> dict[int, ObjectScore]:
-    """Give the scores that `pack` packed."""
+    """Return the scores that `pack` packed."""
     return {int(place): ObjectScore(tuple(a), tuple(b)) for place, (a, b) in packed.items()}
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -19,12 +18,14 @@ from pydantic import (
     model_validator,
 )
 
-from napari_pisam.learn.config import MaskKind, TrainConfig, explain
+from napari_pisam.learn.config import UNSTATED, MaskKind, explain, read_toml, to_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Trains = Literal["modules", "interactor", "both", "decoder", "all"]
+logger = logging.getLogger(__name__)
+
+TrainsChoice = Literal["auto", "modules", "interactor", "both", "decoder", "all"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 KIND = "finetune"
@@ -32,6 +33,7 @@ KIND = "finetune"
 
 _CHOICES: dict[str, tuple[tuple[str, str], ...]] = {
     "trains": (
+        ("auto", "What suits the base"),
         ("modules", "High-resolution modules"),
         ("interactor", "Interactor (clicks)"),
         ("both", "Both"),
@@ -51,7 +53,6 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "batch": (0, 64),
     "frame": (0, 1024),
     "learning_rate": (1e-7, 1e-1),
-    "generated": (0.0, 0.9),
     "patience": (0, 1000),
     "validate_seconds": (1, 3600),
     "checkpoint_seconds": (1, 3600),
@@ -71,7 +72,6 @@ _TITLES = {
     "base": "Base model",
     "trains": "What learns",
     "frame": "Picture side",
-    "generated": "Generated images",
     "cache_gb": "Cache",
     "validate_seconds": "Validate every",
     "checkpoint_seconds": "Save every",
@@ -95,9 +95,10 @@ class FineTuneSettings(BaseModel):
         description="The model that learns: its name, or a file with weights. It stays as it is; "
         "the result is a new file.",
     )
-    trains: Trains = Field(
-        default="all",
-        description="Which part of the network may change. The less may change, the faster a step "
+    trains: TrainsChoice = Field(
+        default="auto",
+        description="Which part of the network may change. What suits the base: all of a small "
+        "network, the modules on top of a SAM. The less may change, the faster a step "
         "and the less can be spoilt; the more, the further from its first training the network "
         "can go. A SAM's image encoder needs much memory to learn.",
     )
@@ -125,13 +126,6 @@ class FineTuneSettings(BaseModel):
         default=0,
         description="Largest side of the pictures that the network is shown; 0 for what the "
         "predictor shows it. Smaller is faster by its square, and loses fine edges.",
-    )
-    generated: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="Share of generated images among those that are trained on. Some keep the "
-        "network from forgetting what else there is, and leave less time for your objects.",
     )
     validate_seconds: PositiveFloat = Field(
         default=30.0,
@@ -163,9 +157,10 @@ class FineTuneSettings(BaseModel):
         default=0, description="Another number, other random choices (crops, colours, clicks)."
     )
     licence: str = Field(
-        default="not stated",
+        default=UNSTATED,
         min_length=1,
-        description="Licence of the new weights, part of their file.",
+        description="Licence of the new weights, part of their file; that of the base if nothing "
+        "else is stated.",
     )
     images: Path | None = Field(
         default=None, description="For a run from a file: folder of images."
@@ -216,6 +211,10 @@ class FineTuneSettings(BaseModel):
             If there is none, it is not TOML, or a setting is wrong.
         """
         values = read_toml(path)
+        try:
+            values = _translated(values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
         for key in ("images", "masks"):
             if isinstance(values.get(key), str):
                 values[key] = path.parent / values[key]
@@ -229,32 +228,44 @@ class FineTuneSettings(BaseModel):
 
     def to_toml(self) -> str:
         """Write the settings as TOML text that `from_toml` reads."""
-        values = self.model_dump(mode="json", exclude_none=True)
-        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+        return to_toml(self)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
+# What the settings of the loop itself were called, when a run could be started from them.
+_RENAMED = {"accelerator": "device", "frozen": "trains"}
+_TRAINS = {"nothing": "all", "encoder": "decoder", "base": "both"}
+_IN_SECONDS = {"save_minutes": "checkpoint_seconds", "validate_minutes": "validate_seconds"}
+
+
+def _translated(values: dict[str, Any]) -> dict[str, Any]:
+    """Read what earlier versions wrote.
 
     Raises
     ------
     ValueError
-        If there is none, or it is not TOML.
+        If the file is of the recipe of an embedded model, or a number is none.
     """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}). Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML ({error}).") from None
-
-
-def is_fine_tuning(path: Path) -> bool:
-    """Tell whether a settings file is one of a fine-tuning, by what it says of itself."""
-    try:
-        return read_toml(path).get("kind") == KIND
-    except ValueError:
-        return False
+    if values.get("kind") == KIND:
+        return {key: value for key, value in values.items() if key != "generated"}
+    if "kind" in values or not ({"images", "output"} & values.keys() or "data" in values):
+        return values
+    if "data" in values:
+        raise ValueError(
+            "data names sets of images, which only the recipe of the embedded model trains on "
+            "(python -m recipes.tiny train FILE). Give images and masks instead."
+        )
+    if "minutes" not in values:
+        raise ValueError("how long to train is not said; add minutes.")
+    values = {_RENAMED.get(key, key): value for key, value in values.items()}
+    values["trains"] = _TRAINS.get(str(values.get("trains")), "auto")
+    for key, name in _IN_SECONDS.items():
+        if isinstance(values.get(key), (int, float)):
+            values[name] = 60 * values[key]
+    known = FineTuneSettings.model_fields.keys()
+    gone = sorted(values.keys() - known - {"output", *_IN_SECONDS})
+    if gone:
+        logger.warning("These settings mean nothing any more: %s", ", ".join(gone))
+    return {key: value for key, value in values.items() if key in known}
 
 
 # -- for an interface ---------------------------------------------------------------------------
@@ -333,39 +344,3 @@ def _field(name: str, info: Any) -> SettingField:
         high,
         _UNITS.get(name, ""),
     )
-
-
-def train_config(settings: FineTuneSettings, folder: Path, **changes: Any) -> TrainConfig:
-    """Translate into the training loop's settings; ``changes`` are what the base decides.
-
-    Parameters
-    ----------
-    settings
-    folder
-        Of the run.
-    **changes
-        ``variant``, ``frame`` and whatever else depends on the base.
-    """
-    frozen = {"all": "nothing", "decoder": "encoder"}.get(settings.trains, "base")
-    values: dict[str, Any] = {
-        # Where the loop would look for data; a fine-tuning gives it what it read itself.
-        "images": folder / "data" / "images",
-        "masks": folder / "data" / "masks",
-        "output": folder,
-        "base": settings.base,
-        "frozen": frozen,
-        "frozen_norms": True,
-        "steps": 1_000_000,
-        "minutes": settings.minutes,
-        "warmup": 10,
-        "ema": 0.98,
-        "mixture": (1 - settings.generated, settings.generated, 0.0),
-        "workers": 0,
-        "seed": settings.seed,
-        "save_minutes": settings.checkpoint_seconds / 60,
-        "validate_minutes": settings.validate_seconds / 60,
-        "accelerator": settings.device,
-        "cache_gb": settings.cache_gb,
-        "licence": settings.licence,
-    }
-    return TrainConfig.model_validate(values | changes)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
 
-from napari_pisam.learn.finetune.parts import Part, check_split, split
+from napari_pisam.learn.finetune.parts import ObjectRow, Origin, Part, check_split, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +32,6 @@ __all__ = [
     "list_objects",
     "split",
 ]
-
-Origin = Literal["session", "layers", "folder"]
 
 SMALLEST = 30
 """Smallest area of an object that a network can learn from, px."""
@@ -87,37 +85,6 @@ class SourceImage:
     origin: Origin = "layers"
     contrast_limits: ArrayLike | None = None
     only: frozenset[int] | None = None
-
-
-@dataclass(frozen=True)
-class ObjectRow:
-    """One object, as a line of the table that the user sees.
-
-    Attributes
-    ----------
-    image : str
-        Name of its image.
-    label : int
-    box : (int, int, int, int)
-        (row_min, col_min, row_max, col_max), half open, px.
-    area : int
-        Px.
-    clicks : int
-        How many of the user's clicks are known.
-    origin : {"session", "layers", "folder"}
-    part : {"training", "validation", "unused"}
-    note : str
-        Why it is unused; empty otherwise.
-    """
-
-    image: str
-    label: int
-    box: tuple[int, int, int, int]
-    area: int
-    clicks: int = 0
-    origin: Origin = "layers"
-    part: Part = "training"
-    note: str = ""
 
 
 # -- which objects there are --------------------------------------------------------------------

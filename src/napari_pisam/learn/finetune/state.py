@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -10,13 +11,17 @@ import numpy as np
 from napari_pisam.learn.finetune.layout import (
     BEST,
     CHECKPOINT,
-    LAST,
     LOG,
     REPORT,
     STATE,
-    is_alive,
+    count,
+    dicts,
+    number,
+    picture_inside,
     read_json,
+    text,
 )
+from napari_pisam.learn.finetune.lock import is_held
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,8 +117,9 @@ class RunState:
     is_better : bool
         Whether validation says so beyond its noise.
     verdict : str
-    best_weights, last_weights : Path or None
-        The best ones only where they are better.
+        A sentence on that; until the end only how it looks so far.
+    best_weights : Path or None
+        Only where they are better.
     previews : tuple of Preview
     report : Path or None
     can_resume : bool
@@ -140,7 +146,6 @@ class RunState:
     is_better: bool = False
     verdict: str = ""
     best_weights: Path | None = None
-    last_weights: Path | None = None
     previews: tuple[Preview, ...] = ()
     report: Path | None = None
     can_resume: bool = True
@@ -171,13 +176,13 @@ class StateReader:
         self._state = RunState()
         self._loss = _LossLog(folder / LOG)
 
-    def read(self, *, must_live: bool = True) -> RunState:
-        """Give the state by the files.
+    def read(self, *, must_be_held: bool = True) -> RunState:
+        """Read the state from the files.
 
         Parameters
         ----------
-        must_live : bool
-            A child that gives no sign of life is gone: the run is ``"interrupted"``.
+        must_be_held : bool
+            An active run whose lock nobody holds has lost its process: it is ``"interrupted"``.
         """
         path = self.folder / STATE
         try:
@@ -190,7 +195,7 @@ class StateReader:
             if content is not None:
                 self._state, self.stamp = _parse(self.folder, content), stamp
         state = replace(self._state, loss=self._loss.read())
-        if must_live and state.is_active and not is_alive(self.folder):
+        if must_be_held and state.is_active and not is_held(self.folder):
             return replace(
                 state,
                 status="interrupted",
@@ -228,68 +233,74 @@ class _LossLog:
         whole = text[: text.rfind(b"\n") + 1]
         self._offset += len(whole)
         for line in whole.decode("utf-8", "replace").splitlines():
-            cells = line.split(",")
-            if len(cells) > 2 and cells[0].isdigit():
-                self._rows.append((float(cells[0]), float(cells[2])))
+            cells = [*line.split(","), "", ""]
+            with contextlib.suppress(ValueError):
+                step, loss = int(cells[0]), float(cells[2])
+                self._rows.append((step, loss))
         table = np.array(self._rows, dtype=np.float64).reshape(-1, 2)
         self._curve = Curve(table[:, 0], table[:, 1])
         return self._curve
 
 
 def _parse(folder: Path, content: dict[str, Any]) -> RunState:
-    points = [point for point in content.get("points", []) if isinstance(point, dict)]
-
-    def curve(key: str) -> Curve:
-        known = [(p["step"], p[key]) for p in points if p.get(key) is not None]
-        table = np.array(known, dtype=np.float64).reshape(-1, 2)
-        return Curve(table[:, 0], table[:, 1])
-
-    status = content.get("status", "ready")
-    best, last, report = (folder / name for name in (BEST, LAST, REPORT))
-    is_better = bool(content.get("is_better")) and best.is_file()
-    previews = tuple(
-        Preview(
-            str(p["image"]),
-            int(p["label"]),
-            folder / str(p["before"]),
-            folder / str(p["after"]),
-            float(p["iou_before"]),
-            float(p["iou_after"]),
-            int(p["step"]),
-        )
-        for p in content.get("previews", [])
-    )
-    known = cast("Status", status if status in _KNOWN else "failed")
+    points = dicts(content.get("points"))
+    best, report = folder / BEST, folder / REPORT
+    is_better = content.get("is_better") is True and best.is_file()
+    step = count(content.get("step"))
+    status = _status(content.get("status", "ready"))
+    begun = (folder / CHECKPOINT).is_file() or step == 0
     return RunState(
-        status=known,
-        message=str(content.get("message", "")),
-        error=str(content.get("error", "")),
-        step=int(content.get("step", 0)),
-        epoch=float(content.get("epoch", 0.0)),
-        elapsed=float(content.get("elapsed", 0.0)),
-        eta=content.get("eta"),
-        progress=float(content.get("progress", 0.0)),
-        samples_per_second=content.get("samples_per_second"),
-        batch=int(content.get("batch", 0)),
-        iou_training=curve("iou_training"),
-        iou_validation=curve("iou_validation"),
-        boundary_training=curve("boundary_training"),
-        boundary_validation=curve("boundary_validation"),
-        base_iou=content.get("base_iou"),
-        base_boundary=content.get("base_boundary"),
-        best_step=int(content.get("best_step", 0)),
+        status=status,
+        message=text(content.get("message")),
+        error=text(content.get("error")),
+        step=step,
+        epoch=number(content.get("epoch")) or 0.0,
+        elapsed=number(content.get("elapsed")) or 0.0,
+        eta=number(content.get("eta")),
+        progress=number(content.get("progress")) or 0.0,
+        samples_per_second=number(content.get("samples_per_second")),
+        batch=count(content.get("batch")),
+        iou_training=_curve(points, "iou_training"),
+        iou_validation=_curve(points, "iou_validation"),
+        boundary_training=_curve(points, "boundary_training"),
+        boundary_validation=_curve(points, "boundary_validation"),
+        base_iou=number(content.get("base_iou")),
+        base_boundary=number(content.get("base_boundary")),
+        best_step=count(content.get("best_step")),
         is_better=is_better,
-        verdict=str(content.get("verdict", "")),
+        verdict=text(content.get("verdict")),
         best_weights=best if is_better else None,
-        last_weights=last if last.is_file() else None,
-        previews=previews,
+        previews=_previews(folder, content.get("previews")),
         report=report if report.is_file() else None,
-        # In a pause the process goes on, or, where it is gone meanwhile, another one does.
-        can_resume=(known not in ACTIVE or known == "paused")
-        and known != "finished"
-        and (
-            known != "failed"
-            or (folder / CHECKPOINT).is_file()
-            or bool(content.get("step", 0) == 0)
-        ),
+        can_resume=_can_resume(status, begun=begun),
     )
+
+
+def _status(value: Any) -> Status:
+    return cast("Status", value if isinstance(value, str) and value in _KNOWN else "failed")
+
+
+def _can_resume(status: Status, *, begun: bool) -> bool:
+    if status == "failed":
+        return begun
+    # In a pause the process goes on, or, where it is gone meanwhile, another one does.
+    return status == "paused" or (status not in ACTIVE and status != "finished")
+
+
+def _curve(points: list[dict[str, Any]], key: str) -> Curve:
+    pairs = [(number(point.get("step")), number(point.get(key))) for point in points]
+    known = [(x, y) for x, y in pairs if x is not None and y is not None]
+    table = np.array(known, dtype=np.float64).reshape(-1, 2)
+    return Curve(table[:, 0], table[:, 1])
+
+
+def _previews(folder: Path, value: Any) -> tuple[Preview, ...]:
+    found = []
+    for one in dicts(value):
+        before, after = (picture_inside(folder, one.get(key)) for key in ("before", "after"))
+        scores = number(one.get("iou_before")), number(one.get("iou_after"))
+        if before is not None and after is not None and None not in scores:
+            image, label, step = text(one.get("image")), count(one.get("label")), one.get("step")
+            pair = scores[0] or 0.0, scores[1] or 0.0
+            found.append(Preview(image, label, before, after, *pair, count(step)))
+    return tuple(found)

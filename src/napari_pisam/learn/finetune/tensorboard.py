@@ -13,18 +13,20 @@ if TYPE_CHECKING:
 
 
 class Board:
-    """Context that writes points to ``FOLDER/tensorboard``; without TensorBoard it does nothing."""
+    """Context that writes points to ``FOLDER/tensorboard``; without either it does nothing."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "tensorboard"
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
         self._writer: Any = None
 
     def __enter__(self) -> Self:
+        if self._folder is None:
+            return self
         try:
             module = importlib.import_module("torch.utils.tensorboard")
         except ImportError:
             return self
-        self._writer = module.SummaryWriter(str(self._folder))
+        self._writer = module.SummaryWriter(str(self._folder / "tensorboard"))
         return self
 
     def add(self, step: int, values: Mapping[str, Any]) -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from napari_pisam.learn.batches import training_batches
+from napari_pisam.learn.config import UNSTATED
 from napari_pisam.learn.dataset import TrainingSamples
-from napari_pisam.learn.encoding import FrozenEncoder, affordable_views
-from napari_pisam.learn.engine import build_fabric, progress, train_one_epoch
-from napari_pisam.learn.finetune.control import Left
+from napari_pisam.learn.encoding import TRAINED_ON_A_BASE, frozen_encoder
+from napari_pisam.learn.engine import agree, processes, progress, train_one_epoch
+from napari_pisam.learn.finetune.control import ValidationInterrupted
 from napari_pisam.learn.finetune.layout import BEST, CHECKPOINT, LAST
-from napari_pisam.learn.finetune.material import read_objects, training_items
 from napari_pisam.learn.finetune.memory import halved, is_out_of_memory
+from napari_pisam.learn.finetune.objects import read_objects, training_items
 from napari_pisam.learn.finetune.pictures import write_previews, write_report
+from napari_pisam.learn.finetune.resolve import largest_frame, origin, resolve
 from napari_pisam.learn.finetune.scoring import (
     ObjectScore,
     Scorer,
@@ -27,27 +29,24 @@ from napari_pisam.learn.finetune.scoring import (
     unpack,
 )
 from napari_pisam.learn.finetune.tensorboard import Board
-from napari_pisam.learn.finetune.tuning import (
-    TuningEma,
-    TuningRun,
-    largest_frame,
-    narrow,
-    origin,
-    resolve,
-    write_weights,
-)
-from napari_pisam.learn.finetune.verdict import verdict
+from napari_pisam.learn.finetune.verdict import so_far, verdict
 from napari_pisam.learn.objective import Objective
-from napari_pisam.learn.run_state import Table
-from napari_pisam.learn.starting import keep_ordinary, starting_model
+from napari_pisam.learn.optimizers import build_optimizer
+from napari_pisam.learn.run_state import Ema, Run, Table
+from napari_pisam.learn.starting import starting_model
+from napari_pisam.model.variants import VARIANTS
 from napari_pisam.predict.device import select_device
+from napari_pisam.weights.checkpoint import save_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from lightning_fabric import Fabric
+
+    from napari_pisam.learn.config import TrainConfig
     from napari_pisam.learn.finetune.control import Control
-    from napari_pisam.learn.finetune.material import TuneObject
+    from napari_pisam.learn.finetune.objects import RunObject
     from napari_pisam.learn.finetune.settings import FineTuneSettings
     from napari_pisam.learn.finetune.state import Status
 
@@ -57,6 +56,9 @@ MOST_DRAWN = 8
 """Training objects that the curves of training are of."""
 SHOWN = 6
 """Validation objects with pictures."""
+
+PRIVATE = {"images", "masks", "base"}
+"""Settings that tell of one machine, and are no part of published weights."""
 
 _COLUMNS = (
     "step",
@@ -69,8 +71,9 @@ _COLUMNS = (
 )
 
 
-class Trainer:
-    """One fine-tuning in one process.
+@contextmanager
+def trainer_of(folder: Path, settings: FineTuneSettings, control: Control) -> Iterator[Trainer]:
+    """Set up a fine-tuning on one device, or as one of the processes that ``torchrun`` started.
 
     Parameters
     ----------
@@ -85,41 +88,47 @@ class Trainer:
     ValueError
         If the folder, the base or the checkpoint cannot be used.
     """
+    select_device(settings.device)  # refuses what this machine does not have
+    objects = read_objects(folder)
+    config = resolve(settings, folder, [o for o in objects if o.part == "training"])
+    with processes(config) as fabric:
+        if settings.epochs is not None:
+            # As many epochs, however many processes share them.
+            config.steps = max(1, -(-config.steps // fabric.world_size))
+        yield Trainer(folder, settings, control, objects, config, fabric)
 
-    def __init__(self, folder: Path, settings: FineTuneSettings, control: Control) -> None:
+
+class Trainer:
+    """One fine-tuning; see `trainer_of`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: FineTuneSettings,
+        control: Control,
+        objects: Sequence[RunObject],
+        config: TrainConfig,
+        fabric: Fabric,
+    ) -> None:
         self.folder, self.settings, self.control = folder, settings, control
-        select_device(settings.device)  # refuses what this machine does not have
-        objects = read_objects(folder)
         self.training = [o for o in objects if o.part == "training"]
         self.validation = [o for o in objects if o.part == "validation"]
-        config = resolve(settings, folder, self.training)
-        self.model, self.base_sha256 = starting_model(config)
-        keep_ordinary(self.model)
-        narrow(self.model, settings)
+        self.fabric = fabric
+        self.model, self.base_sha256, licence = starting_model(settings.base, config)
+        if config.licence == UNSTATED:
+            config = config.model_copy(update={"licence": licence or UNSTATED})
         self.origin = origin(settings.base)
-        self.frozen: FrozenEncoder | None = None
         scored = min(MOST_DRAWN, len(self.training)) + len(self.validation)
-        if config.frozen != "nothing":
-            cache = int(config.cache_gb * 1e9)
-            if config.views:
-                fit = affordable_views(self.model.variant, config.views + scored, cache) - scored
-                config = config.model_copy(update={"views": max(1, fit)})
-            kept = folder / "cache" if config.views else None
-            self.frozen = FrozenEncoder(self.model, kept, cache)
-        self.config = config
-        self.fabric = build_fabric(config)
-        ema = TuningEma(self.model, config.ema)
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=0.0)
-        self.objective, _ = self.fabric.setup(Objective(self.model, config, self.frozen), optimizer)
+        self.frozen, self.config = frozen_encoder(self.model, config, scored)
+        ema, optimizer = Ema(self.model, config.ema), build_optimizer(self.model, config)
+        objective = Objective(self.model, self.config, self.frozen)
+        self.objective, _ = self.fabric.setup(objective, optimizer)
         self.fabric.to_device(ema.model)
-        self.run = TuningRun(self.model, ema, optimizer, batch=config.batch)
+        self.run = Run(self.model, ema, optimizer, batch=config.batch, has_base=True)
         if (folder / CHECKPOINT).is_file():
-            self.run.restore(folder, config.batch)
-            self.config = config.model_copy(update={"batch": self.run.batch})
-        self.samples = TrainingSamples(
-            training_items(objects), size=config.frame, seed=config.seed, weights=config.mixture
-        )
+            self.run.restore(folder)
+            self.config = self.config.model_copy(update={"batch": self.run.batch})
+        self.samples = TrainingSamples(training_items(objects), size=config.frame, seed=config.seed)
         self.scorers = {
             "training": self._scorer(self.training[:MOST_DRAWN], 0),
             "validation": self._scorer(self.validation, SHOWN),
@@ -130,7 +139,7 @@ class Trainer:
                 "they are shown to the network. Choose other ones, or a larger picture side."
             )
 
-    def _scorer(self, objects: Sequence[TuneObject], shown: int) -> Scorer:
+    def _scorer(self, objects: Sequence[RunObject], shown: int) -> Scorer:
         largest = largest_frame(self.settings, self.model.variant)
         return Scorer(objects, self.model, largest, self.frozen, shown)
 
@@ -148,10 +157,12 @@ class Trainer:
         OutOfMemory
             If one object a step is too much.
         """
-        run, memory, control = self.run, self.run.memory, self.control
-        self.table = Table(self.folder / "validation.csv", run.step, _COLUMNS)
+        run, memory = self.run, self.run.memory
+        self.table = None
+        if self._writes:
+            self.table = Table(self.folder / "validation.csv", run.step, _COLUMNS)
         status: Status | None = None
-        with Board(self.folder) as self.board:
+        with Board(self.folder if self._writes else None) as self.board:
             while status is None:
                 try:
                     if "base" not in memory:
@@ -160,12 +171,16 @@ class Trainer:
                     elif run.step > memory["points"][-1]["step"] and self._is_over():
                         self._validate()  # what an order interrupted
                     status = self._train()
-                except Left:
+                except ValidationInterrupted:
                     pass
-                if control.command:
+                if status is None:
                     status = self._pause_or_leave()
             self._finish(status)
         return status
+
+    @property
+    def _writes(self) -> bool:
+        return bool(self.fabric.is_global_zero)
 
     def _train(self) -> Status | None:
         """Train and validate until the end or an order; None for an order."""
@@ -173,11 +188,12 @@ class Trainer:
         while not self._is_over():
             first, started = run.step, time.monotonic()
             try:
-                left = train_one_epoch(
+                is_asked = train_one_epoch(
                     self.fabric, self.objective, run, batches, self.config, self._between_steps
                 )
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                # Of several processes the others would wait for this one's gradients.
+                if not is_out_of_memory(error) or self.fabric.world_size > 1:
                     raise
                 run.optimizer.zero_grad(set_to_none=True)
                 self.config = halved(self.config)
@@ -187,21 +203,26 @@ class Trainer:
                 continue
             seconds = time.monotonic() - started
             if run.step > first:
-                speed = (run.step - first) * self.config.batch / seconds
+                speed = (run.step - first) * self.config.batch * self.fabric.world_size / seconds
                 self.control.content["samples_per_second"] = round(speed, 3)
-            if left:
+            if is_asked:
                 return None
             self._validate()
-            run.save(self.folder)
+            self._save()
             if self._is_hopeless():
                 return "finished"
         return "finished"
+
+    def _save(self) -> None:
+        if self._writes:
+            self.run.save(self.folder)
 
     def _is_over(self) -> bool:
         return progress(self.config, self.run.step, self.run.elapsed) >= 1
 
     def _batches(self) -> Iterator[dict[str, Any]]:
-        return iter(training_batches(self.samples, self.config, self.run.position, 0, 1))
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        return iter(training_batches(self.samples, self.config, self.run.position, rank, world))
 
     def _between_steps(self) -> bool:
         """Asked in every step: say how it stands, and whether something was asked."""
@@ -219,7 +240,9 @@ class Trainer:
     def _pause_or_leave(self) -> Status | None:
         """Save; then wait for the end of a pause (None), or say which end it is."""
         control, run = self.control, self.run
-        run.save(self.folder)
+        self._save()
+        if self.fabric.world_size > 1:  # where an order is a signal, to whichever of them
+            return "interrupted"
         if control.command == "pause":
             self._say(f"Paused after step {run.step}", status="paused")
             control.wait_while_paused()
@@ -234,7 +257,7 @@ class Trainer:
 
         Raises
         ------
-        Left
+        ValidationInterrupted
             If an order came; nothing is changed then.
         """
         run, memory = self.run, self.run.memory
@@ -247,11 +270,14 @@ class Trainer:
             )
         if run.step:
             self._say(f"Validating step {run.step}")
+        # Of several processes each would have to be interrupted at the same mask.
+        check = self.control.check if self.fabric.world_size == 1 else None
         found = {
-            part: scorer.score(run.ema.model, self.control.check)
+            part: scorer.score(run.ema.model, check, self.fabric)
             for part, scorer in self.scorers.items()
         }
-        run.elapsed += time.monotonic() - started
+        elapsed = run.elapsed + time.monotonic() - started
+        run.elapsed = agree(self.fabric, 0.0, elapsed, False)[1]
         scores = found["validation"]
         point: dict[str, Any] = {"step": run.step, "seconds": round(run.elapsed, 1)}
         for part, values in found.items():
@@ -263,25 +289,39 @@ class Trainer:
             memory["base"] = pack(scores)
             self._draw(scores, is_base=True)
         else:
-            # All that were tried: the best of many is lucky, which the verdict allows for.
-            memory.setdefault("tried", []).append([one.value for one in scores.values()])
-            if overall(scores) > overall(unpack(memory.get("best") or memory["base"])):
-                memory["best"], run.best_step = pack(scores), run.step
-                self._write(BEST, scores)
-                self._draw(scores, is_base=False)
-        best = unpack(memory["best"]) if "best" in memory else None
-        memory["verdict"] = list(
-            verdict(unpack(memory["base"]), best, memory.get("tried", []), self.settings.base)
-        )
-        row = [point.get(name) for name in _COLUMNS[:-1]]
-        self.table.add([*row, f"{overall(scores):.5f}"])
+            self._keep_best(scores)
+        if self.table is not None:
+            row = [point.get(name) for name in _COLUMNS[:-1]]
+            self.table.add([*row, f"{overall(scores):.5f}"])
         self.board.add(run.step, point)
         self._say(f"Validated step {run.step}" if run.step else "Validated the base")
-        write_report(self.folder, self.control.content, _about(self.settings))
+        self._report()
         log.info("step %d: %s", run.step, point)
+
+    def _keep_best(self, scores: dict[int, ObjectScore]) -> None:
+        """Remember what was validated, and write the weights if they are the best so far."""
+        run, memory = self.run, self.run.memory
+        # All that were tried: the best of many is lucky, which the verdict allows for.
+        memory.setdefault("tried", []).append([one.value for one in scores.values()])
+        if overall(scores) > overall(unpack(memory.get("best") or memory["base"])):
+            memory["best"], run.best_step = pack(scores), run.step
+            self._write(BEST, scores)
+            self._draw(scores, is_base=False)
+
+    def _verdict(self) -> tuple[bool, str]:
+        memory = self.run.memory
+        best = unpack(memory["best"]) if "best" in memory else None
+        base, tried = unpack(memory["base"]), memory.get("tried", [])
+        return verdict(base, best, tried, self.origin["base"], self.run.step)
+
+    def _report(self) -> None:
+        if self._writes and "base" in self.run.memory:
+            write_report(self.folder, self.control.content, _about(self.settings))
 
     def _draw(self, scores: dict[int, ObjectScore], *, is_base: bool) -> None:
         """Write the pictures of the base or of the best weights, and what is said of them."""
+        if not self._writes:
+            return
         memory = self.run.memory
         shown = self.scorers["validation"].shown
         files = write_previews(self.folder, shown, is_base=is_base)
@@ -306,7 +346,12 @@ class Trainer:
         memory["previews"] = previews
 
     def _write(self, name: str, scores: dict[int, ObjectScore] | None) -> None:
-        """Write weights, with what they were trained on and how good they are."""
+        """Write weights, with what they were trained on and how good they are.
+
+        Weights on top of a public SAM leave that SAM out, unless its own decoder learnt too.
+        """
+        if not self._writes:
+            return
         memory, run = self.run.memory, self.run
         summary: dict[str, Any] = {
             **self.origin,
@@ -317,24 +362,39 @@ class Trainer:
         }
         if scores is not None:
             pairs = zip(means(unpack(memory["base"])), means(scores), strict=True)
-            names = ("iou", "boundary_iou")
             summary["validation"] = {
                 n: {"base": round(a, 4), "result": round(b, 4)}
-                for n, (a, b) in zip(names, pairs, strict=True)
+                for n, (a, b) in zip(("iou", "boundary_iou"), pairs, strict=True)
             }
-        write_weights(
-            self.folder / name, run, self.config, self.settings, self.base_sha256, summary
+        model = run.ema.model
+        names = list(model.state_dict())
+        only = [
+            prefix
+            for prefix in TRAINED_ON_A_BASE
+            if self.base_sha256 is not None and any(name.startswith(prefix) for name in names)
+        ]
+        about = self.settings.model_dump(mode="json", exclude=PRIVATE, exclude_none=True)
+        save_checkpoint(
+            self.folder / name,
+            model.state_dict(),
+            # The frame of training is not the frame of use: the weights fit any.
+            variant=replace(model.variant, frame=VARIANTS[self.config.variant].frame),
+            licence=self.config.licence,
+            training_summary=about | {"trains": self.config.trains} | summary,
+            base_sha256=self.base_sha256,
+            only=only,
         )
 
     # -- the end --------------------------------------------------------------------------------
 
     early = False
+    _judged: tuple[tuple[int, int], tuple[bool, str]] | None = None
 
     def _finish(self, status: Status) -> None:
         run = self.run
         if run.step:
             self._write(LAST, None)
-        run.save(self.folder)
+        self._save()
         text = {
             "stopped": f"Stopped after step {run.step}.",
             "interrupted": f"Saved after step {run.step}; go on with Resume.",
@@ -345,8 +405,7 @@ class Trainer:
                 "a row were not better."
             )
         self._say(text, status=status)
-        if "base" in run.memory:
-            write_report(self.folder, self.control.content, _about(self.settings))
+        self._report()
 
     def _say(self, message: str, *, status: Status = "running", now: bool = True) -> None:
         """Tell how it stands."""
@@ -374,9 +433,22 @@ class Trainer:
             content["base_iou"], content["base_boundary"] = means(base)
             if best is not None:
                 content["best_iou"], content["best_boundary"] = means(unpack(best))
-            content["is_better"], content["verdict"] = memory["verdict"]
+            content |= self._judgement(status)
             content["objects"] = self._objects(base, None if best is None else unpack(best))
         self.control.say(status, message, now=now, **content)
+
+    def _judgement(self, status: Status) -> dict[str, Any]:
+        """Say whether it was worth it: a verdict at the end, else how it looks so far."""
+        memory = self.run.memory
+        tried = len(memory.get("tried", []))
+        if self._judged is None or self._judged[0] != (tried, self.run.step):
+            self._judged = (tried, self.run.step), self._verdict()
+        is_better, final = self._judged[1]
+        best = memory.get("best")
+        told = final
+        if status not in ("finished", "stopped"):
+            told = so_far(unpack(memory["base"]), None if best is None else unpack(best))
+        return {"is_better": is_better, "verdict": told, "final_verdict": final}
 
     def _objects(
         self, base: dict[int, ObjectScore], best: dict[int, ObjectScore] | None

@@ -85,7 +85,7 @@ def compare(base: Sequence[float], tried: ArrayLike) -> Comparison:
 
 
 def _chance(gains: NDArray[np.float64]) -> float:
-    """Give the share of combinations of signs whose best validation is as good; gains (k, n)."""
+    """Return the share of combinations of signs whose best validation is as good; gains (k, n)."""
     n = gains.shape[1]
     if 2**n <= _MOST_COMBINATIONS:
         signs = 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
@@ -97,11 +97,16 @@ def _chance(gains: NDArray[np.float64]) -> float:
     return float(np.mean(best >= best[0] - 1e-9))
 
 
+FEWEST_STEPS = 20
+"""With fewer steps than this, a run that is not better says little about its objects."""
+
+
 def verdict(
     base: dict[int, ObjectScore],
     best: dict[int, ObjectScore] | None,
     tried: ArrayLike,
     name: str,
+    steps: int = FEWEST_STEPS,
 ) -> tuple[bool, str]:
     """Say whether the best weights beat their base, and in a sentence why.
 
@@ -114,20 +119,18 @@ def verdict(
         As for `compare`, objects in the order of ``base``.
     name : str
         Of the base.
+    steps : int
+        How many were trained.
     """
-    count = f"{len(base)} validation object{'s' if len(base) > 1 else ''}"
+    count = _objects(base)
     before = means(base)
     if best is None:
         return False, (
             f"Not better: no weights scored higher than {name} on {count} (IoU {before[0]:.3f}, "
-            f"boundary IoU {before[1]:.3f}). Keep {name}."
+            f"boundary IoU {before[1]:.3f}). {_advice(name, steps)}"
         )
-    after = means(best)
     found = compare([score.value for score in base.values()], tried)
-    numbers = (
-        f"IoU {before[0]:.3f} -> {after[0]:.3f}, boundary IoU {before[1]:.3f} -> {after[1]:.3f} "
-        f"on {count}"
-    )
+    numbers = _numbers(before, means(best), count)
     if found.is_better:
         return True, f"Better: {numbers}{_luck(found)}."
     why = f"the mean gain with clicks ({found.gain:+.3f}) is within chance"
@@ -135,8 +138,35 @@ def verdict(
         why += f" ({found.needed:.3f})"
     elif found.gain < found.needed:
         why = f"the mean gain with clicks ({found.gain:+.3f}) is below {found.needed}"
-    return False, (
-        f"Not surely better: {numbers}; {why}{_luck(found)}. Keep {name}, or correct more objects."
+    return False, f"Not surely better: {numbers}; {why}{_luck(found)}. {_advice(name, steps)}"
+
+
+def so_far(base: dict[int, ObjectScore], best: dict[int, ObjectScore] | None) -> str:
+    """Say how a run looks before its end, which is no verdict."""
+    count = _objects(base)
+    before = means(base)
+    if best is None:
+        found = f"no weights score higher than the base on {count} yet (IoU {before[0]:.3f})"
+    else:
+        found = _numbers(before, means(best), count)
+    return f"So far: {found}. The verdict comes at the end."
+
+
+def _advice(name: str, steps: int) -> str:
+    if steps < FEWEST_STEPS:
+        taken = "1 step was" if steps == 1 else f"{steps} steps were"
+        return f"Only {taken} trained, too few to tell: give it more time. Until then use {name}."
+    return f"Go on with {name}, or correct more objects and train again."
+
+
+def _objects(scores: dict[int, ObjectScore]) -> str:
+    return f"{len(scores)} validation object{'s' if len(scores) > 1 else ''}"
+
+
+def _numbers(before: tuple[float, float], after: tuple[float, float], count: str) -> str:
+    return (
+        f"IoU {before[0]:.3f} -> {after[0]:.3f}, boundary IoU {before[1]:.3f} -> {after[1]:.3f} "
+        f"on {count}"
     )
 
 

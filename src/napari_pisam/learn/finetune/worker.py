@@ -14,9 +14,11 @@ from typing import Any
 import torch
 
 from napari_pisam.learn.batches import to_batch
+from napari_pisam.learn.engine import training_arithmetic
 from napari_pisam.learn.finetune.control import Control
 from napari_pisam.learn.finetune.layout import (
     CHECKPOINT,
+    FAILED,
     PROBE,
     SETTINGS,
     STATE,
@@ -35,7 +37,7 @@ from napari_pisam.learn.finetune.memory import (
 )
 from napari_pisam.learn.finetune.process import DISK_FULL, REFUSED
 from napari_pisam.learn.finetune.settings import FineTuneSettings
-from napari_pisam.learn.finetune.trainer import Trainer
+from napari_pisam.learn.finetune.trainer import Trainer, trainer_of
 from napari_pisam.learn.stopping import StopRequest
 
 log = logging.getLogger(__name__)
@@ -70,28 +72,33 @@ def train_folder(folder: Path, *, is_child: bool) -> tuple[int, dict[str, Any]]:
 
 
 def train_locked(folder: Path, *, is_child: bool) -> tuple[int, dict[str, Any]]:
-    """Do what `train_folder` does, for one who has the run's `RunLock`."""
-    control = Control(folder, _known(folder))
-    control.live()
-    _remove_parts(folder)
+    """Do what `train_folder` does, for one who has the run's `RunLock`.
+
+    Under ``torchrun`` the first process has it, for all of them; it alone writes.
+    """
+    control = Control(folder, _known(folder), writes=is_first_process())
+    if control.writes:
+        _remove_parts(folder)
     code = 0
     with ExitStack() as stack:
         stack.callback(control.end)
-        stack.callback(torch.set_flush_denormal, False)
-        # See `engine.fit`: gradients of a nearly solved mask are denormal, and slow.
-        torch.set_flush_denormal(True)
-        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(training_arithmetic())
         try:
             if is_child:
                 control.listen()
             else:
                 _follow_signals(stack, control)
             settings = FineTuneSettings.from_toml(folder / SETTINGS)
-            trainer = Trainer(folder, settings, control)
-            trainer.work()
+            with trainer_of(folder, settings, control) as trainer:
+                trainer.work()
         except Exception as error:  # noqa: BLE001 - whatever it is, the user must be told
             code = _fail(control, folder, error)
     return code, control.content
+
+
+def is_first_process() -> bool:
+    """Whether this process is the only one, or the one of several that writes."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _remove_parts(folder: Path) -> None:
@@ -128,18 +135,23 @@ def _fail(control: Control, folder: Path, error: Exception) -> int:
     code = 1
     if is_disk_full(error):
         text, code = disk_full(folder), DISK_FULL
-    elif is_out_of_memory(error):
-        text = (
-            "The memory does not suffice. Close other programs, let less learn, or choose a "
-            "smaller base."
-        )
+    elif is_out_of_memory(error) and not isinstance(error, OutOfMemory):
+        text = "Not enough memory. Close other programs, let less learn, or choose a smaller base."
     elif isinstance(error, (ValueError, FloatingPointError, OutOfMemory)):
         text = str(error)
+    elif isinstance(error, OSError):
+        log.exception("a file or a device failed")
+        reason = error.strerror or str(error) or type(error).__name__
+        text = f"A file of the run in {folder} cannot be read or written ({reason})."
     else:
         log.exception("unforeseen")
-        text = f"Something unforeseen went wrong: {type(error).__name__}: {error}"
+        first = str(error).partition("\n")[0]
+        text = (
+            f"Training stopped because of an error that was not foreseen ({type(error).__name__}: "
+            f"{first}). The details are in the program's log; all until the last save is kept."
+        )
     with contextlib.suppress(OSError):
-        control.say("failed", "It did not come to its end.", error=text, eta=None)
+        control.say("failed", FAILED, error=text, eta=None)
     control.content["error"] = text
     return code
 
@@ -169,11 +181,15 @@ def probe_folder(folder: Path) -> int:
     content: dict[str, Any]
     try:
         content = _measure(folder)
-    except (ValueError, OSError, RuntimeError) as error:
+    except Exception as error:
         text = str(error)
         if is_out_of_memory(error) and not isinstance(error, OutOfMemory):
-            text = "The memory does not suffice to load the base. Choose a smaller one."
-        content = {"error": text or type(error).__name__}
+            text = "Not enough memory to load the base. Choose a smaller one."
+        elif not isinstance(error, (ValueError, OutOfMemory)):
+            log.exception("the check failed")
+            first = text.partition("\n")[0]
+            text = f"One step of training cannot be taken ({type(error).__name__}: {first})."
+        content = {"error": text}
     write_json(folder / PROBE, content)
     return 0
 
@@ -181,7 +197,11 @@ def probe_folder(folder: Path) -> int:
 def _measure(folder: Path) -> dict[str, Any]:
     settings = FineTuneSettings.from_toml(folder / SETTINGS)
     torch.set_flush_denormal(True)
-    trainer = Trainer(folder, settings, Control(folder, {}))
+    with trainer_of(folder, settings, Control(folder, {})) as trainer:
+        return _costs(trainer)
+
+
+def _costs(trainer: Trainer) -> dict[str, Any]:
     config, times = trainer.config, list[float]()
     trainer.objective.train()
     while len(times) < 2:

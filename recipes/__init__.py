@@ -1,0 +1,1 @@
+"""How what ships with napari-pisam is made; no part of the package."""

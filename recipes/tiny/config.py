@@ -1,0 +1,89 @@
+"""Settings of a stage of the recipe; they round-trip through TOML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, PositiveInt, ValidationError, model_validator
+
+from napari_pisam.learn.config import TrainConfig, explain, read_toml, to_toml
+
+Decoder = Literal["sam", "hqsam", "pisam"]
+
+# What settings files of earlier stages say, and what it became.
+_TRAINS = {"nothing": "all", "encoder": "decoder", "base": "both"}
+_GONE = ("mask_kind", "validation_fraction")
+
+
+class RecipeConfig(TrainConfig):
+    """One stage: what `TrainConfig` has, and what to train on.
+
+    Attributes
+    ----------
+    data
+        Folder with ``sets/``, ``cutouts/`` and ``textures/``.
+    backbone
+        timm's name of the compact encoder's backbone; the variant's own unless given.
+    decoder
+        To compare decoders on one footing: this one on the variant's image encoder, without what
+        the variant adds to the published networks (`starting.compared_variant`). Of ``initial``
+        only what all three share is used then.
+    initial
+        Weights to start from: ``last.pt`` of an earlier run, e.g. one at a smaller frame, or a
+        ``.safetensors`` file, e.g. the embedded model's.
+    initial_part
+        Which weights of ``last.pt``: the averaged ones, or the last ones.
+    rigid
+        Keep the deformable convolutions' offsets and modulators at 0 and 1, for the early stages.
+    held_out
+        Sets that no training sample may come from.
+    held_out_kinds
+        Families of generated images (`synthetic.KINDS`) that no training sample may come from.
+    thin_share
+        Share of the real images' samples that are lines and networks of lines, where the sets say
+        which classes those are; ``None``: as often as any other object.
+    mixture
+        Shares of real images, generated images and composites.
+    validation_objects
+        Objects per source in a validation.
+    """
+
+    data: Path
+    backbone: str | None = None
+    decoder: Decoder | None = None
+    initial: Path | None = None
+    initial_part: Literal["model", "ema"] = "ema"
+    rigid: bool = False
+    held_out: list[str] = Field(default_factory=list)
+    held_out_kinds: list[str] = Field(default_factory=list)
+    thin_share: float | None = Field(default=None, ge=0, le=1)
+    mixture: tuple[float, float, float] = (0.55, 0.25, 0.20)
+    validation_objects: PositiveInt = 3
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_earlier(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "frozen" in values:
+            values = {key: value for key, value in values.items() if key not in _GONE}
+            frozen = values.pop("frozen")
+            values.setdefault("trains", _TRAINS.get(frozen, frozen))
+        return values
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read a configuration file.
+
+        Raises
+        ------
+        ValueError
+            If there is none, it is not TOML, or a setting is wrong.
+        """
+        try:
+            return cls.model_validate(read_toml(path))
+        except ValidationError as error:
+            raise ValueError(f"{path}: {explain(error)}") from None
+
+    def to_toml(self) -> str:
+        """Write the configuration as TOML text that `from_toml` reads."""
+        return to_toml(self)
