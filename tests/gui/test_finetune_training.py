@@ -60,7 +60,8 @@ class Trainer(Hand):
     """The dock with the micro model, and a hand that is patient enough for real training."""
 
     def __init__(self, viewer, qtbot):
-        super().__init__(viewer, qtbot, timeout=120_000)
+        # The process that trains goes last: on a busy machine its first step takes minutes.
+        super().__init__(viewer, qtbot, timeout=400_000)
 
     def choose(self, *, epochs):
         """Take the layers and the micro model."""

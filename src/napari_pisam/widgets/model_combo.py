@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QFileDialog
 
+from napari_pisam.docks.finetune.backend import TrainingBackend
 from napari_pisam.docks.segment.loading import MODEL_NAMES
 from napari_pisam.docks.wording import printable
 from napari_pisam.widgets.parts import QuietCombo
@@ -64,9 +65,7 @@ class ModelCombo(QuietCombo):
             Those in the user's folder by default.
         """
         if runs is None:
-            from napari_pisam.learn.finetune.runs import list_runs
-
-            runs = list_runs()
+            runs = TrainingBackend().list_runs()
         blocker = QSignalBlocker(self)
         for run in runs:
             if run.weights is not None and self.findData(str(run.weights)) < 0:

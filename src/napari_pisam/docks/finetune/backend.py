@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,32 +16,44 @@ class TrainingBackend:
 
     def missing_packages(self) -> list[str]:
         """Name what has to be installed before anything can be trained."""
-        return list(_part("").missing_packages())
+        from napari_pisam.learn.finetune import missing_packages
+
+        return list(missing_packages())
 
     # -- what to learn from -------------------------------------------------------------------
 
     def list_objects(self, images: Sequence[Any], cancel: Cancelled) -> list[Any]:
         """List the objects of images; for a worker."""
-        return list(_part("sources").list_objects(images, cancel=cancel))
+        from napari_pisam.learn.finetune.sources import list_objects
+
+        return list(list_objects(images, cancel=cancel))
 
     def split(self, rows: Sequence[Any], fraction: float, seed: int) -> list[Any]:
         """Divide objects into those that train and those that validate."""
-        return list(_part("sources").split(rows, fraction, seed))
+        from napari_pisam.learn.finetune.sources import split
+
+        return list(split(rows, fraction, seed))
 
     def check_split(self, rows: Sequence[Any]) -> list[str]:
         """Say what is wrong with the parts."""
-        return list(_part("sources").check_split(rows))
+        from napari_pisam.learn.finetune.sources import check_split
+
+        return list(check_split(rows))
 
     def from_folders(self, images: Path, masks: Path) -> tuple[list[Any], list[str]]:
         """Read folders; for a worker."""
-        found, notes = _part("sources").from_folders(images, masks)
+        from napari_pisam.learn.finetune.sources import from_folders
+
+        found, notes = from_folders(images, masks)
         return list(found), list(notes)
 
     # -- settings and runs --------------------------------------------------------------------
 
     def fields(self) -> list[Any]:
         """Describe every setting."""
-        return list(_part("settings").setting_fields())
+        from napari_pisam.learn.finetune.settings import setting_fields
+
+        return list(setting_fields())
 
     def settings(self, values: dict[str, Any]) -> Any:
         """Check settings.
@@ -52,7 +63,9 @@ class TrainingBackend:
         ValueError
             With what is wrong.
         """
-        return _part("settings").FineTuneSettings.checked(values)
+        from napari_pisam.learn.finetune.settings import FineTuneSettings
+
+        return FineTuneSettings.checked(values)
 
     def fetch(self, base: str, report: Report, cancel: Cancelled) -> None:
         """Download a base model where it is public and not on this machine; for a worker.
@@ -78,25 +91,25 @@ class TrainingBackend:
         progress: Callable[[str], None],
     ) -> Any:
         """Find out whether it can work; for a worker."""
-        return _part("preflight").preflight(
-            settings, images, rows, cancel=cancel, progress=progress
-        )
+        from napari_pisam.learn.finetune.preflight import preflight
+
+        return preflight(settings, images, rows, cancel=cancel, progress=progress)
 
     def create(self, settings: Any, images: Sequence[Any], rows: Sequence[Any]) -> Any:
         """Make a run in a new folder; for a worker."""
-        run = _part("run")
+        from napari_pisam.learn.finetune.run import FineTuneRun, new_folder
+
         base = str(settings.base).replace("\\", "/").rsplit("/", 1)[-1].split(".")[0]
-        return run.FineTuneRun.create(run.new_folder(title=base), settings, images, rows)
+        return FineTuneRun.create(new_folder(title=base), settings, images, rows)
 
     def open(self, folder: Path) -> Any:
         """Open a run that is there."""
-        return _part("run").FineTuneRun.open(folder)
+        from napari_pisam.learn.finetune.run import FineTuneRun
+
+        return FineTuneRun.open(folder)
 
     def list_runs(self) -> list[Any]:
         """List the runs that are there, the newest first."""
-        return list(_part("runs").list_runs())
+        from napari_pisam.learn.finetune.runs import list_runs
 
-
-def _part(name: str) -> Any:
-    package = "napari_pisam.learn.finetune"
-    return importlib.import_module(f"{package}.{name}" if name else package)
+        return list_runs()
