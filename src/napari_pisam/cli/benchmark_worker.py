@@ -81,11 +81,13 @@ def build_ours(name: str, sam: Any) -> tuple[PiSam, bool]:
         with contextlib.suppress(CheckpointError):
             return load_model(name).model, False
     model = build_model(get_variant(name))
-    if sam is None or name == EMBEDDED or model.variant.kind == "hqsam":
+    state = {} if sam is None else sam.state_dict()
+    encoder = {k: v for k, v in model.state_dict().items() if k.startswith("image_encoder.")}
+    fits = all(key in state and state[key].shape == value.shape for key, value in encoder.items())
+    if not fits or model.variant.kind == "hqsam":
         return model, False
     if model.variant.kind == "pisam":
-        return initialise_pisam_from(model, sam.state_dict()), True
-    state = sam.state_dict()
+        return initialise_pisam_from(model, state), True
     model.load_state_dict({key: state[key] for key in model.state_dict()})
     return model, True
 

@@ -87,6 +87,37 @@ class VitEncoder:
 
 
 @dataclass(frozen=True)
+class TinyVitEncoder:
+    """MobileSAM's TinyViT: convolutions, then attention in windows; SAM's outputs."""
+
+    widths: tuple[int, ...] = (64, 128, 160, 320)
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    heads: tuple[int, ...] = (2, 4, 5, 10)
+    windows: tuple[int, ...] = (7, 7, 14, 7)
+
+    # Its position biases are those of a window, whatever the frame.
+    takes_any_frame: ClassVar[bool] = True
+    frame_step: ClassVar[int] = 16
+    early_stride: ClassVar[int] = 16
+    is_pretrained_sam: ClassVar[bool] = True
+
+    @property
+    def early_channels(self) -> int:
+        """Channels of the early feature (the first stage of a stride of 16 px)."""
+        return self.widths[2]
+
+    def describe(self) -> str:
+        """Say what it is, in a few words."""
+        return f"TinyViT, stages of width {', '.join(map(str, self.widths))}"
+
+    def build(self, frame: int) -> nn.Module:
+        """Build it with random weights, for any frame."""
+        from napari_pisam.model.tiny_vit_encoder import TinyVitImageEncoder
+
+        return TinyVitImageEncoder(self)
+
+
+@dataclass(frozen=True)
 class CompactEncoder:
     """A timm convolutional backbone with a feature pyramid, for the embedded model."""
 
@@ -187,7 +218,8 @@ class Variant:
     focus: Focus | None = None
 
 
-_VITS = {
+_VITS: dict[str, Encoder] = {
+    "t": TinyVitEncoder(),
     "b": VitEncoder(768, 12, 12, (2, 5, 8, 11)),
     "l": VitEncoder(1024, 24, 16, (5, 11, 17, 23)),
     "h": VitEncoder(1280, 32, 16, (7, 15, 23, 31)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _SAM = "Kirillov et al. 2023, Segment Anything, arXiv:2304.02643"
+_MOBILE_SAM = "Zhang et al. 2023, Faster Segment Anything, arXiv:2306.14289"
 _HQ_SAM = "Ke et al. 2023, Segment Anything in High Quality, arXiv:2306.01567"
 _MICRO_SAM = "Archit et al. 2025, Segment Anything for Microscopy, doi:10.1038/s41592-024-02580-4"
 _PATHO_SAM = "Griebel et al. 2025, Segment Anything for Histopathology, arXiv:2502.00408"
@@ -119,6 +120,17 @@ _ENTRIES = (
         address="",
         file_name="tiny.safetensors",
     ),
+    CatalogueEntry(
+        name="sam_vit_t",
+        variant="sam_vit_t",
+        good_for=f"{_PHOTOGRAPHS}; on a laptop",
+        size=39_000_000,
+        licence="Apache-2.0",
+        citation=_MOBILE_SAM,
+        hash="md5:f3c0d8cda613564d499310dab6c812cd",
+        address="https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
+        file_name="mobile_sam.pt",
+    ),
     _sam(
         "b",
         "sam_vit_b_01ec64",
@@ -141,6 +153,15 @@ _ENTRIES = (
     _hq_sam("b", "c6b8953247bcfdc8bb8ef91e36a6cacc", 379_000_000),
     _hq_sam("l", "08947267966e4264fb39523eccc33f86", 1_250_000_000),
     _hq_sam("h", "3560f6b6a5a6edacd814a1325c39640a", 2_570_000_000),
+    _micro_sam(
+        "vit_t_lm",
+        _LIGHT,
+        "faithful-chicken/1.1/files/vit_t.pt",
+        "72ec5074774761a6e5c05a08942f981e",
+    ),
+    _micro_sam(
+        "vit_t_em", _ELECTRON, "greedy-whale/1/files/vit_t.pt", "253474720c497cce605e57c9b1d18fd9"
+    ),
     _micro_sam(
         "vit_b_lm",
         _LIGHT,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from napari_pisam.model.variants import VARIANTS, VitEncoder
+from napari_pisam.model.variants import VARIANTS, TinyVitEncoder, VitEncoder
 from napari_pisam.weights.checkpoint_header import FORMAT, SWITCHES, CheckpointHeader
 from napari_pisam.weights.files import CheckpointError, file_sha256, mismatch, regular_file
 from napari_pisam.weights.safetensors_file import read_safetensors, write_safetensors
@@ -29,7 +29,16 @@ Format = Literal["napari-pisam", "sam", "hqsam", "micro-sam", "pisam-published"]
 _PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.", "rgb_embedding.")
 # Buffers of the published interactor: the first follows from another one, the second is unused.
 _IMAGE_PE = "mask_decoder.interact_2.img_pe"
-RECOMPUTED = (_IMAGE_PE, "mask_decoder.interact_2.bnd_op.laplacian_kernel")
+RECOMPUTED = (
+    _IMAGE_PE,
+    "mask_decoder.interact_2.bnd_op.laplacian_kernel",
+    # The classifier that MobileSAM's encoder was trained with, which no mask needs.
+    *(
+        f"image_encoder.{part}.{kind}"
+        for part in ("norm_head", "head")
+        for kind in ("weight", "bias")
+    ),
+)
 # Half precision would shift every position code, or lose a small variance, to save nothing.
 _ALWAYS_FLOAT32 = ("gaussian", "running_mean", "running_var")
 
@@ -306,5 +315,9 @@ def _has_encoder_of(variant: Variant, tensors: Mapping[str, Tensor]) -> bool:
     if position is not None:
         encoder = variant.encoder
         return isinstance(encoder, VitEncoder) and position.shape[-1] == encoder.embed_dim
+    neck = tensors.get("image_encoder.neck.0.weight")
+    if neck is not None:
+        encoder = variant.encoder
+        return isinstance(encoder, TinyVitEncoder) and neck.shape[1] == encoder.widths[-1]
     compress = tensors.get("mask_decoder.compress_vit_feat.0.weight")
     return compress is not None and compress.shape[0] == variant.encoder.early_channels
