@@ -148,15 +148,15 @@ def test_a_full_memory_is_told_once_and_the_next_click_predicts(window):
 def test_a_full_disk_stops_no_work_and_is_told_once_until_there_is_room(
     window, autosaves, monkeypatch
 ):
-    from napari_pisam.docks.segment import files
+    from napari_pisam.session import autosave
 
-    real, tries = files.save_session, []
+    real, tries = autosave.save_planes, []
 
     def full(path, *_):
         tries.append(path)
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(files, "save_session", full)
+    monkeypatch.setattr(autosave, "save_planes", full)
     before = len(said())
     draw_box(window.boxes, BOX)
     window.until(lambda: window.mask is not None)
@@ -170,11 +170,11 @@ def test_a_full_disk_stops_no_work_and_is_told_once_until_there_is_room(
     assert sentence.startswith("Saving the session automatically failed")
     assert "No space left" in sentence
     assert (np.asarray(window.labels.data) == 1).any()
-    assert not list(autosaves.glob("*"))
+    assert not list(autosaves.rglob("*.pisam"))
     # What could not be saved is saved as soon as there is room, without another change.
-    monkeypatch.setattr(files, "save_session", real)
+    monkeypatch.setattr(autosave, "save_planes", real)
     window.dock.files.autosave()
-    window.until(lambda: len(list(autosaves.glob("*.pisam"))) == 1)
+    window.until(lambda: len(list(autosaves.rglob("*.pisam"))) == 1)
 
 
 def test_a_labels_layer_without_room_is_told_and_the_object_stays(window, monkeypatch):

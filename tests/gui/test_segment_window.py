@@ -290,7 +290,7 @@ def test_the_session_is_saved_unasked_and_restored(window, autosaves):
     window.dock.object_list.commit_button.click()
     window.until(lambda: window.session.current is None)
     window.dock.files.autosave()
-    window.until(lambda: len(list(autosaves.glob("*.pisam"))) == 1)
+    window.until(lambda: len(list(autosaves.rglob("*.pisam"))) == 1)
     written = window.labels.data.copy()
     # The same picture once more, as after a crash. The old layers stay: where all are removed
     # and others follow, napari itself, without this plugin, may crash on software OpenGL.
@@ -301,10 +301,12 @@ def test_the_session_is_saved_unasked_and_restored(window, autosaves):
     assert window.session.objects == ()
     window.dock.controller.new_prompt_layers()
     assert not np.any(window.labels.data)
-    window.settle()
-    assert window.dock.export_panel.autosave_button.isEnabled()
-    window.dock.export_panel.autosave_button.click()
-    assert [one.id for one in window.session.objects] == [1]
+    button = window.dock.export_panel.autosave_button
+    window.until(button.isEnabled)
+    assert button.text().startswith("Restore last (1 object, today ")
+    assert "Restore last (1 object, today" in window.dock.prompt_panel.hint.text()
+    button.click()
+    window.until(lambda: [one.id for one in window.session.objects] == [1])
     np.testing.assert_array_equal(window.labels.data, written)
 
 

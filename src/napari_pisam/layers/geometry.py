@@ -37,7 +37,8 @@ class ImagePlane:
     channel_axis : int or None
         The axis whose channels are used together.
     order : tuple of int
-        The world's axes as displayed, the last two are rows and columns.
+        The world's axes as displayed, the last two are rows and columns. Not part of what makes
+        two planes equal: a layer of more axes elsewhere changes it.
     position : tuple of float
         Where the plane lies along every axis of the layer, data coordinates; for the channels,
         where the slider stands. Not part of what makes two planes equal.
@@ -51,7 +52,7 @@ class ImagePlane:
     axes: tuple[int, int]
     index: tuple[int | None, ...]
     channel_axis: int | None
-    order: tuple[int, ...]
+    order: tuple[int, ...] = field(compare=False)
     position: tuple[float, ...] = field(compare=False)
     point: tuple[float, ...] | None = field(default=None, compare=False)
     is_unit_aware: bool = field(default=True, compare=False)

@@ -127,6 +127,26 @@ class LabelsPlane:
             block = np.broadcast_to(block, sizes)
         self.layer.data[key] = block
 
+    def window_of(self, part: tuple[slice, ...]) -> tuple[int, int, int, int] | None:
+        """Return what a part of the layer's array has of this plane.
+
+        Parameters
+        ----------
+        part : tuple of slice
+            For every axis of the layer, with a start and a stop.
+
+        Returns
+        -------
+        (int, int, int, int) or None
+            (row0, col0, row1, col1) px, half open; None where it lies in other planes.
+        """
+        for axis, index in enumerate(self._index):
+            is_other = axis not in self.axes and index is not None
+            if is_other and not part[axis].start <= index < part[axis].stop:
+                return None
+        rows, cols = (part[axis] for axis in self.axes)
+        return rows.start, cols.start, rows.stop, cols.stop
+
     @property
     def _is_transposed(self) -> bool:
         return self.axes[0] > self.axes[1]
@@ -191,6 +211,28 @@ def labels_plane(layer: Any, plane: ImagePlane, image: Any = None) -> LabelsPlan
         )
     axes = plane.axes[0] - extra, plane.axes[1] - extra
     return LabelsPlane(layer, axes, plane.index[extra:])
+
+
+def painted_windows(value: Any) -> list[tuple[slice, ...]]:
+    """Read napari's ``Labels.events.paint``: the parts of the array that a stroke changed.
+
+    Parameters
+    ----------
+    value : list
+        The event's value: ``(indices, before, after)``, or, since napari 0.8, something with a
+        ``slice_key``.
+    """
+    parts = []
+    for atom in value:
+        key = getattr(atom, "slice_key", None)
+        if key is None:
+            axes = [np.atleast_1d(indices) for indices in atom[0]]
+            if all(axis.size for axis in axes):
+                parts.append(tuple(slice(int(a.min()), int(a.max()) + 1) for a in axes))
+        else:
+            starts = [(k.start, k.stop) if isinstance(k, slice) else (k, k + 1) for k in key]
+            parts.append(tuple(slice(int(low), int(high)) for low, high in starts))
+    return parts
 
 
 def promote_labels(layer: Any, dtype: DTypeLike = np.uint32) -> None:

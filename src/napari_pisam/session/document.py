@@ -140,7 +140,7 @@ class Document:
             rule,
             self.next_id,
             self.current,
-            tuple(replace(self.records[n], steps=None) for n in sorted(self.records)),
+            tuple(self.records[n].without_steps() for n in sorted(self.records)),
             tuple(self.journal),
             self.touched.read(self.store.labels) if self.touched else None,
         )

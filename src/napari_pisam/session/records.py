@@ -111,6 +111,10 @@ class Record:
         """Whether there is a mask and it was made from the prompts as they are."""
         return self.view.mask is not None and same_prompts(self.mask_prompts, self.view.prompts)
 
+    def without_steps(self) -> Record:
+        """Return the record as it is kept."""
+        return self if self.steps is None else replace(self, steps=None)
+
     def refreshed(self, model: ModelRef | None) -> Record:
         """Return the record with `stale` as it is with the session's model of now."""
         other = self.model is not None and model is not None and self.model != model

@@ -528,6 +528,10 @@ class Session:
         """Note that somebody else wrote a window of the labels, px: what is there now is kept."""
         self._document.touched.touch(bbox)
 
+    def read_labels_again(self) -> None:
+        """Note that the labels may be others wherever they were written or painted before."""
+        self._document.touched.touch_all()
+
     def to_state(self) -> SessionState:
         """Return everything but the undo history; quick, and safe to write in another thread.
 

@@ -96,6 +96,10 @@ class TouchedTiles:
         """Note that a window, px, half open, may have other labels than before."""
         self._to_read.update(_keys(bbox))
 
+    def touch_all(self) -> None:
+        """Note that any tile of those that were touched may have other labels than before."""
+        self._to_read.update(self._tiles)
+
     def read(self, labels: Any) -> tuple[LabelTile, ...]:
         """Return all touched tiles as they are; `labels` may be None, then as they were last."""
         if labels is not None:

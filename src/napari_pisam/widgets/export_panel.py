@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QVBoxLayout, QWidget
 
 from napari_pisam.widgets.parts import button, row
 
@@ -52,26 +55,37 @@ class ExportPanel(QWidget):
         layout.addWidget(row(self.labels_button, self.session_button))
         layout.addWidget(row(self.restore_button, self.autosave_button))
 
-    def show_possible(self, *, labels: bool, session: bool, autosave: bool) -> None:
-        """Enable what can be done now."""
+    def show_possible(self, *, labels: bool, session: bool, autosave: str) -> None:
+        """Enable what can be done now; `autosave` says what was saved last, "" for nothing."""
         self.labels_button.setEnabled(labels)
         self.session_button.setEnabled(session)
         self.restore_button.setEnabled(session)
-        self.autosave_button.setEnabled(session and autosave)
+        self.autosave_button.setEnabled(session and bool(autosave))
+        self.autosave_button.setText(f"Restore last ({autosave})" if autosave else "Restore last")
 
     def _ask_labels(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(
-            self, "Write the labels", "labels.tif", "TIFF (*.tif *.tiff)"
-        )
-        if path:
+        if path := self._ask_path("Write the labels", "labels.tif", "TIFF (*.tif *.tiff)"):
             self.labels_requested.emit(path)
 
     def _ask_session(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(
-            self, "Save the session", "session.pisam", "Pi-SAM session (*.pisam)"
-        )
+        path = self._ask_path("Save the session", "session.pisam", "Pi-SAM session (*.pisam)")
         if path:
             self.session_requested.emit(path)
+
+    def _ask_path(self, title: str, name: str, kinds: str) -> str:
+        """Ask where to write; what is written is what was asked about, with its suffix."""
+        path: str
+        path, _ = QFileDialog.getSaveFileName(self, title, name, kinds)
+        suffixes = re.findall(r"\*(\.\w+)", kinds)
+        if not path or path.lower().endswith(tuple(suffixes)):
+            return path
+        # "dose 0.5uM" has no suffix of ours, whatever Path says; the dialog asked without it.
+        path += suffixes[0]
+        if Path(path).exists():
+            asked = f"{Path(path).name} is there already. Replace it?"
+            answer = QMessageBox.question(self, title, asked)
+            return path if answer == QMessageBox.StandardButton.Yes else ""
+        return path
 
     def _ask_restore(self) -> None:
         path, _ = QFileDialog.getOpenFileName(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
 from napari_pisam.docks.segment import files
+from napari_pisam.docks.segment.autosaver import Autosaver
+from napari_pisam.docks.segment.restoring import Restorer
 from napari_pisam.images.label_files import label_path
+from napari_pisam.session.autosave import describe
 from napari_pisam.session.requests import failure_sentence
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from napari_pisam.widgets.export_panel import ExportPanel
 
 # Long enough not to write at every click, short enough to lose little.
-_AUTOSAVE_AFTER = 2000  # ms
+_AUTOSAVE_AFTER = 1500  # ms
 
 
 class FileActions:
@@ -48,25 +50,27 @@ class FileActions:
         parent: QWidget,
     ) -> None:
         self._background, self._panel, self._work = background, panel, controller.workspace
-        self._is_dirty = self._has_complained = False
         self._timer = QTimer(parent)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_AUTOSAVE_AFTER)
+        self._autosaver = Autosaver(self._work.planes, background.write, self._wake)
+        self._restorer = Restorer(self._work, background.write, self._before_restoring)
         self._timer.timeout.connect(self.autosave)
+        self._autosaver.failed.connect(self._work.failed.emit)
+        self._autosaver.offered.connect(self._on_offer)
         panel.labels_requested.connect(self.export)
         panel.session_requested.connect(self.save)
         panel.restore_requested.connect(lambda path: self.restore(Path(path)))
         panel.autosave_requested.connect(self.restore_autosave)
         self._work.changed.connect(self.refresh)
-        self._work.objects_changed.connect(self._on_objects)
 
     def refresh(self) -> None:
         """Show what can be done."""
-        session = self._work.session
+        offer = self._autosaver.offer
         self._panel.show_possible(
             labels=self._work.choice["labels"] is not None,
-            session=session is not None,
-            autosave=session is not None and files.autosave_path(session).is_file(),
+            session=self._work.session is not None,
+            autosave="" if offer is None else describe(offer),
         )
 
     def export(self, path: str) -> None:
@@ -83,7 +87,7 @@ class FileActions:
         self._write(job, f"Labels written to {target.name}", "Writing the labels")
 
     def save(self, path: str) -> None:
-        """Write the session to a file."""
+        """Write the session, all planes of the image, to a file."""
         try:
             job = files.saving_job(self._work.planes, _session_path(path))
         except ValueError as error:
@@ -99,58 +103,42 @@ class FileActions:
         )
 
     def restore(self, path: Path) -> None:
-        """Go on with a saved session."""
-        try:
-            files.restore(self._work.planes, path)
-        except (ValueError, OSError) as error:
-            self._work.failed.emit(str(error))
+        """Go on with a saved session; one step to undo."""
+        self._restorer.restore(path)
 
     def restore_autosave(self) -> None:
         """Go on with what was saved last for this image."""
-        if self._work.session is not None:
-            self.restore(files.autosave_path(self._work.session))
+        if self._autosaver.offer is not None:
+            self.restore(self._autosaver.offer.path)
+
+    def _before_restoring(self, image: Any) -> None:
+        # What was done up to now is saved, and stays beside what comes.
+        self.autosave()
+        self._autosaver.file_of(image).begin_generation()
 
     # -- saving unasked -----------------------------------------------------------------------
 
-    def _on_objects(self) -> None:
-        # An empty session must not replace the one that is to be restored.
-        session = self._work.session
-        if session is not None and (session.objects or session.can_undo):
-            self._is_dirty = True
+    def _wake(self) -> None:
+        # Not started anew by each change: whoever never rests would never be saved.
+        if not self._timer.isActive():
             self._timer.start()
 
-    def _autosave_job(self) -> Callable[[], Any] | None:
-        session = self._work.session
-        if session is None or not self._is_dirty:
-            return None
-        self._is_dirty = False
-        return files.saving_job(self._work.planes, files.autosave_path(session))
+    def _on_offer(self) -> None:
+        self.refresh()
+        offer, session = self._autosaver.offer, self._work.session
+        if offer is not None and session is not None and not session.has_content:
+            self._work.hinted.emit(
+                f"There is saved work on this image: Restore last ({describe(offer)}), under "
+                "Files. It stays there if you begin anew."
+            )
 
     def autosave(self) -> None:
-        """Save the session if it changed, in the background."""
-        with suppress(ValueError):
-            job = self._autosave_job()
-            if job is not None:
-                self._background.write(job, self._on_saved, self._complain)
-
-    def _on_saved(self, _path: Path) -> None:
-        self._has_complained = False
-        self.refresh()
-
-    def _complain(self, error: BaseException) -> None:
-        # To be tried again: with the next change, and when the dock closes.
-        self._is_dirty = True
-        if not self._has_complained:
-            self._has_complained = True
-            self._work.failed.emit(failure_sentence(error, "Saving the session automatically"))
+        """Save what changed, in the background."""
+        self._autosaver.save()
 
     def close(self) -> None:
-        """Save what is not saved yet, now."""
-        # Nobody is left to be told.
-        with suppress(ValueError, OSError):
-            job = self._autosave_job()
-            if job is not None:
-                job()
+        """Save what is not saved yet, now; waits for what is being written."""
+        self._autosaver.close()
 
 
 def _session_path(path: str) -> Path:

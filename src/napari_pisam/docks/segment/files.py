@@ -1,100 +1,145 @@
-"""Sessions and labels to files and back; the writing itself is for a worker. No Qt."""
+"""Sessions and labels on their way to files; the writing itself is for a worker. No Qt."""
 
 from __future__ import annotations
 
-import hashlib
-import os
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_pisam.images.label_files import write_label_array
-from napari_pisam.session.storage import ImageView, SessionMeta, load_session, save_session
+from napari_pisam.layers import image_source_of
+from napari_pisam.session.identity import PlaneIdentity, is_in_memory, stamp_of_layer
+from napari_pisam.session.storage import ImageView, SavedPlane, SessionFile, save_planes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from napari_pisam.docks.segment.planes import Planes
+    from napari_pisam.layers import ImagePlane
+    from napari_pisam.session.records import SessionState
     from napari_pisam.session.session import Session
 
-_VARIABLE = "NAPARI_PISAM_AUTOSAVE"
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that is to be saved of an image at one moment; taken on the main thread.
+
+    Attributes
+    ----------
+    planes : tuple of (ImageView, SessionState, PlaneIdentity)
+    shown : int
+        Which of them is displayed.
+    transforms : Any
+        Of the layer.
+    """
+
+    planes: tuple[tuple[ImageView, SessionState, PlaneIdentity], ...]
+    shown: int
+    transforms: Any
+
+    def content(self) -> SessionFile:
+        """Work out what the images are known by; in any thread."""
+        saved = []
+        for view, state, identity in self.planes:
+            boxes = [one.view.mask.bbox for one in state.records if one.view.mask is not None]
+            known = replace(state, signature=identity.signature())
+            saved.append(SavedPlane(known, view, identity.windows(boxes)))
+        return SessionFile(tuple(saved), self.shown, self.transforms)
 
 
-def autosave_folder() -> Path:
-    """Where sessions are kept in case of a crash."""
-    given = os.environ.get(_VARIABLE)
-    if given:
-        return Path(given)
-    from platformdirs import user_data_dir
+class Identities:
+    """What the planes of an image are known by: each is worked out once."""
 
-    return Path(user_data_dir("napari-pisam", appauthor=False)) / "sessions"
+    def __init__(self) -> None:
+        self._known: dict[ImagePlane, tuple[Any, PlaneIdentity]] = {}
 
-
-def autosave_path(session: Session) -> Path:
-    """Give the file of a session's image and plane; the same after a crash."""
-    # Two slices may hold the same pixels; then the one that was worked on last counts.
-    name = hashlib.sha256(session.signature.encode()).hexdigest()[:24]
-    return autosave_folder() / f"{name}.pisam"
-
-
-def session_meta(planes: Planes) -> SessionMeta:
-    """Say which part of which image the displayed session is of, for `replay`."""
-    image, plane = planes.image, planes.plane
-    if image is None or plane is None:
-        return SessionMeta()
-    index = tuple(index for index in plane.index if index is not None)
-    limits = None
-    if not image.rgb:
-        low, high = (float(value) for value in image.contrast_limits)
-        limits = ((low, high),)
-    view = ImageView(str(image.name), index, rgb=bool(image.rgb), contrast_limits=limits)
-    names = ("scale", "translate", "rotate", "shear")
-    transforms: dict[str, Any] = {n: np.asarray(getattr(image, n)).tolist() for n in names}
-    transforms["affine"] = np.asarray(image.affine.affine_matrix).tolist()
-    transforms["units"] = [str(unit) for unit in image.units]
-    return SessionMeta(view, transforms)
+    def of(self, image: Any, plane: ImagePlane) -> PlaneIdentity:
+        """Return a plane's; nothing is read yet."""
+        known = self._known.get(plane)
+        if known is None or known[0] is not image.data:
+            stamp = stamp_of_layer(image.source.path)
+            index = tuple(index for index in plane.index if index is not None)
+            source, in_memory = image_source_of(image, plane).source, is_in_memory(level_of(image))
+            identity = PlaneIdentity(source, index, stamp, in_memory=in_memory)
+            known = self._known[plane] = image.data, identity
+        return known[1]
 
 
-def saving_job(planes: Planes, path: Path) -> Callable[[], Path]:
-    """Give a job that writes the displayed session as it is now.
+def level_of(image: Any) -> Any:
+    """Return the array of an Image layer, of a pyramid the largest."""
+    return image.data[0] if image.multiscale else image.data
+
+
+def take_snapshot(
+    image: Any,
+    sessions: Mapping[ImagePlane, Session],
+    shown: ImagePlane | None,
+    identities: Identities,
+) -> Snapshot:
+    """Take what there is to save of an image: every plane that has anything.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If there is nothing: an empty session must not replace a file.
     """
-    if planes.session is None:
+    kept = [plane for plane, session in sessions.items() if session.has_content]
+    if not kept:
+        raise ValueError("There is nothing to save yet. Draw a box around an object first.")
+    planes = tuple(
+        (view_of(image, plane), sessions[plane].to_state(), identities.of(image, plane))
+        for plane in kept
+    )
+    return Snapshot(planes, kept.index(shown) if shown in kept else 0, transforms_of(image))
+
+
+def view_of(image: Any, plane: ImagePlane) -> ImageView:
+    """Say which part of which image a plane is, for `replay` and for coming back to it."""
+    index = tuple(index for index in plane.index if index is not None)
+    limits = None
+    if not image.rgb:
+        low, high = (float(value) for value in image.contrast_limits)
+        limits = ((low, high),) if high > low else None
+    return ImageView(
+        str(image.name), index, rgb=bool(image.rgb), contrast_limits=limits, axes=plane.axes
+    )
+
+
+def transforms_of(image: Any) -> dict[str, Any]:
+    """Say where a layer lies in the world, as JSON values."""
+    names = ("scale", "translate", "rotate", "shear")
+    transforms: dict[str, Any] = {n: np.asarray(getattr(image, n)).tolist() for n in names}
+    transforms["affine"] = np.asarray(image.affine.affine_matrix).tolist()
+    transforms["units"] = [str(unit) for unit in image.units]
+    return transforms
+
+
+def saving_job(planes: Planes, path: Path) -> Callable[[], Path]:
+    """Return a job that writes all planes of the displayed image as they are now.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to save.
+    """
+    if planes.image is None:
         raise ValueError("There is no session to save. Choose an image first.")
-    state, meta = planes.session.to_state(), session_meta(planes)
+    sessions = planes.sessions.get(planes.image, {})
+    snapshot = take_snapshot(planes.image, sessions, planes.plane, Identities())
 
     def job() -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_session(path, state, meta)
+        save_planes(path, snapshot.content())
         return path
 
     return job
 
 
-def restore(planes: Planes, path: Path) -> None:
-    """Take a saved session in place of the displayed one, and write its objects.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read or belongs to another image.
-    """
-    session = planes.session
-    if session is None:
-        raise ValueError("There is no image to restore to. Choose the session's image first.")
-    session.from_state(load_session(path).state)
-    if session.labels is not None and any(one.committed for one in session.objects):
-        session.rewrite_labels()
-
-
 def export_job(planes: Planes, layer: Any, path: Path) -> Callable[[], None]:
-    """Give a job that writes a Labels layer with what is known of it."""
+    """Return a job that writes a Labels layer with what is known of it."""
     session = planes.session
     objects = () if session is None else session.objects
     model = None if session is None else session.model

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
 from psygnal import Signal
 
 from napari_pisam.layers import (
+    LabelsPlane,
     describe_view,
     image_source_of,
     labels_plane,
@@ -17,8 +19,7 @@ from napari_pisam.layers import (
     refresh_labels_windows,
 )
 from napari_pisam.layers.label_numbers import LayerNumbers
-from napari_pisam.layers.labels import plane_is_displayed
-from napari_pisam.session.identity import sampled_signature as image_signature
+from napari_pisam.layers.labels import painted_windows, plane_is_displayed
 from napari_pisam.session.requests import failure_sentence
 from napari_pisam.session.session import CommitRule, Session
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_pisam.images.image_source import ImageSource
-    from napari_pisam.layers import ImagePlane, LabelsPlane
+    from napari_pisam.layers import ImagePlane
     from napari_pisam.layers.label_drawing import Bounds
     from napari_pisam.session.session import Execute, ModelRef
 
@@ -46,6 +47,8 @@ class Planes:
     ----------
     switched : Signal()
         Another session, or none, is the displayed one.
+    changed : Signal(image, ImagePlane)
+        There is something to be saved of a plane's session, displayed or not.
     failed : Signal(str)
         A sentence for the user.
     session : Session or None
@@ -61,6 +64,7 @@ class Planes:
     """
 
     switched = Signal()
+    changed = Signal(object, object)
     failed = Signal(str)
 
     def __init__(self, execute: Execute) -> None:
@@ -73,6 +77,7 @@ class Planes:
         self._numbers: LayerNumbers | None = None
         self._live, self._rule = True, CommitRule.KEEP
         self._is_outdated = False
+        self._seen: tuple[tuple[float, float], ...] | None = None
         self.session: Session | None = None
         self.image: Any = None
         self.plane: ImagePlane | None = None
@@ -83,55 +88,64 @@ class Planes:
 
     def show(self, image: Any, dims: Any) -> None:
         """Follow the viewer: take the session of the plane that it displays."""
-        plane, view, problem = None, None, ""
+        plane, problem = None, ""
         if image is not None:
             try:
                 plane = plane_of(image, dims)
                 if image is self.image and plane == self.plane:
+                    # Sliders of other layers may have moved, or been added.
+                    self.plane = plane
                     return
-                view = image_source_of(image, plane)
+                image_source_of(image, plane)
             except ValueError as error:
-                problem = str(error)
-        if view is None and image is self.image and self.plane is None:
+                plane, problem = None, str(error)
+        if plane is None and image is self.image and self.plane is None:
             self.problem = problem
             return
         self._leave()
         self.image, self.problem = image, problem
-        if view is None or plane is None:
-            self.switched.emit()
-            return
-        self.plane, self._source, self._is_outdated = plane, view.source, False
-        known = self.sessions.setdefault(image, {}).get(plane)
-        if known is not None:
-            self._enter(known)
-        elif type(image.data) is np.ndarray:
-            self._begin(image_signature(view.source))
-        else:
-            self.problem = "Reading the image …"
-            self.switched.emit()
-            self._sign(image, plane, view.source)
+        if plane is not None:
+            self.plane = plane
+            self._take_source()
+            self._enter(self.session_of(image, plane))
+        self.switched.emit()
 
-    def _sign(self, image: Any, plane: ImagePlane, source: ImageSource) -> None:
-        """Read the samples that tell images apart off the main thread: the store may be slow."""
-
-        def done(signature: str) -> None:
-            if image is self.image and plane == self.plane and self.session is None:
-                self.problem = ""
-                self._begin(signature)
-
-        def failed(error: BaseException) -> None:
-            if image is self.image and plane == self.plane:
-                self.problem = failure_sentence(error, "Reading the image")
-                self.failed.emit(self.problem)
-
-        self._execute(lambda: image_signature(source), done, failed)
-
-    def _begin(self, signature: str) -> None:
-        if self.plane is not None:
+    def session_of(self, image: Any, plane: ImagePlane) -> Session:
+        """Return the session of a plane, displayed or not; a new one where there is none."""
+        of_image = self.sessions.setdefault(image, {})
+        if plane not in of_image:
             session = Session(self._execute, rule=self._rule)
-            session.set_image(self.plane.size, signature, self._prepare)
-            self.sessions.setdefault(self.image, {})[self.plane] = session
-            self._enter(session)
+            # What it is known by may take long to find out: see `Autosaver`.
+            session.set_image(plane.size, "", self._prepare)
+            of_image[plane] = session
+            self._listen(image, plane, session)
+        return of_image[plane]
+
+    def _listen(self, image: Any, plane: ImagePlane, session: Session) -> None:
+        # The sessions go with the image; they must not keep it.
+        of = weakref.ref(image)
+
+        def tell(*_given: Any) -> None:
+            if (alive := of()) is not None:
+                self.changed.emit(alive, plane)
+
+        for signal in (session.objects_changed, session.mask_changed, session.labels_changed):
+            signal.connect(tell)
+
+    def _take_source(self) -> None:
+        """Look at the image as it is now: its values, and how it is seen.
+
+        Raises
+        ------
+        ValueError
+            If it is no image any more.
+        """
+        if self.plane is not None:
+            self._source = image_source_of(self.image, self.plane).source
+            self._is_outdated = False
+            low, high = (float(value) for value in self.image.contrast_limits)
+            is_given = not self.image.rgb and high > low
+            self._seen = ((low, high),) * self._source.n_channels if is_given else None
 
     def _prepare(self, predictor: Any) -> None:
         if self._source is not None:
@@ -143,9 +157,8 @@ class Planes:
         session.first_id = max(s.first_id for s in self.sessions[self.image].values())
         self.session = session
         self._attach_labels()
-        self.switched.emit()
         if self._predictor is not None:
-            session.set_predictor(self._predictor, self._model)
+            self._give_predictor()
 
     def _leave(self) -> None:
         if self.session is not None:
@@ -157,6 +170,7 @@ class Planes:
         """Drop everything that waits, and the model; the sessions stay."""
         self._leave()
         self._follow_numbers(None)
+        self._follow_painting(None)
         self.image = self._predictor = self._model = self._labels_layer = None
 
     # -- what all sessions share --------------------------------------------------------------
@@ -164,8 +178,13 @@ class Planes:
     def set_predictor(self, predictor: Any, model: ModelRef | None) -> None:
         """Take another predictor, or none."""
         self._predictor, self._model = predictor, model
+        self._give_predictor()
+
+    def _give_predictor(self) -> None:
         if self.session is not None:
-            self.session.set_predictor(predictor, model)
+            # Another contrast gives other pixels: with which one a mask was made is kept with it.
+            model = self._model and replace(self._model, contrast_limits=self._seen)
+            self.session.set_predictor(self._predictor, model)
 
     def set_live(self, live: bool) -> None:
         """Predict on every change of prompts, or on request."""
@@ -192,21 +211,58 @@ class Planes:
         """Before something is asked for: let it be predicted on the image as it looks now."""
         if not self._is_outdated or self.plane is None:
             return
-        self._is_outdated = False
         try:
-            self._source = image_source_of(self.image, self.plane).source
+            self._take_source()
         except ValueError as error:
             self.failed.emit(str(error))
             return
-        if self.session is not None and self._predictor is not None:
-            self.session.set_predictor(self._predictor, self._model)
+        if self._predictor is not None:
+            self._give_predictor()
 
     # -- labels -------------------------------------------------------------------------------
 
     def set_labels_layer(self, layer: Any) -> None:
         """Commit to another Labels layer, or to none."""
+        self._follow_painting(layer)
         self._labels_layer = layer
         self._attach_labels()
+
+    def _follow_painting(self, layer: Any) -> None:
+        for one, connect in ((self._labels_layer, False), (layer, True)):
+            for name, callback in (("paint", self._on_paint), ("set_data", self._on_redrawn)):
+                emitter = None if one is None else getattr(one.events, name)
+                if emitter is not None:
+                    (emitter.connect if connect else emitter.disconnect)(callback)
+
+    def _on_paint(self, event: Any) -> None:
+        """Keep what a hand paints, too."""
+        painted = painted_windows(event.value)
+        for plane, session in tuple(self.sessions.get(self.image, {}).items()):
+            labels = session.labels
+            if isinstance(labels, LabelsPlane) and labels.layer is self._labels_layer:
+                windows = [window for part in painted if (window := labels.window_of(part))]
+                for window in windows:
+                    session.touch_labels(window)
+                if windows:
+                    self.changed.emit(self.image, plane)
+
+    def _on_redrawn(self, _event: Any) -> None:
+        # napari's own undo of a stroke tells nothing else.
+        if self.session is not None and self.labels is not None:
+            self.session.read_labels_again()
+
+    def attach_labels_to(self, plane: ImagePlane, session: Session) -> None:
+        """Let the session of a plane that may not be displayed commit to the labels.
+
+        Raises
+        ------
+        ValueError
+            If they do not fit.
+        """
+        if self._labels_layer is not None:
+            labels = labels_plane(self._labels_layer, plane, self.image)
+            numbers = None if self._numbers is None else self._numbers.numbers
+            session.set_labels(labels, first_id=session.first_id, numbers=numbers)
 
     def _attach_labels(self) -> None:
         session, layer = self.session, self._labels_layer
