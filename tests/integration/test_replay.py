@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,13 +13,20 @@ from typer.testing import CliRunner
 from fake_session import at_once
 from micro import micro_model
 from napari_pisam.cli.app import app
-from napari_pisam.cli.replay import SparseLabels
 from napari_pisam.images.image_source import ImageSource
 from napari_pisam.predict.predictor import Predictor
 from napari_pisam.predict.prompts import Prompts
-from napari_pisam.session.identity import sampled_signature as image_signature
+from napari_pisam.session.identity import PlaneIdentity
 from napari_pisam.session.session import CommitRule, ModelRef, Session
-from napari_pisam.session.storage import ImageView, SessionMeta, load_session, save_session
+from napari_pisam.session.storage import (
+    ImageView,
+    SavedPlane,
+    SessionFile,
+    SessionMeta,
+    load_session,
+    save_planes,
+    save_session,
+)
 from napari_pisam.weights import loading as weights
 
 HASH = "ab" * 32
@@ -49,7 +57,9 @@ def made_session(work):
     """A session with corrections, overlaps, boxes in one go, objects picked up again and undo."""
     source = ImageSource(tifffile.imread(work / "image.tif"), plane=1)
     session = Session(at_once)
-    session.set_image(SHAPE, image_signature(source), lambda predictor: predictor.set_image(source))
+    session.set_image(
+        SHAPE, PlaneIdentity(source).signature(), lambda predictor: predictor.set_image(source)
+    )
     session.set_labels(np.zeros(SHAPE, np.uint16))
     session.set_predictor(Predictor(micro_model(), "cpu"), ModelRef("tiny", HASH, "cpu"))
     first = Prompts((4, 6, 50, 60))
@@ -178,13 +188,86 @@ def test_a_checkpoint_has_to_be_named(run, work, micro):
     assert np.array_equal(tifffile.imread("labels.tif"), session.labels)
 
 
-def test_sparse_labels_are_like_an_array():
-    rng = np.random.default_rng(0)
-    sparse, dense = SparseLabels((1500, 1300)), np.zeros((1500, 1300), np.uint32)
-    for value in range(1, 30):
-        (r0, r1), (c0, c1) = np.sort(rng.integers(0, 1300, (2, 2)))
-        block = np.full((r1 - r0, c1 - c0), value, np.uint32)
-        sparse[r0:r1, c0:c1] = block
-        dense[r0:r1, c0:c1] = block
-        (r0, r1), (c0, c1) = np.sort(rng.integers(0, 1300, (2, 2)))
-        assert np.array_equal(sparse[r0:r1, c0:c1], dense[r0:r1, c0:c1])
+LIMITS = (((0.0, 60_000.0),), ((20_000.0, 30_000.0),))
+
+
+def session_with_two_contrasts(work):
+    """Two objects, each predicted with the contrast that was set then."""
+    stack = tifffile.imread(work / "image.tif")
+    session = Session(at_once)
+    seen = {}
+    session.set_image(
+        SHAPE,
+        PlaneIdentity(ImageSource(stack, plane=1)).signature(),
+        lambda predictor: predictor.set_image(seen["source"]),
+    )
+    session.set_labels(np.zeros(SHAPE, np.uint16))
+    for limits, box in zip(LIMITS, [(4, 6, 50, 60), (30, 50, 85, 105)], strict=True):
+        seen["source"] = ImageSource(stack, plane=1, contrast_limits=limits)
+        session.set_predictor(
+            Predictor(micro_model(), "cpu"), ModelRef("tiny", HASH, "cpu", limits)
+        )
+        session.new_object(Prompts(box))
+        session.commit()
+    return session
+
+
+def test_another_contrast_during_the_session_gives_the_same_labels(run, work, micro):
+    session = session_with_two_contrasts(work)
+    save_session(work / "s.pisam", session, META)
+    result = run(*ARGUMENTS)
+    assert result.exit_code == 0, result.stderr
+    assert np.array_equal(tifffile.imread("labels.tif"), session.labels)
+
+
+def test_objects_that_differ_are_named_and_give_a_status(run, work, micro):
+    session = session_with_two_contrasts(work)
+    state = session.to_state()
+    # As files of before tell it: one contrast for all.
+    journal = tuple(replace(one, model=ModelRef("tiny", HASH, "cpu")) for one in state.journal)
+    view = replace(META.image, contrast_limits=LIMITS[1])
+    save_session(work / "s.pisam", replace(state, journal=journal), SessionMeta(view))
+    result = run(*ARGUMENTS)
+    assert result.exit_code == 1
+    said = result.stderr.strip().splitlines()[-1]
+    assert said.startswith("1 of 2 object(s) differ from the masks in s.pisam: 1 (")
+    assert "contrast" in said
+    assert (work / "labels.tif").is_file()
+
+
+@pytest.mark.parametrize("axes", [(1, 2), (0, 2), (2, 0)])
+def test_all_planes_of_an_image_are_replayed_on_their_axes(run, work, micro, axes):
+    cube = np.random.default_rng(1).integers(0, 60_000, (70, 80, 90), dtype=np.uint16)
+    tifffile.imwrite(work / "image.tif", cube, metadata={"axes": "ZYX"})
+    (other,) = {0, 1, 2} - set(axes)
+    planes, expected = [], np.zeros(cube.shape, np.uint16)
+    for number, position in enumerate((3, 60)):
+        plane = np.take(cube, position, axis=other)
+        source = ImageSource(plane if axes[0] < axes[1] else plane.T)
+        session = Session(at_once)
+        session.set_image(source.shape, PlaneIdentity(source).signature(), _giving(source))
+        session.set_labels(np.zeros(source.shape, np.uint16), first_id=1 + 2 * number)
+        session.set_predictor(Predictor(micro_model(), "cpu"), ModelRef("tiny", HASH, "cpu"))
+        session.new_object(Prompts((4, 6, 50, 60)))
+        session.commit()
+        planes.append(SavedPlane(session.to_state(), ImageView("c", (position,), axes=axes)))
+        index = [slice(None)] * 3
+        index[other] = position
+        labels = session.labels
+        expected[tuple(index)] = labels if axes[0] < axes[1] else labels.T
+    save_planes(work / "s.pisam", SessionFile(tuple(planes)))
+    result = run(*ARGUMENTS)
+    assert result.exit_code == 0, result.stderr
+    assert len(np.unique(expected)) == 3
+    assert np.array_equal(tifffile.imread("labels.tif"), expected)
+
+
+def _giving(source):
+    return lambda predictor: predictor.set_image(source)
+
+
+def test_a_picture_that_differs_between_the_samples_is_refused(run, saved, work):
+    stack = tifffile.imread(work / "image.tif")
+    stack[1, 70:75, 65:69] += 1
+    tifffile.imwrite(work / "image.tif", stack, metadata={"axes": "TYX"})
+    assert "was made with another image" in refused(run(*ARGUMENTS), work)

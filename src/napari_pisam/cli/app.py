@@ -151,12 +151,14 @@ def replay(
     ] = None,
     precision: PrecisionOption = Precision.auto,
 ) -> None:
-    """Make the labels of a saved session again."""
+    """Make the labels of a saved session again; status 1 where objects differ from its masks."""
     with one_line_errors():
         from napari_pisam.cli.replay import ReplayRequest
         from napari_pisam.cli.replay import replay as run
 
-        run(ReplayRequest(session, image, output, model, device, precision.value))
+        done = run(ReplayRequest(session, image, output, model, device, precision.value))
+    if done.differences:
+        raise typer.Exit(1)
 
 
 @app.command()

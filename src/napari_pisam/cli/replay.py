@@ -1,4 +1,7 @@
-"""``napari-pisam replay``: a session file and its image in, the same labels out."""
+"""``napari-pisam replay``: a session file and its image in, the same labels out.
+
+What differs from the masks in the file is told, object by object.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from napari_pisam.cli.console import progress, say
 from napari_pisam.cli.files import check_output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -21,9 +24,10 @@ if TYPE_CHECKING:
     from napari_pisam.predict.mask import Mask
     from napari_pisam.session.records import JournalEntry, ModelRef
     from napari_pisam.session.session import Session
-    from napari_pisam.session.storage import ImageView, SessionFile
+    from napari_pisam.session.storage import ImageView, SavedPlane, SessionFile
 
-_TILE = 512
+# How many objects that differ are named.
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,44 @@ class ReplayRequest:
     precision: str = "auto"
 
 
-def replay(request: ReplayRequest) -> dict[int, Mask]:
+@dataclass(frozen=True)
+class Difference:
+    """An object that is not as it was in the session.
+
+    Attributes
+    ----------
+    id : int
+    plane : tuple of int or None
+        Where it is.
+    pixels : int
+        How many are in one mask and not in the other.
+    """
+
+    id: int
+    plane: tuple[int, ...] | None
+    pixels: int
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What was written, and what differs from the session.
+
+    Attributes
+    ----------
+    masks : tuple of dict of int to Mask
+        For each plane of the session, by label.
+    differences : tuple of Difference
+    """
+
+    masks: tuple[dict[int, Mask], ...]
+    differences: tuple[Difference, ...]
+
+
+def replay(request: ReplayRequest) -> Replayed:
     """Predict and commit again what a session's labels were made of, in the same order.
 
-    The labels begin empty: what was painted by hand or was there before is not in them.
-
-    Returns
-    -------
-    dict of int to Mask
-        By label, what was written.
+    The labels begin empty: what was painted by hand or was there before is not in them. A session
+    of one plane gives its labels, (H, W); one of several gives those of the whole image.
 
     Raises
     ------
@@ -64,61 +97,185 @@ def replay(request: ReplayRequest) -> dict[int, Mask]:
     started = time.perf_counter()
     check_output(request.output, (".tif", ".tiff"), (request.session, request.image))
     # Slow to import, and not needed to find the mistakes above.
-    from napari_pisam import __version__
     from napari_pisam.images.image_files import open_image
-    from napari_pisam.images.label_files import write_labels
-    from napari_pisam.prompt_files import prompts_digest
     from napari_pisam.session.storage import load_session
 
     saved = load_session(request.session)
     with open_image(request.image) as opened:
-        source = _view(opened.data, saved, request)
-        models = _Models(saved.state.journal, request)
-        session = _play(saved, source, models)
-    masks = _written(session)
-    prompts = {one.id: one.prompts for one in session.objects if one.id in masks and one.prompts}
+        views = [_PlaneView(opened.data, plane, request) for plane in saved.planes]
+        journal = [entry for plane in saved.planes for entry in plane.state.journal]
+        models = _Models(journal, request)
+        with progress("Replaying", len(journal)) as advance:
+            sessions = [_play(view, models, advance) for view in views]
+        shape = spatial_shape(opened.data, saved.planes[0].view)
+    masks = tuple(_written(session) for session in sessions)
+    _write(request, saved, sessions, masks, models, shape)
+    count = sum(len(of_plane) for of_plane in masks)
+    say(
+        f"{count} object(s) in {time.perf_counter() - started:.1f} s on "
+        f"{models.device or 'no device'} -> {request.output}"
+    )
+    pairs = zip(saved.planes, sessions, strict=True)
+    differences = tuple(one for plane, session in pairs for one in _differences(plane, session))
+    if differences:
+        say(_sentence(differences, saved, request))
+    return Replayed(masks, differences)
+
+
+def _sentence(
+    differences: tuple[Difference, ...], saved: SessionFile, request: ReplayRequest
+) -> str:
+    several = len(saved.planes) > 1
+    shown = [
+        f"{one.id}{f' in slice {one.plane}' if several else ''} ({one.pixels} px)"
+        for one in differences[:_SHOWN]
+    ]
+    more = len(differences) - len(shown)
+    total = sum(record.view.committed for plane in saved.planes for record in plane.state.records)
+    return (
+        f"{len(differences)} of {total} object(s) differ from the masks in {request.session.name}: "
+        f"{', '.join(shown)}{f' and {more} more' if more else ''}. They were made with other "
+        f"contrast limits, weights, versions or on another device; {request.output.name} has what "
+        "is predicted now."
+    )
+
+
+def _differences(saved: SavedPlane, session: Session) -> Iterator[Difference]:
+    """Compare what was committed with the masks that the session keeps."""
+    from napari_pisam.session.merge import paste_mask
+
+    for record in saved.state.records:
+        if not record.view.committed or record.view.mask is None:
+            continue
+        then, again = record.view.mask, session.get(record.view.id)
+        now = None if again is None or not again.committed else again.mask
+        if now is None:
+            pixels = then.area
+        else:
+            boxes = [mask.bbox for mask in (then, now) if mask.crop.size] or [then.bbox]
+            lows, highs = np.min(boxes, axis=0)[:2], np.max(boxes, axis=0)[2:]
+            bbox = (int(lows[0]), int(lows[1]), int(highs[0]), int(highs[1]))
+            first = np.zeros((bbox[2] - bbox[0], bbox[3] - bbox[1]), dtype=np.bool_)
+            second = first.copy()
+            paste_mask(first, bbox, then)
+            paste_mask(second, bbox, now)
+            pixels = int(np.count_nonzero(first != second))
+        if pixels:
+            yield Difference(record.view.id, saved.view.plane, pixels)
+
+
+def _write(
+    request: ReplayRequest,
+    saved: SessionFile,
+    sessions: list[Session],
+    masks: tuple[dict[int, Mask], ...],
+    models: _Models,
+    shape: tuple[int, ...],
+) -> None:
+    from napari_pisam import __version__
+    from napari_pisam.images.label_files import label_dtype, write_label_array, write_labels
+    from napari_pisam.prompt_files import prompts_digest
+
+    digests = [
+        prompts_digest(
+            {one.id: one.prompts for one in session.objects if one.id in of_plane and one.prompts}
+        )
+        for session, of_plane in zip(sessions, masks, strict=True)
+    ]
     description = {
         "software": "napari-pisam",
         "version": __version__,
-        "models": [{"name": ref.name, "sha256": ref.sha256} for ref in models.used],
-        "prompts_sha256": prompts_digest(prompts),
-        "objects": len(masks),
+        "models": [{"name": name, "sha256": sha256} for name, sha256 in models.used],
+        "prompts_sha256": digests[0] if len(digests) == 1 else digests,
+        "objects": sum(len(of_plane) for of_plane in masks),
         "image": request.image.name,
         "session": request.session.name,
     }
-    write_labels(request.output, masks, source.shape, description)
-    say(
-        f"{len(masks)} object(s) in {time.perf_counter() - started:.1f} s on "
-        f"{models.device or 'no device'} -> {request.output}"
-    )
-    return masks
+    if len(saved.planes) == 1:
+        write_labels(request.output, masks[0], saved.state.shape, description)
+        return
+    # Nothing is filled with zeros: memory is taken where something is written.
+    labels = np.zeros(shape, label_dtype(max((max(m, default=0) for m in masks), default=0)))
+    for plane, of_plane in zip(saved.planes, masks, strict=True):
+        for number, mask in of_plane.items():
+            _paste(labels, plane.view, number, mask)
+    write_label_array(request.output, labels, description)
 
 
-def _view(data: Any, saved: SessionFile, request: ReplayRequest) -> ImageSource:
-    from napari_pisam.images.image_source import ImageSource
-    from napari_pisam.session.identity import sampled_signature as image_signature
+def spatial_shape(data: Any, view: ImageView) -> tuple[int, ...]:
+    """Return the sizes of an image's axes without colours and channels."""
+    base = data[0] if isinstance(data, list) else data
+    shape = [int(size) for size in base.shape]
+    if view.channel_axis is not None:
+        del shape[view.channel_axis]
+    elif view.rgb:
+        del shape[-1]
+    return tuple(shape)
 
-    view: ImageView = saved.meta.image
-    found = ""
-    try:
-        source = ImageSource(
-            data,
+
+def _paste(labels: NDArray[Any], view: ImageView, number: int, mask: Mask) -> None:
+    rows, cols = view.axes or (labels.ndim - 2, labels.ndim - 1)
+    index: list[int | slice] = [slice(None)] * labels.ndim
+    others = [axis for axis in range(labels.ndim) if axis not in (rows, cols)]
+    for axis, position in zip(others, view.plane or (0,) * len(others), strict=True):
+        index[axis] = position
+    row0, col0, row1, col1 = mask.bbox
+    index[rows], index[cols] = slice(row0, row1), slice(col0, col1)
+    labels[tuple(index)][mask.crop if rows < cols else mask.crop.T] = number
+
+
+class _PlaneView:
+    """A plane of the image as the session saw it; checked to be the same.
+
+    Raises
+    ------
+    ValueError
+        If it is another image.
+    """
+
+    def __init__(self, data: Any, saved: SavedPlane, request: ReplayRequest) -> None:
+        from napari_pisam.session.identity import is_same_image
+
+        self.saved, self._data = saved, data
+        found = ""
+        try:
+            source = self.source(saved.view.contrast_limits)
+            if not is_same_image(saved.state.signature, saved.windows, source):
+                height, width = source.shape
+                found = f"{height} x {width} px of {source.dtype} with other values"
+        except ValueError as error:
+            found = f"not like that: {error}"
+        if found:
+            name = f" ({saved.view.name})" if saved.view.name else ""
+            raise ValueError(
+                f"{request.session.name} was made with another image{name}: "
+                f"{_short(saved.state.signature)}, and {request.image.name} is {found}. Give the "
+                "image that it was made with."
+            )
+        self.shape = source.shape
+
+    def source(self, limits: tuple[tuple[float, float], ...] | None) -> ImageSource:
+        """Look at it with contrast limits of one's own; None: the session's last."""
+        from napari_pisam.images.image_source import ImageSource
+        from napari_pisam.layers.images import Reordered
+
+        view, data = self.saved.view, self._data
+        levels = data if isinstance(data, list) else [data]
+        ndim = len(levels[0].shape) - bool(view.rgb)
+        if view.axes not in (None, (ndim - 2, ndim - 1)) and view.channel_axis is None:
+            if not all(0 <= axis < ndim for axis in view.axes):
+                raise ValueError(f"it has no axes {view.axes}")
+            order = [axis for axis in range(ndim) if axis not in view.axes] + [*view.axes]
+            order += [ndim] if view.rgb else []
+            levels = [Reordered(level, tuple(order)) for level in levels]
+        return ImageSource(
+            levels if len(levels) > 1 else levels[0],
             plane=view.plane,
             channel_axis=view.channel_axis,
             channels=view.channels,
             rgb=view.rgb,
-            contrast_limits=view.contrast_limits,
+            contrast_limits=limits or view.contrast_limits,
         )
-        found = image_signature(source)
-    except ValueError as error:
-        found = f"not like that: {error}"
-    if found != saved.state.signature:
-        raise ValueError(
-            f"{request.session.name} was made with another image"
-            f"{f' ({view.name})' if view.name else ''}: {_short(saved.state.signature)}, and "
-            f"{request.image.name} is {_short(found)}. Give the image that it was made with."
-        )
-    return source
 
 
 def _short(signature: str) -> str:
@@ -131,7 +288,7 @@ class _Models:
     """The predictors that a journal needs, loaded and compared before anything is predicted."""
 
     def __init__(self, journal: Iterable[JournalEntry], request: ReplayRequest) -> None:
-        self.used: list[ModelRef] = []
+        self.used: list[tuple[str, str]] = []
         self.device = ""
         self._request = request
         self._predictors: dict[ModelRef, Any] = {}
@@ -139,7 +296,8 @@ class _Models:
             model = getattr(entry, "model", None)
             if model is not None and model not in self._predictors:
                 self._predictors[model] = self._load(model)
-                self.used.append(model)
+                if (model.name, model.sha256) not in self.used:
+                    self.used.append((model.name, model.sha256))
 
     def predictor(self, model: ModelRef) -> Any:
         return self._predictors[model]
@@ -186,37 +344,42 @@ class _Models:
         return wanted
 
 
-def _play(saved: SessionFile, source: ImageSource, models: _Models) -> Session:
+def _play(view: _PlaneView, models: _Models, advance: Callable[[int], None]) -> Session:
     from napari_pisam.session.session import Session
+    from napari_pisam.session.tiles import SparseLabels
 
     session = Session(_at_once)
     session.live = False
     failures: list[str] = []
     session.failed.connect(failures.append)
-    signature = saved.state.signature
-    session.set_image(source.shape, signature, lambda predictor: predictor.set_image(source))
-    session.set_labels(SparseLabels(source.shape))
-    steps = _Steps(session, models)
-    with progress("Replaying", len(saved.state.journal)) as advance:
-        for entry in saved.state.journal:
-            try:
-                steps.play(entry)
-            except ValueError as error:
-                # In the session other labels were there, or its user went another way.
-                say(f"Warning: {error}")
-            if failures:
-                raise RuntimeError(failures[0])
-            advance(1)
+    steps = _Steps(session, models, view)
+    session.set_image(view.shape, view.saved.state.signature, steps.prepare)
+    session.set_labels(SparseLabels(view.shape))
+    for entry in view.saved.state.journal:
+        try:
+            steps.play(entry)
+        except ValueError as error:
+            # In the session other labels were there, or its user went another way.
+            say(f"Warning: {error}")
+        if failures:
+            raise RuntimeError(failures[0])
+        advance(1)
     return session
 
 
 class _Steps:
     """Does to a session what a journal says."""
 
-    def __init__(self, session: Session, models: _Models) -> None:
+    def __init__(self, session: Session, models: _Models, view: _PlaneView) -> None:
         self._session = session
         self._models = models
+        self._view = view
         self._model: ModelRef | None = None
+
+    def prepare(self, predictor: Any) -> None:
+        """Show the image to a predictor as it was seen for what is played now."""
+        limits = None if self._model is None else self._model.contrast_limits
+        predictor.set_image(self._view.source(limits))
 
     def play(self, entry: JournalEntry) -> None:
         from napari_pisam.predict.prompts import Prompts
@@ -253,8 +416,8 @@ class _Steps:
 
     def _use(self, model: ModelRef | None) -> None:
         if model is not None and model != self._model:
-            self._session.set_predictor(self._models.predictor(model), model)
             self._model = model
+            self._session.set_predictor(self._models.predictor(model), model)
 
 
 def _at_once(
@@ -266,55 +429,6 @@ def _at_once(
         failed(error)
     else:
         done(result)
-
-
-class SparseLabels:
-    """(H, W) uint32 labels that take memory only where something was written.
-
-    Parameters
-    ----------
-    shape : (int, int)
-        (H, W), px.
-    """
-
-    dtype = np.dtype(np.uint32)
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self.shape = shape
-        self._tiles: dict[tuple[int, int], NDArray[np.uint32]] = {}
-
-    def __getitem__(self, window: tuple[slice, slice]) -> NDArray[np.uint32]:
-        """Read a window, (h, w)."""
-        row0, row1, col0, col1 = self._bounds(window)
-        result = np.zeros((row1 - row0, col1 - col0), dtype=self.dtype)
-        for key, part, inside in self._parts(row0, row1, col0, col1):
-            if key in self._tiles:
-                result[part] = self._tiles[key][inside]
-        return result
-
-    def __setitem__(self, window: tuple[slice, slice], block: NDArray[Any]) -> None:
-        """Write a window, (h, w)."""
-        row0, row1, col0, col1 = self._bounds(window)
-        for key, part, inside in self._parts(row0, row1, col0, col1):
-            if key not in self._tiles:
-                self._tiles[key] = np.zeros((_TILE, _TILE), dtype=self.dtype)
-            self._tiles[key][inside] = block[part]
-
-    def _bounds(self, window: tuple[slice, slice]) -> tuple[int, int, int, int]:
-        row0, row1, _ = window[0].indices(self.shape[0])
-        col0, col1, _ = window[1].indices(self.shape[1])
-        return row0, row1, col0, col1
-
-    @staticmethod
-    def _parts(row0: int, row1: int, col0: int, col1: int) -> Iterable[Any]:
-        """Return the tiles of a window: (key, slices of the window, slices of the tile)."""
-        for down in range(row0 // _TILE, -(-row1 // _TILE)):
-            for across in range(col0 // _TILE, -(-col1 // _TILE)):
-                top, left = down * _TILE, across * _TILE
-                r0, r1 = max(row0, top), min(row1, top + _TILE)
-                c0, c1 = max(col0, left), min(col1, left + _TILE)
-                part = (slice(r0 - row0, r1 - row0), slice(c0 - col0, c1 - col0))
-                yield (down, across), part, (slice(r0 - top, r1 - top), slice(c0 - left, c1 - left))
 
 
 def _written(session: Session) -> dict[int, Mask]:

@@ -31,7 +31,7 @@ class ImageView(NamedTuple):
     axes: tuple[int, int]
 
 
-class _Reordered:
+class Reordered:
     """An array with its axes in another order; nothing is read before it is indexed."""
 
     def __init__(self, array: Any, order: tuple[int, ...]) -> None:
@@ -99,7 +99,7 @@ def image_source_of(
         order.append(len(plane.shape))
     levels = _levels(image.data if is_layer else image)
     if order != sorted(order):
-        levels = [_Reordered(level, tuple(order)) for level in levels]
+        levels = [Reordered(level, tuple(order)) for level in levels]
     source = ImageSource(
         levels,
         plane=[plane.index[axis] or 0 for axis in leading],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from napari_pisam.predict.prompts import Prompts
-from napari_pisam.session.history import Change, Edit, History, PromptStep
+from napari_pisam.session.history import Change, Edit, History
 from napari_pisam.session.labels import LabelStore, tiles_of_records
 from napari_pisam.session.merge import CommitRule, Patch, committed_block, released_block
 from napari_pisam.session.numbers import LIMIT, LabelNumbers
@@ -19,6 +19,7 @@ from napari_pisam.session.records import (
     Committed,
     JournalEntry,
     ModelRef,
+    PromptStep,
     Record,
     Released,
     SessionObject,

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from napari_pisam.session.records import PromptStep
+
 if TYPE_CHECKING:
-    from napari_pisam.predict.prompts import Prompts
     from napari_pisam.session.merge import Bbox, Patch
     from napari_pisam.session.records import JournalEntry, Record
 
@@ -26,17 +27,6 @@ class Change:
     ids: tuple[int, ...] = ()
     windows: tuple[Bbox, ...] = ()
     group: object | None = None
-
-
-@dataclass(eq=False)
-class PromptStep:
-    """One object's prompts were replaced; `is_done` is False once it has been undone."""
-
-    id: int
-    before: Prompts | None
-    after: Prompts | None
-    is_done: bool = True
-    group: None = None
 
 
 @dataclass(eq=False)

@@ -212,12 +212,6 @@ def sampled_signature(source: ImageSource) -> str:
     return f"{_head(source)}-{hasher.hexdigest()}"
 
 
-def short_signature(signature: str) -> str:
-    """Leave enough of a hash to tell two apart, for messages."""
-    head, dash, digest = signature.rpartition("-")
-    return f"{head}-{digest[:8]}" if dash and len(digest) == 64 else signature
-
-
 def stamp_of_layer(path: str | os.PathLike[str] | None) -> FileStamp | None:
     """Look at the file that a layer says it comes from; several readers give other things."""
     return FileStamp.read(os.fspath(path)) if isinstance(path, (str, os.PathLike)) else None

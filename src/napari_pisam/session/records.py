@@ -14,9 +14,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.predict.prompts import Box, MaskPrompt, Prompts
-    from napari_pisam.session.history import PromptStep
     from napari_pisam.session.merge import Bbox, CommitRule, Patch
     from napari_pisam.session.tiles import LabelTile
+
+
+@dataclass(eq=False)
+class PromptStep:
+    """One object's prompts were replaced; `is_done` is False once it has been undone."""
+
+    id: int
+    before: Prompts | None
+    after: Prompts | None
+    is_done: bool = True
+    group: None = None
+
 
 Steps: TypeAlias = "tuple[PromptStep, Steps] | None"
 """An object's prompt edits, the last one first: sharing, so that a snapshot costs nothing."""
