@@ -168,6 +168,9 @@ class Autosaver:
 
     def close(self) -> None:
         """Save what is not saved yet, now; waits for what is being written."""
+        # The sessions may live on, with another dock.
+        self._planes.changed.disconnect(self._on_changed)
+        self._planes.switched.disconnect(self._on_switched)
         jobs = [*self._under_way, *(job for _, _, job in self._jobs())]
         self._under_way = []
         for job in jobs:
