@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 
@@ -260,6 +262,15 @@ def test_installation_without_embedded_model_says_to_reinstall(monkeypatch, tmp_
     monkeypatch.setattr(embedded_module, "embedded_folder", lambda: tmp_path / "none")
     with pytest.raises(CheckpointError, match="Reinstall"):
         resolve_model("tiny")
+
+
+def test_list_needs_no_torch():
+    """Docks and the command line show it before anything is loaded."""
+    code = (
+        "import sys\nfrom napari_pisam.weights.models import list_models\n"
+        "assert list_models()\nassert not {'torch', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_list_tells_what_is_there(embedded, micro_registry, monkeypatch):
