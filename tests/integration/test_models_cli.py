@@ -159,3 +159,14 @@ def test_page_on_models_names_commands_and_models_that_exist(root):
     assert named - families <= set(CATALOGUE)
     for family in families:
         assert any(name.startswith(family) for name in CATALOGUE)
+
+
+def test_what_a_file_says_of_itself_gives_the_terminal_no_orders(run, work, monkeypatch):
+    monkeypatch.setitem(variants.VARIANTS, "micro", MICRO)
+    save_checkpoint(work / "a.safetensors", micro_model(), licence="MIT\x1b[2J\rfirst\nsecond")
+    assert run("models", "add", "a.safetensors").exit_code == 0
+    for arguments in (("list",), ("info", "a")):
+        printed = run("models", *arguments).stdout
+        assert "MIT" in printed
+        assert not {"\x1b", "\r"} & set(printed)
+        assert not any(line.startswith("second") for line in printed.splitlines())

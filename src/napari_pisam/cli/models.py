@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from napari_pisam.cli.console import download_progress, progress, say
+from napari_pisam.cli.console import answer, download_progress, progress, say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +40,7 @@ def list_models(*, measure: bool = False) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
+        answer("  ".join(cells).rstrip())
     if not any(row.seconds for row in listed):
         say("How long one image takes here: napari-pisam models list --measure (once, minutes)")
     _list_fine_tuned()
@@ -77,10 +75,10 @@ def _list_fine_tuned() -> None:
 
     tuned = [run for run in list_runs() if run.weights is not None]
     if tuned:
-        typer.echo("\nFINE-TUNED (give the file as --model)")
+        answer("\nFINE-TUNED (give the file as --model)")
     for run in tuned:
         gain = "" if run.boundary is None else "boundary IoU {:.3f} -> {:.3f}".format(*run.boundary)
-        typer.echo(f"{run.weights}  from {run.base}, {run.objects} objects  {gain}".rstrip())
+        answer(f"{run.weights}  from {run.base}, {run.objects} objects  {gain}".rstrip())
 
 
 def show_model(name: str) -> None:
@@ -113,7 +111,7 @@ def show_model(name: str) -> None:
     }
     for key, value in lines.items():
         if value:
-            typer.echo(f"{key + ':':<10} {value}")
+            answer(f"{key + ':':<10} {value}")
 
 
 def _row(name: str) -> ModelRow:
@@ -140,7 +138,7 @@ def download_model(name: str) -> None:
 
     with download_progress(f"Downloading {name}") as update:
         path = cache.download(name, progress=update)
-    typer.echo(str(path))
+    answer(str(path))
 
 
 def add_model(source: str, name: str | None, expected: str | None, licence: str | None) -> None:
@@ -162,7 +160,7 @@ def add_model(source: str, name: str | None, expected: str | None, licence: str 
             "No hash was given, so what arrived is taken for right. It is checked against that "
             "from now on."
         )
-    typer.echo(f"{model.name}: a {model.variant}, {_size(model.size)}, {model.hash}")
+    answer(f"{model.name}: a {model.variant}, {_size(model.size)}, {model.hash}")
 
 
 def remove_model(name: str) -> None:
@@ -177,7 +175,7 @@ def remove_model(name: str) -> None:
 
     deleted: list[Path] = models.remove(name)
     for path in deleted:
-        typer.echo(f"deleted {path}")
+        answer(f"deleted {path}")
     if not deleted:
         say(f"Nothing of {name} was on this machine.")
 
@@ -208,5 +206,5 @@ def verify_models(name: str | None) -> bool:
             say(f"{each}: {error}")
         else:
             limit = "" if checked.tells_malice else "  (tells damage, not a change on purpose)"
-            typer.echo(f"{each}: good  {checked.hash}{limit}")
+            answer(f"{each}: good  {checked.hash}{limit}")
     return good

@@ -26,6 +26,7 @@ FOLDER_VARIABLE = "NAPARI_PISAM_MODELS"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SUFFIXES = (".safetensors", ".pth", ".pt")
+_MAX_LICENCE = 100
 _MAX_RECORD_BYTES = 64 * 1024
 
 _logger = logging.getLogger(__name__)
@@ -217,7 +218,8 @@ def _described(path: Path, name: str, source: str, licence: str | None) -> Added
         file_name=path.name,
         hash=f"sha256:{checkpoint.sha256}",
         size=path.stat().st_size,
-        licence=licence or stated or "not stated",
+        # One line: what a file says of itself must not look like another row of a list.
+        licence=" ".join((licence or stated or "not stated").split())[:_MAX_LICENCE],
         source=source if is_address else str(Path(source).absolute()),
     )
 
