@@ -61,7 +61,7 @@ def measured(images: list[Any], count: int, seed: int) -> list[tuple[Any, int]]:
 
 
 def quality(model: str, objects: list[tuple[Any, int]]) -> dict[str, list[float]]:
-    """Give IoU and boundary IoU of each object through the predictor."""
+    """Return IoU and boundary IoU of each object through the predictor."""
     from napari_pisam.measure.click_rule import evaluation_click
     from napari_pisam.measure.metrics import boundary_iou, iou
     from napari_pisam.predict.predictor import Predictor

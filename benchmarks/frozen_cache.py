@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def batch_of(frame: int, count: int) -> dict[str, Any]:
-    """Give a batch of discs on noise."""
+    """Return a batch of discs on noise."""
     ys, xs = np.mgrid[:frame, :frame]
     samples = []
     for number in range(count):

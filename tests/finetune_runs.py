@@ -24,7 +24,7 @@ SWITCHES: dict[str, Any] = {"residual": True}
 
 
 def discs(name: str = "discs", count: int = 4, *, seed: int = 0, **changes: Any) -> SourceImage:
-    """Give an image of bright discs in a row, with labels 10, 20, 30..."""
+    """Return an image of bright discs in a row, with labels 10, 20, 30..."""
     rng = np.random.default_rng(seed)
     image = rng.normal(1000, 30, (60, 50 * count))
     labels = np.zeros(image.shape, np.uint16)
@@ -37,7 +37,7 @@ def discs(name: str = "discs", count: int = 4, *, seed: int = 0, **changes: Any)
 
 
 def clicks(*points: tuple[float, float, bool]) -> UserClicks:
-    """Give clicks from (row, col, is foreground)."""
+    """Return clicks from (row, col, is foreground)."""
     return UserClicks(
         np.array([point[:2] for point in points], dtype=float).reshape(-1, 2),
         np.array([point[2] for point in points], dtype=bool),
@@ -52,7 +52,7 @@ def use_micro(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings(**changes: Any) -> FineTuneSettings:
-    """Give settings of a run of three steps, each with a validation after it."""
+    """Return settings of a run of three steps, each with a validation after it."""
     values: dict[str, Any] = {
         "base": "micro",
         "device": "cpu",

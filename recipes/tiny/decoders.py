@@ -28,7 +28,7 @@ _SHOWN = ("iou_0", "boundary_iou_0", "iou_1", "iou_3", "iou_5", "boundary_iou_5"
 
 
 def settings_of(base: RecipeConfig, decoder: str) -> RecipeConfig:
-    """Give the settings of one of the three runs.
+    """Return the settings of one of the three runs.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def settings_of(base: RecipeConfig, decoder: str) -> RecipeConfig:
 
 
 def table(rows: dict[str, list[Row]]) -> str:
-    """Give IoU and boundary IoU of the three, by group of sources; means over sources."""
+    """Return IoU and boundary IoU of the three, by group of sources; means over sources."""
     lines = []
     groups = {decoder: grouped(found) for decoder, found in rows.items()}
     for key in dict.fromkeys(key for found in groups.values() for key in found):

@@ -90,7 +90,7 @@ class FactsTable(Mapping[str, SetFacts]):
         self._facts = dict(facts)
 
     def __getitem__(self, name: str) -> SetFacts:
-        """Give the facts of any set."""
+        """Return the facts of any set."""
         return self._facts.get(name, SetFacts())
 
     def __iter__(self) -> Iterator[str]:

@@ -224,7 +224,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 
 
 def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Give a table as Markdown text."""
+    """Return a table as Markdown text."""
     text = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     return "\n".join([*text, *(f"| {' | '.join(line)} |" for line in lines)])
 
@@ -235,7 +235,7 @@ def _cells(means: Mapping[str, float], names: Sequence[str]) -> list[str]:
 
 
 def report(rows: Sequence[Row]) -> str:
-    """Give everything as Markdown: means by group, kinds of clicks, baselines, then the sources."""
+    """Write all as Markdown: means by group, kinds of clicks, baselines, then the sources."""
     groups = grouped(rows)
     names = {name for row in rows for name in row} | {"objects", "obeyed", "kept"}
     columns = [name for _, name, _ in _COLUMNS if name in names]

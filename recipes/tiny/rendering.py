@@ -165,7 +165,7 @@ def render(
     rich: bool = False,
     thin: bool = False,
 ) -> NDArray[np.uint8]:
-    """Give labels a look that says nothing about their shapes.
+    """Render labels with a look that says nothing about their shapes.
 
     Parameters
     ----------

@@ -67,7 +67,7 @@ class Job:
 def chosen_objects(
     data: Path, count: int, sources: Sequence[str] = (), parts: Sequence[str] = ()
 ) -> list[FixedObject]:
-    """Give the first objects of each source and part of the fixed list.
+    """Return the first objects of each source and part of the fixed list.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def chosen_objects(
 
 
 def generated_objects(kinds: Iterable[str], count: int) -> list[FixedObject]:
-    """Give objects in generated images; their parts are told when they are drawn."""
+    """Return objects in generated images; their parts are told when they are drawn."""
     return [
         FixedObject(GENERATED + kind, str(rank), 0, "compact", 0, rank)
         for kind in kinds
@@ -120,7 +120,7 @@ def load(model: str) -> tuple[str | PiSam, list[str], list[str]]:
 
 
 def left_out(held_out: Iterable[str], kinds: Iterable[str], data: Path) -> set[str]:
-    """Give the sources that a run without these sets and families never saw, relatives included."""
+    """List the sources that a run without these sets and families never saw, with relatives."""
     facts = read_facts(data)
     closed = set(facts.validation_only) | set(held_out)
     families = {facts.family(name) for name in closed}
@@ -240,7 +240,7 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def objects_of(options: argparse.Namespace) -> list[FixedObject]:
-    """Give the objects that the options ask for."""
+    """Return the objects that the options ask for."""
     from recipes.tiny.synthetic import KINDS
 
     sources, parts = names(options.sources), names(options.parts)
@@ -249,7 +249,7 @@ def objects_of(options: argparse.Namespace) -> list[FixedObject]:
 
 
 def plan_of(options: argparse.Namespace, model: str) -> Plan:
-    """Give the plan that the options ask for."""
+    """Return the plan that the options ask for."""
     return Plan(
         model,
         str(options.data),
@@ -261,7 +261,7 @@ def plan_of(options: argparse.Namespace, model: str) -> Plan:
 
 
 def with_model(plan: Plan, model: str) -> Plan:
-    """Give the same plan for another model."""
+    """Return the same plan for another model."""
     return replace(plan, model=model)
 
 

@@ -170,7 +170,7 @@ def _training_stems(
     validation_fraction: float,
     seed: int,
 ) -> set[str]:
-    """Give the stems of a set that are trained on; relatives are split as one."""
+    """Return the stems of a set that are trained on; relatives are split as one."""
     family = facts.family(name)
     relatives = [other for other in pairs if facts.family(other) == family]
     if closed & set(relatives):

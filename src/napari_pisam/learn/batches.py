@@ -75,7 +75,7 @@ class _Steps(Sampler[list[int]]):
 
 
 def loader_processes(wanted: int) -> int:
-    """Give how many processes load samples: as wanted, and at most one for each usable core."""
+    """Count the processes that load samples: as wanted, and at most one for each usable core."""
     return min(wanted, usable_cores())
 
 
@@ -89,7 +89,7 @@ def usable_cores() -> int:
 def training_batches(
     samples: TrainingSamples, config: TrainConfig, start: int, rank: int, world: int
 ) -> DataLoader[Any]:
-    """Give the endless batches of one of several processes.
+    """Make the endless batches of one of several processes.
 
     Together, the processes' batches of one step hold the next ``world * config.batch`` samples
     of the stream: the same as one process with a batch of that size. Which samples a step gets

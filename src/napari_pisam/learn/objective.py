@@ -46,7 +46,7 @@ class Draws:
 
     @classmethod
     def of(cls, seed: int, step: int, positions: Sequence[int]) -> Draws:
-        """Give the draws of a step and of its samples' positions in the stream."""
+        """Derive the draws of a step and of its samples' positions in the stream."""
         return cls(
             np.random.default_rng((seed, 1, step)),
             [np.random.default_rng((seed, 2, position)) for position in positions],
@@ -103,7 +103,7 @@ def _spoil(mask: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
 
 
 def _mask_losses(config: TrainConfig, draws: Draws) -> tuple[Callable[..., Tensor], float]:
-    """Give the loss of a mask, and the weight that it has for the coarse one."""
+    """Return the loss of a mask, and the weight that it has for the coarse one."""
     if config.loss == "points":
         return partial(point_loss, rngs=draws.objects), 1.0
     return mask_loss, 0.5
@@ -230,7 +230,7 @@ class Objective(nn.Module):
         return self
 
     def forward(self, batch: Batch, step: int) -> Tensor:
-        """Give the loss of a batch at a step of the run, () float."""
+        """Compute the loss of a batch at a step of the run, () float."""
         image = encode_batch(self.model, batch, self.frozen)
         draws = Draws.of(self.config.seed, step, batch["position"].tolist())
         return batch_loss(self.model, image, batch, self.config, draws)

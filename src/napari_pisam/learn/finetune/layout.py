@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import math
 import os
 import time
 from pathlib import PurePosixPath
@@ -65,7 +64,8 @@ def number(value: Any) -> float | None:
     """Return a finite number of a JSON file; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if math.isfinite(value) and abs(value) < _LARGEST else None
+    # Compared first: a number of a thousand digits is no float.
+    return float(value) if abs(value) < _LARGEST else None
 
 
 def count(value: Any) -> int:

@@ -65,7 +65,7 @@ class RunLock:
         return True
 
     def release(self) -> None:
-        """Give it back. The file stays: removing it would leave two locks of one name."""
+        """Release it. The file stays: removing it would leave two locks of one name."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.truncate(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,27 +67,12 @@ def read_objects(folder: Path) -> list[RunObject]:
         )
     try:
         return _read_pieces(folder, content["pieces"], content["objects"])
-    except _UNREADABLE as error:
+    except Exception as error:
         first = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(
             f"A picture of the run in {folder} cannot be read, or does not fit its list of "
             f"objects ({first}). Start a new run."
         ) from error
-
-
-# Besides what readers of pictures raise for damaged ones: a list of another form.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    MemoryError,
-    struct.error,
-    tifffile.TiffFileError,
-)
 
 
 def _read_pieces(
