@@ -39,7 +39,7 @@ class _Table(QTableWidget):
 
     def sizeHint(self) -> QSize:
         """Ask for a few lines; more are taken where there is room."""
-        return QSize(super().sizeHint().width(), 92)
+        return QSize(super().sizeHint().width(), 80)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Take Delete and the arrows; the other keys are the viewer's."""

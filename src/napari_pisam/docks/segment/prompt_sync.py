@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_pisam.docks.segment.drawn import Drawn, read_drawn, separated, targets
-from napari_pisam.docks.segment.waiting_boxes import WaitingBoxes
+from napari_pisam.docks.segment.drawn import Drawn, WaitingBoxes, read_drawn, separated, targets
 from napari_pisam.layers import is_own, remove_prompts, set_current_object, write_prompts
 from napari_pisam.predict.prompts import Prompts
 
