@@ -21,6 +21,7 @@ from napari_pisam.images import image_files as images
 from napari_pisam.images import label_files
 from napari_pisam.predict.predictor import Predictor
 from napari_pisam.weights import loading as weights
+from napari_pisam.weights.download import DownloadError
 from napari_pisam.weights.models import list_models
 
 BOXES = """index,shape-type,vertex-index,axis-0,axis-1
@@ -528,7 +529,7 @@ def test_unknown_model_is_one_line(run, work):
 
 def test_failed_download_is_status_1(run, work, monkeypatch):
     def load(name, *, progress=None, cancel=None):
-        raise weights.DownloadError("the address cannot be reached.")
+        raise DownloadError("the address cannot be reached.")
 
     monkeypatch.setattr(weights, "load_model", load)
     result = run("segment", "image.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
