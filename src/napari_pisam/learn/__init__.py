@@ -1,1 +1,1 @@
-"""Training data, clicks, losses and the training loop."""
+"""What learns: settings, samples, objective, one loop, verdict, run folder; no named data set."""

@@ -157,6 +157,17 @@ def test_a_process_that_ends_before_it_says_anything_has_failed(run, child):
     assert run.poll().status == "failed"
 
 
+def test_one_that_was_killed_is_gone_before_the_system_has_cleared_it_away(run, child):
+    run.start()
+    write_json(run.folder / STATE, {"status": "running", "step": 2})
+    dying = RunLock(run.folder)
+    assert dying.acquire()
+    child.was_killed = True
+    state = run.poll()
+    dying.release()
+    assert (state.status, state.can_resume) == ("interrupted", True)
+
+
 def test_a_damaged_lock_file_still_says_a_sentence(tmp_path):
     (tmp_path / "lock").write_bytes(b"{")
     assert "another process" in taken(tmp_path)

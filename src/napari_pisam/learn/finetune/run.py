@@ -246,12 +246,13 @@ class FineTuneRun:
         code = child.exit_code()
         state = self._reader.read(must_be_held=code is not None)
         is_old = self._reader.stamp == self._stamp
-        if code is None:
+        # One that was killed is gone, even where the system takes its time to clear it away.
+        if code is None and not child.was_killed:
             return self._while_running(state, is_old=is_old)
         child.close()
         if state.status in ("finished", "stopped", "failed") and not is_old:
             return state
-        if code == REFUSED or is_held(self.folder):
+        if code == REFUSED or (code is not None and is_held(self.folder)):
             # It is another one's now, who says how it stands.
             self._child = None
             if code == REFUSED:
@@ -259,7 +260,7 @@ class FineTuneRun:
             return self._reader.read()
         if self._asked == "stopping":
             return self._mark(state, "stopped", f"Stopped after step {state.step}.", "")
-        if child.was_killed or (code == 0 and not state.is_active):
+        if code is None or child.was_killed or (code == 0 and not state.is_active):
             return self._mark(state, "interrupted", f"Ended after step {state.step}.", "")
         return self._mark(state, "failed", FAILED, how_it_ended(code, self.folder))
 
