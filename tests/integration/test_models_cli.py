@@ -58,6 +58,29 @@ def test_models_are_listed(run):
     assert line[title.index("HERE") :].startswith("available")
 
 
+@pytest.mark.parametrize(
+    "about",
+    [
+        '{"base": null, "objects": null, "created": null}',
+        '{"base": ["tiny"], "objects": 1e400, "created": 5}',
+        '{"objects": "many", "created": {}}',
+        "[" * 100_000,
+        "null",
+    ],
+)
+def test_run_that_cannot_be_read_hides_no_model_and_no_other_run(run, work, about):
+    for name, content in [("bad", about), ("good", '{"base": "tiny", "objects": 12}')]:
+        folder = work / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(content)
+        (folder / "state.json").write_text('{"is_better": true, "status": "finished"}')
+        (folder / "best.safetensors").write_bytes(b"weights")
+    result = run("models", "list")
+    assert result.exit_code == 0, result.stderr
+    assert "sam_vit_b" in result.stdout
+    assert f"{work / 'runs' / 'good' / 'best.safetensors'}  from tiny, 12 objects" in result.stdout
+
+
 def test_time_of_one_image_is_measured_once_and_kept(run, work, monkeypatch):
     from napari_pisam.cli import benchmark
 
@@ -156,7 +179,7 @@ def test_page_on_models_names_commands_and_models_that_exist(root):
     assert set(re.findall(r"napari-pisam models (\w+)", text)) == commands
     named = set(re.findall(r"\b(?:microsam|hqsam|sam)_vit_[a-z]\w*", text))
     families = {name for name in named if name.endswith("_")}  # as in microsam_vit_b_*
-    assert named - families <= set(CATALOGUE)
+    assert named - families <= {*CATALOGUE, *variants.VARIANTS}
     for family in families:
         assert any(name.startswith(family) for name in CATALOGUE)
 

@@ -159,9 +159,12 @@ def test_model_of_micro_sam_is_loaded_by_its_name(micro_registry, monkeypatch):
     assert loaded.licence.startswith("MIT")
 
 
-def test_pisam_by_name_alone_asks_for_a_file():
-    with pytest.raises(CheckpointError, match=r"path of its checkpoint.*hqsam_vit_l"):
-        resolve_model("pisam_vit_l")
+@pytest.mark.parametrize(
+    ("name", "instead"), [("pisam_vit_l", "hqsam_vit_l"), ("hqsam_vit_t", "sam_vit_t")]
+)
+def test_network_without_public_weights_asks_for_a_file(name, instead):
+    with pytest.raises(CheckpointError, match=rf"path of its checkpoint.* '{instead}'"):
+        resolve_model(name)
 
 
 def test_unknown_name_lists_the_known_ones():
