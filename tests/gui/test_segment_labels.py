@@ -13,6 +13,7 @@ from napari.layers.labels._labels_key_bindings import new_label
 from fake_dock import ImagePredictor, draw_box
 from fake_session import ByHand, at_once
 from napari_pisam.docks.segment.controller import SegmentController
+from napari_pisam.predict.prompts import Prompts
 from napari_pisam.session import numbers
 
 SHAPE = (60, 80)
@@ -240,7 +241,7 @@ def test_a_hidden_image_that_is_segmented_is_told_once_until_it_is_shown(viewer)
     for number in (0, 1):
         box(controller, number)
     assert len([text for text in controller.told if "is hidden" in text]) == 1
-    assert "It is hidden" in controller.workspace.planes.seen
+    assert "though hidden" in controller.workspace.planes.seen
     viewer.layers[0].visible = True
     assert "hidden" not in controller.workspace.planes.seen
 
@@ -264,8 +265,25 @@ def test_the_dock_says_which_channel_and_contrast_the_network_sees():
     viewer.dims.set_point(0, 1)
     controller = dock_on(viewer, None)
     seen = controller.workspace.planes.seen
-    assert seen == "The network sees this layer alone, as grey, contrast 0 to 200; c 1 (0 to 2)."
+    assert seen == "Seen: grey; c 1 (0 to 2); contrast 0 to 200"
     viewer.layers.clear()
     assert controller.workspace.planes.seen == ""
     viewer.add_image(np.zeros((*SHAPE, 3)), rgb=True)
     assert "red, green and blue" in controller.workspace.planes.seen
+
+
+def test_a_thicker_slice_is_the_picture_of_the_next_prediction():
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((5, *SHAPE)), projection_mode="max")
+    viewer.dims.set_point(0, 2)
+    controller = dock_on(viewer, None)
+    session, predictor = controller.session, controller.workspace.planes._predictor
+    assert session.new_object(Prompts(BOXES[0])) == 1
+    read = len(predictor.images)
+    image.data[3, 5, 5] = 7
+    viewer.dims.margin_right = (1, 0, 0)
+    assert controller.session is session
+    assert "the max of axis 0 from 2 to 3" in controller.workspace.planes.seen
+    controller.predict()
+    assert len(predictor.images) == read + 1
+    assert predictor.images[-1].read((slice(5, 6), slice(5, 6))).max() > 0

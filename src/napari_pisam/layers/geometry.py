@@ -21,6 +21,36 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_pisam.layers.transforms import Placement
+
+
+@dataclass(frozen=True)
+class Projection:
+    """How napari makes one picture of a thick slice.
+
+    Attributes
+    ----------
+    mode : str
+        "mean", "max", "min" or "sum".
+    spans : dict of int to (float, float)
+        By axis: from where to where, data coordinates of level 0.
+    """
+
+    mode: str
+    spans: dict[int, tuple[float, float]]
+
+    def part(self, axis: int, size: int, factor: float = 1.0) -> slice:
+        """Return the indices along an axis of `size`, of a level reduced by `factor`.
+
+        As napari rounds them.
+        """
+        low, high = (value / factor for value in self.spans[axis])
+        start = min(max(round(low), 0), size - 1)
+        stop = max(round(high), 0)
+        # What ends at an index is shown with it.
+        stop += int(bool(np.isclose(stop, high)))
+        return slice(start, min(max(stop, start + 1), size))
+
 
 @dataclass(frozen=True)
 class ImagePlane:
@@ -46,6 +76,9 @@ class ImagePlane:
         Where the sliders stand, world coordinates; not part of what makes two planes equal.
     is_unit_aware : bool
         Whether units are converted between layers.
+    projection : Projection or None
+        Where the viewer shows a thick slice as one picture: how. Not part of what makes two planes
+        equal either: labels and prompts lie at `index`.
     """
 
     shape: tuple[int, ...]
@@ -56,6 +89,7 @@ class ImagePlane:
     position: tuple[float, ...] = field(compare=False)
     point: tuple[float, ...] | None = field(default=None, compare=False)
     is_unit_aware: bool = field(default=True, compare=False)
+    projection: Projection | None = field(default=None, compare=False)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -111,34 +145,90 @@ def plane_of(
         channel_axis = _checked_channel_axis(channel_axis, shape, (rows, cols))
     sliced = [axis for axis in range(ndim) if axis not in (rows, cols)]
     free = [axis for axis in sliced if axis != channel_axis]
-    position = np.zeros(ndim)
-    point = None
+    position, point, projection = np.zeros(ndim), None, None
     aware = _is_unit_aware(dims)
-    place = placement_of(image, ndim)
     if dims is not None:
         point = tuple(float(value) for value in dims.point)
-        world = _world_point(point, ndim)
-        if aware and place.units is not None and dims.units is not None:
-            # Both count their axes from the last one.
-            ratios = [
-                unit_ratio(u, v) for u, v in zip(dims.units[-ndim:], place.units, strict=False)
-            ]
-            if len(ratios) == ndim:
-                world = world * ratios
+        place = placement_of(image, ndim)
+        ratios = _world_ratios(dims, place, ndim) if aware else np.ones(ndim)
         linear, offset = place.inverse_part(sliced)
-        position[sliced] = linear @ world[sliced] + offset
-    if index is not None:
-        if len(index) != len(free):
+        position[sliced] = linear @ (_world_point(point, ndim) * ratios)[sliced] + offset
+        projection = _projection(image, dims, free, position, linear * ratios[sliced], sliced)
+    if index is not None or dims is None:
+        _set_index(position, index, free, shape)
+    nearest = _nearest(position, free, shape)
+    return ImagePlane(
+        shape,
+        (rows, cols),
+        tuple(int(nearest[axis]) if axis in free else None for axis in range(ndim)),
+        channel_axis,
+        order,
+        tuple(position.tolist()),
+        point,
+        aware,
+        projection,
+    )
+
+
+def _world_ratios(dims: Any, place: Placement, ndim: int) -> NDArray[np.float64]:
+    """How many of the layer's units one of the world's is, by axis."""
+    if place.units is None or dims.units is None:
+        return np.ones(ndim)
+    # Both count their axes from the last one.
+    ratios = [unit_ratio(u, v) for u, v in zip(dims.units[-ndim:], place.units, strict=False)]
+    return np.array(ratios) if len(ratios) == ndim else np.ones(ndim)
+
+
+def _projection(
+    image: Any,
+    dims: Any,
+    free: Sequence[int],
+    position: NDArray[np.float64],
+    linear: NDArray[np.float64],
+    sliced: Sequence[int],
+) -> Projection | None:
+    """Read how a thick slice is shown; None for a thin one."""
+    mode = str(getattr(image, "projection_mode", "none"))
+    # Since napari 0.5; a thickness that the layer does not show is none.
+    if mode == "none" or not hasattr(dims, "margin_left"):
+        return None
+    ndim = len(position)
+    left = linear @ _world_point(dims.margin_left, ndim)[list(sliced)]
+    right = linear @ _world_point(dims.margin_right, ndim)[list(sliced)]
+    spans = {}
+    for place, axis in enumerate(sliced):
+        if axis in free and (left[place] or right[place]):
+            ends = position[axis] - left[place], position[axis] + right[place]
+            spans[axis] = float(min(ends)), float(max(ends))
+    return Projection(mode, spans) if spans else None
+
+
+def _set_index(
+    position: NDArray[np.float64],
+    index: Sequence[int] | None,
+    free: Sequence[int],
+    shape: tuple[int, ...],
+) -> None:
+    """Take the plane that is asked for instead of the displayed one."""
+    if index is None:
+        if any(shape[axis] > 1 for axis in free):
             raise ValueError(
-                f"index is {tuple(index)}, expected {len(free)} numbers: one for each of the axes "
-                f"{free} of the image of shape {shape}."
+                f"The image has shape {shape} and only one plane of it is segmented at a time. Say "
+                "which: pass dims=viewer.dims for the one that is displayed."
             )
-        position[free] = index
-    elif dims is None and any(shape[axis] > 1 for axis in free):
+        return
+    if len(index) != len(free):
         raise ValueError(
-            f"The image has shape {shape} and only one plane of it is segmented at a time. Say "
-            "which: pass dims=viewer.dims for the one that is displayed."
+            f"index is {tuple(index)}, expected {len(free)} numbers: one for each of the axes "
+            f"{list(free)} of the image of shape {shape}."
         )
+    position[list(free)] = index
+
+
+def _nearest(
+    position: NDArray[np.float64], free: Sequence[int], shape: tuple[int, ...]
+) -> NDArray[np.int_]:
+    """Move a position onto the plane that is seen, and return its indices."""
     # napari rounds the same way: the plane is the one that is seen.
     nearest = np.round(position).astype(int)
     for axis in free:
@@ -149,16 +239,7 @@ def plane_of(
                 "onto the image."
             )
         position[axis] = nearest[axis]
-    return ImagePlane(
-        shape,
-        (rows, cols),
-        tuple(int(nearest[axis]) if axis in free else None for axis in range(ndim)),
-        channel_axis,
-        order,
-        tuple(position.tolist()),
-        point,
-        aware,
-    )
+    return nearest
 
 
 def as_plane(image: Any, dims: Any) -> ImagePlane:

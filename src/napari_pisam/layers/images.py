@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from napari_pisam.images.image_source import ImageSource
-from napari_pisam.layers.geometry import ImagePlane, is_rgb, plane_of
+from napari_pisam.layers.geometry import ImagePlane, Projection, is_rgb, plane_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,45 @@ class Reordered:
         kept = [axis for axis in self._order if isinstance(index[axis], slice)]
         block = np.asarray(self._array[tuple(index)])
         return block.transpose([sorted(kept).index(axis) for axis in kept])
+
+
+class _Projected:
+    """An array of which an index along some axes means several, made one picture as napari does."""
+
+    def __init__(self, array: Any, projection: Projection, full: tuple[int, ...]) -> None:
+        self._array, self._mode = array, projection.mode
+        self._parts = {
+            axis: projection.part(axis, int(array.shape[axis]), full[axis] / int(array.shape[axis]))
+            for axis in projection.spans
+        }
+        self.shape = tuple(int(size) for size in array.shape)
+        is_mean = self._mode == "mean"
+        total = np.zeros(1, array.dtype).sum().dtype if self._mode == "sum" else array.dtype
+        self.dtype = np.dtype(np.float64) if is_mean else np.dtype(total)
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, key: tuple[int | slice, ...]) -> Any:
+        """Read a part; one integer or slice for every axis."""
+        first, *others = self._parts
+        part, index = self._parts[first], list(key)
+        for axis in others:
+            index[axis] = self._parts[axis]
+        # Places of the other ones when the first one has gone.
+        is_kept = [isinstance(one, slice) for one in index]
+        is_kept[first] = False
+        axes = tuple(sum(is_kept[:axis]) for axis in others)
+        join = {"max": np.maximum, "min": np.minimum}.get(self._mode, np.add)
+        dtype = None if self._mode in ("max", "min") else self.dtype
+        result: Any = None
+        # One slice after the other: a thick slice of a large window is no larger than a thin one.
+        for place in range(part.start, part.stop):
+            index[first] = place
+            block = np.asarray(self._array[tuple(index)])
+            block = block if dtype is None else block.astype(dtype)
+            block = join.reduce(block, axis=axes) if axes else block
+            result = block if result is None else join(result, block)
+        count = math.prod(one.stop - one.start for one in self._parts.values())
+        return result / count if self._mode == "mean" else result
 
 
 def image_source_of(
@@ -98,6 +138,9 @@ def image_source_of(
     if rgb:
         order.append(len(plane.shape))
     levels = _levels(image.data if is_layer else image)
+    if plane.projection is not None:
+        full, projection = plane.shape, plane.projection
+        levels = [_Projected(level, projection, full) for level in levels]
     if order != sorted(order):
         levels = [Reordered(level, tuple(order)) for level in levels]
     source = ImageSource(
@@ -120,21 +163,22 @@ def describe_view(image: Any, plane: ImagePlane) -> str:
     plane : ImagePlane
         Of it.
     """
-    if is_rgb(image):
-        parts = ["its red, green and blue"]
-    else:
-        limits = _limits(image)
-        contrast = "" if limits is None else f", contrast {limits[0]:g} to {limits[1]:g}"
-        parts = [f"this layer alone, as grey{contrast}"]
+    parts = ["red, green and blue" if is_rgb(image) else "grey"]
     names = [str(name) for name in getattr(image, "axis_labels", ())]
     for axis, index in enumerate(plane.index):
-        if index is not None and plane.shape[axis] > 1:
+        if plane.projection is not None and axis in plane.projection.spans:
+            part = plane.projection.part(axis, plane.shape[axis])
+            mode, last = plane.projection.mode, part.stop - 1
+            parts.append(f"the {mode} of axis {axis} from {part.start} to {last}")
+        elif index is not None and plane.shape[axis] > 1:
             name = names[axis] if axis < len(names) else ""
             # napari's own names only count from the end.
             name = f"axis {axis}" if not name or name.startswith("axis") else name
             parts.append(f"{name} {index} (0 to {plane.shape[axis] - 1})")
-    hidden = "" if image.visible else " It is hidden: show it, or choose the one that you see."
-    return f"The network sees {'; '.join(parts)}.{hidden}"
+    limits = None if is_rgb(image) else _limits(image)
+    if limits is not None:
+        parts.append(f"contrast {limits[0]:g} to {limits[1]:g}")
+    return f"Seen{'' if image.visible else ', though hidden'}: {'; '.join(parts)}"
 
 
 def _levels(data: Any) -> list[Any]:

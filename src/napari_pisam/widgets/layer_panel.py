@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QWidget
 
 from napari_pisam.layers import is_own
 from napari_pisam.widgets.parts import button
+from napari_pisam.widgets.text import PlainLabel, tip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,13 +86,13 @@ class LayerPanel(QWidget):
         layout.setColumnStretch(3, 1)
         self.combos: dict[str, LayerCombo] = {}
         self.copy_buttons: dict[str, QPushButton] = {}
-        self.seen = QLabel()
-        self.seen.setTextFormat(Qt.TextFormat.PlainText)
-        self.seen.setWordWrap(True)
+        self.seen = PlainLabel(is_narrow=True)
+        # One line, cut where there is no room: all of it is in the tip.
+        self.seen.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         for role in ROLES:
-            text, tip = _TEXTS[role]
+            text, advice = _TEXTS[role]
             combo = LayerCombo()
-            combo.setToolTip(tip)
+            combo.setToolTip(advice)
             combo.chosen.connect(lambda layer, role=role: self.chosen.emit(role, layer))
             self.combos[role] = combo
             line, column = _PLACES[role]
@@ -104,8 +105,8 @@ class LayerPanel(QWidget):
             "result, aligned with the image",
             self.new_requested.emit,
         )
-        layout.addWidget(self.seen, 2, 0, 1, 4)
-        layout.addWidget(self.new_button, 3, 0, 1, 4)
+        layout.addWidget(self.seen, 2, 0, 1, 2)
+        layout.addWidget(self.new_button, 2, 2, 1, 2)
 
     def _with_copy(self, role: str, combo: LayerCombo) -> QWidget:
         copy = button(
@@ -125,7 +126,7 @@ class LayerPanel(QWidget):
     def show_seen(self, text: str) -> None:
         """Say which part of the image the network sees."""
         self.seen.setText(text)
-        self.seen.setVisible(bool(text))
+        self.seen.setToolTip(tip(text))
 
     def show_layers(self, choices: Mapping[str, Sequence[Any]], current: Mapping[str, Any]) -> None:
         """Show what can be chosen for each role and what is."""

@@ -13,7 +13,7 @@ pytest.importorskip("napari", reason="napari is not installed: pip install 'napa
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_pisam.layers import image_source_of
+from napari_pisam.layers import describe_view, image_source_of, plane_of
 
 RNG = np.random.default_rng(0)
 STACK = RNG.integers(0, 255, (4, 20, 30), dtype=np.uint8)
@@ -141,3 +141,53 @@ def test_constant_limits_are_left_to_the_predictor(monkeypatch):
     monkeypatch.setattr(Image, "contrast_limits", (7, 7))
     low, high = image_source_of(image).source.contrast_limits[0]
     assert high > low
+
+
+# -- thick slices --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["mean", "max", "min", "sum"])
+@pytest.mark.parametrize(
+    ("margins", "scale", "order"),
+    [
+        ((1.0, 1.0), 1.0, (0, 1, 2, 3)),
+        ((0.0, 2.0), 1.0, (0, 1, 2, 3)),
+        ((1.2, 0.7), 1.0, (0, 1, 2, 3)),
+        ((3.0, 3.0), 2.0, (0, 1, 2, 3)),
+        ((90.0, 90.0), 1.0, (0, 1, 2, 3)),
+        ((1.0, 1.0), 1.0, (0, 2, 1, 3)),
+    ],
+)
+def test_a_thick_slice_is_seen_as_napari_shows_it(mode, margins, scale, order):
+    values = np.random.default_rng(3).integers(0, 200, (3, 6, 9, 11)).astype(np.uint8)
+    viewer = ViewerModel()
+    image = viewer.add_image(
+        da.from_array(values, chunks=(1, 2, 4, 4)),
+        projection_mode=mode,
+        scale=(1, scale, 1, 1),
+        contrast_limits=(0, 200),
+    )
+    viewer.dims.order = order
+    viewer.dims.set_point([0, order[1]], [1, 3 * scale])
+    for name, margin in zip(("margin_left", "margin_right"), margins, strict=True):
+        along = [0.0] * 4
+        along[0], along[order[1]] = 1.0, margin
+        setattr(viewer.dims, name, along)
+    shown = Image(np.asarray(image._slice.image.raw), contrast_limits=(0, 200))
+    seen = whole(image_source_of(image, viewer.dims).source)
+    np.testing.assert_allclose(seen, whole(image_source_of(shown).source))
+
+
+def test_a_thin_slice_or_a_layer_that_projects_nothing_is_one_slice():
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((5, 9, 11)), projection_mode="none")
+    viewer.dims.margin_left = viewer.dims.margin_right = (1, 0, 0)
+    assert plane_of(image, viewer.dims).projection is None
+    image.projection_mode = "max"
+    thick = plane_of(image, viewer.dims)
+    assert thick.projection.mode == "max"
+    assert "the max of axis 0 from 1 to 3" in describe_view(image, thick)
+    viewer.dims.margin_left = viewer.dims.margin_right = (0, 0, 0)
+    assert plane_of(image, viewer.dims).projection is None
+    # Prompts and labels lie where the slider stands, however thick the slice is.
+    assert plane_of(image, viewer.dims) == thick

@@ -92,7 +92,9 @@ class Planes:
         if image is not None:
             try:
                 plane = plane_of(image, dims)
-                if image is self.image and plane == self.plane:
+                if image is self.image and self.plane == plane:
+                    if plane.projection != self.plane.projection:
+                        self.mark_outdated()
                     # Sliders of other layers may have moved, or been added.
                     self.plane = plane
                     return

@@ -181,9 +181,11 @@ class Workspace:
         if image is None:
             return
         # `set_data` is all that is heard of values that were changed in place.
-        for name in ("data", "contrast_limits", "set_data"):
-            emitter = getattr(image.events, name)
-            (emitter.connect if connect else emitter.disconnect)(self._on_look)
+        for name in ("data", "contrast_limits", "set_data", "projection_mode"):
+            # Modes of projection came with napari 0.5.
+            emitter = getattr(image.events, name, None)
+            if emitter is not None:
+                (emitter.connect if connect else emitter.disconnect)(self._on_look)
         visible = image.events.visible
         (visible.connect if connect else visible.disconnect)(self._on_visible)
 
