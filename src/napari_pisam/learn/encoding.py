@@ -109,9 +109,7 @@ def encode_batch(
         embedding, early = model.image_encoder.forward_features(x)  # type: ignore[operator]
     else:
         embedding, early = frozen(model, x)
-    hq_features = None
-    if model.variant.kind != "sam":
-        hq_features = model.mask_decoder.image_features(embedding, early)
+    hq_features = model.mask_decoder.image_features(embedding, early)
     rgb = None if model.rgb_embedding is None else model.rgb_embedding(x)
     bins = None if model.appearance_prior is None else appearance(image, model.frame)
     return EncodedImage(embedding, hq_features, rgb, (model.frame, model.frame), bins)

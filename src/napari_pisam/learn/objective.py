@@ -158,7 +158,7 @@ def batch_loss(
     loss = measure(fine, mask, valid)
     loss = loss + coarse_share * measure(decoded.coarse, small, small_valid)
     loss = loss + F.mse_loss(decoded.iou[:, 0], iou(fine.detach(), mask, valid))
-    if model.variant.kind == "pisam":
+    if model.has_interactor:
         inside = valid[:, 0].cpu().numpy() > 0.5
         drawn = flaws(predicted(fine), truth, inside, draws.objects)
         if drawn.any():

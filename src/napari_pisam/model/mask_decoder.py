@@ -108,7 +108,7 @@ class MaskDecoder(_SamMaskDecoder):  # type: ignore[misc]
             nn.Conv2d(2 * feature, feature, 3, padding=1),
         )
 
-    def image_features(self, embedding: Tensor, early: Tensor) -> Tensor:
+    def image_features(self, embedding: Tensor, early: Tensor) -> Tensor | None:
         """Compute the part of the HQ mask feature that no prompt changes.
 
         Parameters
@@ -118,8 +118,11 @@ class MaskDecoder(_SamMaskDecoder):  # type: ignore[misc]
 
         Returns
         -------
-        (N, 32, S/4, S/4) float
+        (N, 32, S/4, S/4) float or None
+            None for a plain SAM, which has no such feature.
         """
+        if self.kind == "sam":
+            return None
         feature: Tensor = self.embedding_encoder(embedding) + self.compress_vit_feat(early)
         return feature
 

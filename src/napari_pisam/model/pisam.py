@@ -102,6 +102,16 @@ class PiSam(nn.Module):
         return view
 
     @property
+    def has_interactor(self) -> bool:
+        """Whether clicks correct what was decoded; otherwise they are decoded themselves."""
+        return self.variant.kind == "pisam"
+
+    @property
+    def offers_alternatives(self) -> bool:
+        """Whether one click gets several masks to choose from: it may mean a part or the whole."""
+        return not self.has_interactor
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.pixel_mean.device
@@ -131,11 +141,7 @@ class PiSam(nn.Module):
         x = F.pad(x, (0, self.frame - width, 0, self.frame - height))
         x = x.contiguous(memory_format=torch.channels_last)
         embedding, early = self.image_encoder.forward_features(x)  # type: ignore[operator]
-        hq_features = (
-            None
-            if self.variant.kind == "sam"
-            else self.mask_decoder.image_features(embedding, early)
-        )
+        hq_features = self.mask_decoder.image_features(embedding, early)
         rgb = None if self.rgb_embedding is None else self.rgb_embedding(x)
         bins = None if self.appearance_prior is None else appearance(image, self.frame)
         return EncodedImage(embedding, hq_features, rgb, (height, width), bins)
@@ -274,7 +280,7 @@ class PiSam(nn.Module):
         Decoded
             For `upscale`.
         """
-        if self.variant.kind == "pisam":
+        if self.has_interactor:
             return replace(decoded, feature=self.refine(image, decoded, points, labels))
         earlier = None if boxes is None else decoded.low_res[:, :1].detach()
         return self.decode(image, boxes=boxes, points=points, labels=labels, masks=earlier)
@@ -305,7 +311,7 @@ class PiSam(nn.Module):
         ValueError
             If the variant has no interactor.
         """
-        if self.variant.kind != "pisam":
+        if not self.has_interactor:
             msg = (
                 f"{self.variant.name!r} has no interactor. Give the clicks to decode(), "
                 "or choose a pisam variant."

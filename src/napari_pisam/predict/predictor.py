@@ -158,7 +158,7 @@ class Predictor:
 
     def encode(
         self,
-        box: ArrayLike | None = None,
+        box: ArrayLike | Prompts | None = None,
         points: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         mask: Any = None,
@@ -176,12 +176,12 @@ class Predictor:
             shape = self._image().shape
             if all(prompt is None for prompt in (box, points, mask)):
                 box = (-0.5, -0.5, shape[0] - 0.5, shape[1] - 0.5)
-            prompts = Prompts(box, points, labels, mask).validated_for(shape)
+            prompts = _prompts(box, points, labels, mask).validated_for(shape)
             self._encoder.encode(self._window(prompts))
 
     def predict(
         self,
-        box: ArrayLike | None = None,
+        box: ArrayLike | Prompts | None = None,
         points: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         mask: Any = None,
@@ -190,8 +190,8 @@ class Predictor:
 
         Parameters
         ----------
-        box : (4,) float, optional
-            (row_min, col_min, row_max, col_max) px.
+        box : (4,) float or Prompts, optional
+            (row_min, col_min, row_max, col_max) px; or all prompts, and nothing else.
         points : (n, 2) float, optional
             All clicks of the object in the order in which they were made, (row, col) px. `tiny`
             follows them one after another; one click more than before costs one step.
@@ -209,7 +209,7 @@ class Predictor:
         ValueError
             If the prompts are wrong or lie outside the image.
         """
-        prompts = Prompts(box, points, labels, mask)
+        prompts = _prompts(box, points, labels, mask)
         with self._lock:
             prompts = prompts.validated_for(self._image().shape)
             result = self._predict(prompts)
@@ -339,10 +339,9 @@ class Predictor:
             decoded = self._decode_one(window, encoded, Prompts(prompts.region))
             return self._finish(window, encoded, decoded, clicks, prompts.region, prompts.mask)
         decoded = self._decode_one(window, encoded, prompts.first_clicks(0))
-        if clicks is not None and self._model.variant.kind != "pisam":
-            # SAM has no interactor: its clicks go into the decoder, with the mask so far.
-            again = self._stages.decode([window], encoded, [prompts], decoded[0].low_res)
-            decoded = again, Before()
+        if clicks is not None and not self._model.has_interactor:
+            # Its clicks go into the decoder, with the mask so far: nothing to be kept of them.
+            decoded = self._stages.correct(window, encoded, decoded[0], prompts), Before()
         return self._finish(window, encoded, decoded, clicks, prompts.region)
 
     def _finish(
@@ -373,3 +372,17 @@ class Predictor:
                 self._decoded.popitem(last=False)
         self._decoded.move_to_end((window, prompts))
         return known
+
+
+def _prompts(
+    box: ArrayLike | Prompts | None, points: ArrayLike | None, labels: ArrayLike | None, mask: Any
+) -> Prompts:
+    """Prompts as they are, or made of their parts."""
+    if not isinstance(box, Prompts):
+        return Prompts(box, points, labels, mask)
+    if any(part is not None for part in (points, labels, mask)):
+        raise ValueError(
+            "Prompts were given together with points, labels or a mask, expected either. Put them "
+            "into the prompts, for example by Prompts.with_clicks."
+        )
+    return box

@@ -391,6 +391,13 @@ class Prompts:
                 "Draw a box around the object or click on it."
             )
 
+    def _with(self, **changes: Any) -> Prompts:
+        """Return these prompts with other parts that were checked already."""
+        result = object.__new__(Prompts)
+        for name in ("box", "points", "labels", "mask"):
+            object.__setattr__(result, name, changes.get(name, getattr(self, name)))
+        return result
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Prompts) and self.digest() == other.digest()
 
@@ -407,16 +414,14 @@ class Prompts:
     def with_clicks(self, points: ArrayLike, labels: ArrayLike) -> Prompts:
         """Return these prompts with more clicks, (n, 2) (row, col) px and (n,) bool, at the end."""
         rc, flags = _checked_clicks(points, labels)
-        return Prompts(
-            self.box,
-            np.concatenate([self.points, rc]),
-            np.concatenate([self.labels, flags]),
-            self.mask,
-        )
+        together = np.concatenate([self.points, rc]), np.concatenate([self.labels, flags])
+        for part in together:
+            part.flags.writeable = False
+        return self._with(points=together[0], labels=together[1])
 
     def first_clicks(self, count: int) -> Prompts:
         """Return these prompts with the first `count` clicks only."""
-        return Prompts(self.box, self.points[:count], self.labels[:count], self.mask)
+        return self._with(points=self.points[:count], labels=self.labels[:count])
 
     def validated_for(self, shape: Iterable[int]) -> Prompts:
         """Check these prompts against an image and clip the box to it.
@@ -462,7 +467,7 @@ class Prompts:
                     f"The mask covers rows {row0}:{row1}, cols {col0}:{col1}, expected inside "
                     f"{where}. Pass a mask of the same image, or its right origin."
                 )
-        return Prompts(box, self.points, self.labels, self.mask)
+        return self if box == self.box else self._with(box=box)
 
     def digest(self) -> str:
         """SHA-256 of the prompts as 64 hex digits, the same in every process."""

@@ -111,7 +111,6 @@ class Stages:
         windows: Sequence[Window],
         encoded: EncodedImage,
         prompts: Sequence[Prompts],
-        earlier: Tensor | None = None,
     ) -> Decoded:
         """Decode prompts of one kind (the same parts given, the same number of clicks) at once.
 
@@ -121,27 +120,22 @@ class Stages:
             What each prompt is asked of.
         encoded : EncodedImage
             Of one image for all prompts, or of B.
-        earlier : (B, 1, S/4, S/4) float, optional
-            Logits to start from.
         """
         frame = self.frame(windows[0])
         pairs = [(self.transform(w), p) for w, p in zip(windows, prompts, strict=True)]
         boxes = [t.box_to_frame(p.region) for t, p in pairs if p.region is not None]
         masks = [t.mask_to_logits(p.mask, frame) for t, p in pairs if p.mask is not None]
         clicks = [_clicks(t, p) for t, p in pairs if len(p.points)]
-        # One click may mean a part or the whole: SAM answers with three masks, the best is kept.
-        multimask = self._model.variant.kind != "pisam" and not boxes and len(clicks[0][1]) == 1
+        # One click may mean a part or the whole: of several answers the best is kept.
+        multimask = self._model.offers_alternatives and not boxes and len(clicks[0][1]) == 1
 
         def run() -> Decoded:
-            previous = None if earlier is None else earlier.to(self._runner.device)
-            if previous is None and masks:
-                previous = self._runner.tensor(np.stack(masks))
             return self._model.at_frame(frame).decode(
                 encoded.to(self._runner.device),
                 boxes=self._runner.tensor(np.stack(boxes)) if boxes else None,
                 points=self._runner.tensor(np.stack([c[0] for c in clicks])) if clicks else None,
                 labels=self._runner.tensor(np.stack([c[1] for c in clicks])) if clicks else None,
-                masks=previous,
+                masks=self._runner.tensor(np.stack(masks)) if masks else None,
                 multimask=multimask,
             )
 
@@ -151,6 +145,25 @@ class Stages:
         best = int(decoded.iou[0].argmax())
         chosen = decoded.low_res[:, best : best + 1]
         return replace(decoded, coarse=chosen, low_res=chosen, iou=decoded.iou[:, best : best + 1])
+
+    def correct(
+        self, window: Window, encoded: EncodedImage, decoded: Decoded, prompts: Prompts
+    ) -> Decoded:
+        """Follow the clicks of prompts whose box was decoded; see `PiSam.correct`."""
+        transform = self.transform(window)
+        points, labels = _clicks(transform, prompts)
+        box = None if prompts.region is None else transform.box_to_frame(prompts.region)
+
+        def run() -> Decoded:
+            return self._model.at_frame(self.frame(window)).correct(
+                encoded.to(self._runner.device),
+                decoded.to(self._runner.device),
+                self._runner.tensor(points[None]),
+                self._runner.tensor(labels[None]),
+                boxes=None if box is None else self._runner.tensor(box[None]),
+            )
+
+        return self._runner.run(run)
 
     def finish(
         self,
@@ -268,7 +281,7 @@ class Stages:
             image = known.encoded.to(self._runner.device)
             state = known.decoded.to(self._runner.device)
             states = [state]
-            if given is not None and network.variant.kind == "pisam":
+            if given is not None and network.has_interactor:
                 points, labels = (self._runner.tensor(v[None]) for v in given)
                 states = [network.correct(image, state, points, labels)]
             if compares:

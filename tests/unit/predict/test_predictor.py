@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from micro import MICRO, micro_model
-from napari_pisam.model.pisam import Decoded, EncodedImage
+from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
 from napari_pisam.predict.device import select_device, select_precision
 from napari_pisam.predict.embedding_cache import EmbeddingCache
 from napari_pisam.predict.predictor import Predictor
+from napari_pisam.predict.prompts import Prompts
 
 FRAME = MICRO.frame
 
@@ -32,6 +33,9 @@ class Painter(torch.nn.Module):
         self.frame = FRAME
         self.calls, self.fail = Counter(), {}
         self.decoded_with = []
+
+    has_interactor = PiSam.has_interactor
+    offers_alternatives = PiSam.offers_alternatives
 
     def at_frame(self, frame):
         assert frame == FRAME
@@ -62,7 +66,10 @@ class Painter(torch.nn.Module):
     def correct(self, image, decoded, points, labels, *, boxes=None):
         self.count("correct")
         self.clicks = points, labels
-        return decoded
+        if self.has_interactor:
+            return decoded
+        masks = decoded.low_res
+        return self.decode(image, boxes=boxes, points=points, labels=labels, masks=masks)
 
     def upscale(self, image, decoded, feature=None, region=None):
         self.count("upscale")
@@ -372,7 +379,7 @@ def test_sam_gets_clicks_with_the_box_and_the_mask_so_far():
     assert second["points"].shape == (1, 1, 2)
     assert second["boxes"] is not None
     assert second["masks"].shape == (1, 1, FRAME // 4, FRAME // 4)
-    assert predictor.model.calls["correct"] == 0
+    assert predictor.model.calls["correct"] == 1
 
 
 def test_sam_chooses_the_best_of_three_masks_of_a_single_click():
@@ -380,6 +387,15 @@ def test_sam_chooses_the_best_of_three_masks_of_a_single_click():
     assert predictor.predict(points=[(20, 20)], labels=[True]).score == pytest.approx(0.7)
     assert predictor.predict(points=[(20, 20), (1, 1)], labels=[True, False]).score == 0.5
     assert [call["multimask"] for call in predictor.model.decoded_with] == [True, False]
+
+
+def test_prompts_may_be_given_whole():
+    predictor = painter(SMALL)
+    asked = Prompts((10, 10, 30, 40), [(20, 20)], [True])
+    whole = predictor.predict(asked)
+    assert same(whole, predictor.predict(asked.box, asked.points, asked.labels))
+    with pytest.raises(ValueError, match="expected either"):
+        predictor.predict(asked, points=[(1, 1)], labels=[True])
 
 
 def test_a_mask_to_start_from_is_given_as_logits_and_as_a_box():
