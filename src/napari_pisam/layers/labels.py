@@ -165,7 +165,7 @@ class LabelsPlane:
 
 
 def labels_plane(layer: Any, plane: ImagePlane, image: Any = None) -> LabelsPlane:
-    """Give the plane of a Labels layer that belongs to a plane of an image.
+    """Return the plane of a Labels layer that belongs to a plane of an image.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ def painted_windows(value: Any) -> list[tuple[slice, ...]]:
 
 
 def promote_labels(layer: Any, dtype: DTypeLike = np.uint32) -> None:
-    """Give a Labels layer a wider integer type; its values stay.
+    """Turn a Labels layer into one of a wider integer type; its values stay.
 
     Raises
     ------

@@ -92,7 +92,7 @@ def show_preview(layer: Any, image: Any, plane: ImagePlane, mask: Mask | None) -
 
 
 def _window(layer: Any, plane: ImagePlane, mask: Mask | None) -> Bounds:
-    """Give the part of the plane that the layer covers: as before where the mask fits into that.
+    """Return the part of the plane that the layer covers: as before where the mask fits into that.
 
     A little more than the mask, for clicks to change it, and never many times as much.
     """
@@ -116,7 +116,7 @@ def _window(layer: Any, plane: ImagePlane, mask: Mask | None) -> Bounds:
 
 
 def _in_layer(crop: NDArray[np.uint8], plane: ImagePlane) -> NDArray[np.uint8]:
-    """Give the crop the image's axes: one index of those that are sliced, all channels."""
+    """Return the crop with the image's axes: one index of those that are sliced, all channels."""
     rows, cols = plane.axes
     block = crop if rows < cols else crop.T
     shape = [1] * len(plane.shape)

@@ -138,7 +138,7 @@ def prompt_axes(image: Any, channel_axis: int | None = None) -> tuple[int, ...]:
 
 
 def prepare_shapes(shapes: Any) -> None:
-    """Give a Shapes layer the feature ``object`` (int, 0: none) where it has none."""
+    """Make a Shapes layer hold boxes: the feature ``object`` (int, 0: none)."""
     features = shapes.features.copy()
     features["object"] = _object_column(shapes, len(shapes.data))
     if not is_own(shapes):
@@ -148,7 +148,7 @@ def prepare_shapes(shapes: Any) -> None:
 
 
 def prepare_points(points: Any) -> None:
-    """Give a Points layer the features of clicks, and the colours and symbols that follow them.
+    """Make a Points layer hold clicks: features, and colours and symbols that follow them.
 
     Labels and objects that it has are kept; symbols follow for as long as the layer lives.
     """

@@ -235,7 +235,7 @@ def _as_label(value: Any) -> bool | str:
 def _number_boxes(
     boxes: Iterable[LayerBox], named: set[int | None], ignored: list[Reason]
 ) -> dict[int, Box]:
-    """Give every box an object; a shape without one gets its place in the layer where it can."""
+    """Find every box an object; a shape without one gets its place in the layer if free."""
     boxes = list(boxes)
     taken = {number for number in named if number is not None}
     taken |= {box.object_id for box in boxes if box.object_id is not None}

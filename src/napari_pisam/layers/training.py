@@ -139,7 +139,7 @@ class LayerPair:
     only: frozenset[int] | None = None
 
     def sources(self, cancel: Callable[[], bool] | None = None) -> list[SourceImage]:
-        """Give the planes to learn from; with `all_slices` for a worker, because all are read.
+        """Return the planes to learn from; with `all_slices` for a worker, because all are read.
 
         Raises
         ------

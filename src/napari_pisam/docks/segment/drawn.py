@@ -28,7 +28,7 @@ class Drawn:
     clicks: list[tuple[float, float, bool]] = field(default_factory=list)
 
     def prompts(self, mask: Any) -> Prompts | None:
-        """Give them as prompts, together with a mask to start from; None where there is nothing.
+        """Return them as prompts, together with a mask to start from; None where there is nothing.
 
         Raises
         ------
@@ -84,7 +84,7 @@ def read_drawn(image: Any, plane: ImagePlane, shapes: Any, points: Any) -> Found
 
 
 def separated(image: Any, plane: ImagePlane, shapes: Any, first_id: int) -> Any:
-    """Give features in which every box has an object of its own.
+    """Return features in which every box has an object of its own.
 
     A box that was pasted still has the number of the one that was copied.
 
@@ -110,7 +110,7 @@ def separated(image: Any, plane: ImagePlane, shapes: Any, first_id: int) -> Any:
 
 
 def targets(session: Session) -> tuple[int, int]:
-    """Give the objects that the next box and the next click are for; 0: nobody's."""
+    """Return the objects that the next box and the next click are for; 0: nobody's."""
     current = session.current
     if current is None:
         click = free = session.first_id
@@ -173,7 +173,7 @@ class WaitingBoxes:
         return bool(gone or back)
 
     def adopt(self, number: int) -> bool:
-        """Give the last one to an object; whether there was one."""
+        """Return the last one to an object; whether there was one."""
         if not self._here:
             return False
         row = list(self._here.values())[-1]

@@ -19,7 +19,7 @@ _BLOCK = 1 << 24
 
 
 def frozen_plane(labels: LabelsPlane) -> LabelsPlane:
-    """Give the same plane of the array that the layer has now, without the layer.
+    """Return the same plane of the array that the layer has now, without the layer.
 
     A thread must not touch layers; it may read their arrays.
     """

@@ -85,7 +85,7 @@ class LayerChoice:
         }
 
     def choose(self, role: str, layer: Any) -> None:
-        """Give a role to a layer, or to none."""
+        """Choose the layer of a role, or none."""
         layer = unwrapped(layer)
         if layer is not self._current[role]:
             self._current[role] = layer

@@ -67,7 +67,7 @@ class Picker:
 
 
 def place_of_cursor(viewer: Any, image: Any, plane: ImagePlane) -> tuple[int, int] | None:
-    """Give the (row, col) px of the plane that the mouse is over, None beside the image."""
+    """Return the (row, col) px of the plane that the mouse is over, None beside the image."""
     world = np.asarray(viewer.cursor.position, dtype=np.float64)
     if len(world) < image.ndim:
         return None
@@ -78,7 +78,7 @@ def place_of_cursor(viewer: Any, image: Any, plane: ImagePlane) -> tuple[int, in
 
 
 def object_at(session: Session, labels: LabelsPlane | None, place: tuple[int, int]) -> int | None:
-    """Give the open object whose mask covers a pixel, or else the label there, or else None."""
+    """Return the open object whose mask covers a pixel, or else the label there, or else None."""
     row, col = place
     for one in session.objects:
         if one.committed or one.mask is None:
