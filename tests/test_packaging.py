@@ -57,7 +57,18 @@ def tracked_files(root: Path) -> list[Path]:
     )
     if result.returncode:
         pytest.skip("not in a git checkout")
-    binary = {".npz", ".npy", ".safetensors", ".png", ".jpg", ".tif", ".tiff", ".gif"}
+    binary = {
+        ".npz",
+        ".npy",
+        ".safetensors",
+        ".png",
+        ".jpg",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".pisam",
+        ".zip",
+    }
     paths = [root / name for name in result.stdout.split("\0") if name]
     return [path for path in paths if path.is_file() and path.suffix not in binary]
 
@@ -66,7 +77,7 @@ def test_manifest_is_valid() -> None:
     from npe2 import PluginManifest
 
     manifest = PluginManifest.from_distribution("napari-pisam")
-    assert (manifest.name, manifest.display_name) == ("napari-pisam", "Pi-SAM")
+    assert (manifest.name, manifest.display_name) == ("napari-pisam", "napari-pisam")
 
 
 def test_every_command_of_the_manifest_can_be_imported() -> None:

@@ -247,6 +247,11 @@ def _check_files_named(path: Path, file: tifffile.TiffFile) -> None:
 
 def _check_sizes(path: Path, series: tifffile.TiffPageSeries, page: Any) -> None:
     itemsize = np.dtype(series.dtype).itemsize
+    if math.prod(page.chunked) > len(page.dataoffsets):
+        raise ImageFileError(
+            f"{path} says that it has {math.prod(page.chunked)} tiles or strips a page, and where "
+            f"{len(page.dataoffsets)} of them are. Check that it is whole, or save it anew."
+        )
     if math.prod(page.chunks) * itemsize > _LARGEST_TILE:
         is_one_piece = series.dataoffset is not None
         if not is_one_piece or math.prod(series.shape) * itemsize > path.stat().st_size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import time
 import tracemalloc
 import zlib
 
@@ -295,3 +296,15 @@ def test_a_part_that_is_damaged_is_a_sentence_when_it_is_read(tmp_path, monkeypa
         )
         with pytest.raises(ImageFileError, match=r"a\.tif cannot be read"):
             source.read((slice(64, 128), slice(64, 128)))
+
+
+def test_a_tiff_that_claims_more_tiles_than_it_lists_is_refused_at_once(tmp_path):
+    path = tmp_path / "claims.tif"
+    tifffile.imwrite(path, np.zeros((64, 64), np.uint8), tile=(16, 16), compression="zlib")
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for name in ("ImageWidth", "ImageLength"):
+            file.pages[0].tags[name].overwrite(1 << 24)
+    started = time.monotonic()
+    with pytest.raises(ImageFileError, match="tiles or strips a page"), open_image(path) as opened:
+        opened.data[0][:4, :4]
+    assert time.monotonic() - started < 10
