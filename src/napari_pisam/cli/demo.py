@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_pisam.cli.console import answer, progress, say
+from napari_pisam.cli.demo_scenes import SCENES, DemoObject, load
 from napari_pisam.cli.files import check_output
 from napari_pisam.images.files import replacing
 
@@ -17,36 +17,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.predictor import Predictor
-    from napari_pisam.predict.prompts import Box, Prompts
 
 CLICKS = 3
 # A person would not click for a single pixel at the edge.
 _GOOD = 0.95
-
-
-@dataclass
-class DemoObject:
-    """One object's way from a box to its last click; IoU is against the scene's reference."""
-
-    box: Box
-    truth: NDArray[np.bool_]
-    masks: list[Mask] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    clicks: list[tuple[float, float, bool]] = field(default_factory=list)
-
-    def iou(self, step: int) -> float:
-        """IoU of the mask after a number of clicks (-1: the last one)."""
-        from napari_pisam.measure.metrics import iou
-
-        return iou(self.masks[step].to_array(), self.truth)
-
-    def prompts(self) -> Prompts:
-        """Return all prompts that the last mask came from."""
-        from napari_pisam.predict.prompts import Prompts
-
-        return Prompts(self.box, [c[:2] for c in self.clicks], [c[2] for c in self.clicks])
 
 
 def demo(output: Path, image: str, model: str, device: str, *, headless: bool) -> None:
@@ -68,7 +43,6 @@ def demo(output: Path, image: str, model: str, device: str, *, headless: bool) -
     ValueError
         If there is no such scene or model, or the folder cannot be used.
     """
-    from napari_pisam.cli.demo_scenes import SCENES, load
     from napari_pisam.cli.segment import load_predictor
 
     if image not in SCENES:

@@ -5,7 +5,7 @@ The reference is made without a network; it stands for the person who sees where
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_pisam.predict.prompts import Box
+    from napari_pisam.predict.mask import Mask
+    from napari_pisam.predict.prompts import Box, Prompts
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,29 @@ class Scene:
     boxes: tuple[Box, ...]
     reference: Callable[[NDArray[Any], Box], NDArray[np.bool_]]
     reference_name: str
+
+
+@dataclass
+class DemoObject:
+    """One object's way from a box to its last click; IoU is against the scene's reference."""
+
+    box: Box
+    truth: NDArray[np.bool_]
+    masks: list[Mask] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    clicks: list[tuple[float, float, bool]] = field(default_factory=list)
+
+    def iou(self, step: int) -> float:
+        """IoU of the mask after a number of clicks (-1: the last one)."""
+        from napari_pisam.measure.metrics import iou
+
+        return iou(self.masks[step].to_array(), self.truth)
+
+    def prompts(self) -> Prompts:
+        """Return all prompts that the last mask came from."""
+        from napari_pisam.predict.prompts import Prompts
+
+        return Prompts(self.box, [c[:2] for c in self.clicks], [c[2] for c in self.clicks])
 
 
 def load(scene: Scene) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_pisam.cli.demo import DemoObject
+    from napari_pisam.cli.demo_scenes import DemoObject
 
 Color: TypeAlias = tuple[int, int, int]
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import timm
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_pisam.model.layer_norm import LayerNorm2d
-
-if TYPE_CHECKING:
-    from napari_pisam.model.variants import CompactEncoder
 
 
 def _conv(inputs: int, outputs: int, kernel_size: int = 3) -> nn.Sequential:
@@ -34,25 +31,29 @@ class CompactImageEncoder(nn.Module):
 
     Parameters
     ----------
-    spec
-        Backbone name and widths.
+    backbone : str
+        timm's name of it.
+    early_channels : int
+        Channels of the early feature.
+    neck_channels : int
+        Channels of the pyramid's coarse levels.
     """
 
-    def __init__(self, spec: CompactEncoder) -> None:
+    def __init__(self, *, backbone: str, early_channels: int, neck_channels: int) -> None:
         super().__init__()
         self.backbone = timm.create_model(
-            spec.backbone, pretrained=False, features_only=True, out_indices=(-4, -3, -2, -1)
+            backbone, pretrained=False, features_only=True, out_indices=(-4, -3, -2, -1)
         )
         info: Any = self.backbone.feature_info
         reductions = tuple(info.reduction())
         if reductions != (4, 8, 16, 32):
             msg = (
-                f"The backbone {spec.backbone!r} has strides {reductions}; "
+                f"The backbone {backbone!r} has strides {reductions}; "
                 "a compact encoder needs one with features at strides 4, 8, 16 and 32."
             )
             raise ValueError(msg)
         c4, c8, c16, c32 = info.channels()
-        wide, narrow = spec.neck_channels, spec.early_channels
+        wide, narrow = neck_channels, early_channels
         self.lateral32 = _conv(c32, wide, 1)
         self.context = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(wide, wide, 1), nn.ReLU())
         self.smooth32 = _conv(wide, wide)

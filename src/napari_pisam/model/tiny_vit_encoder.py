@@ -9,17 +9,12 @@ the hidden layers of blocks are made a strip of rows at a time, so that they sta
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_pisam.model.layer_norm import LayerNorm2d
 from napari_pisam.model.remembered import Remembered
-
-if TYPE_CHECKING:
-    from napari_pisam.model.variants import TinyVitEncoder
 
 STRIDE = 16
 """The embedding's stride, px."""
@@ -188,13 +183,20 @@ class TinyVitImageEncoder(nn.Module):
 
     Parameters
     ----------
-    spec
-        Widths, depths, heads and windows of its stages.
+    widths, depths, heads, windows : tuples of int
+        Of its stages: channels; blocks; attention heads; side of the attention's windows, in
+        cells.
     """
 
-    def __init__(self, spec: TinyVitEncoder) -> None:
+    def __init__(
+        self,
+        *,
+        widths: tuple[int, ...],
+        depths: tuple[int, ...],
+        heads: tuple[int, ...],
+        windows: tuple[int, ...],
+    ) -> None:
         super().__init__()
-        widths = spec.widths
         self.patch_embed = _Stem(widths[0])
         stages = []
         for place, width in enumerate(widths):
@@ -203,10 +205,8 @@ class TinyVitImageEncoder(nn.Module):
             stride = 1 if place == len(widths) - 2 else 2
             merging = None if last else _Merging(width, widths[place + 1], stride)
             blocks: list[nn.Module] = [
-                _AttentionBlock(width, spec.heads[place], spec.windows[place])
-                if place
-                else _ConvBlock(width)
-                for _ in range(spec.depths[place])
+                _AttentionBlock(width, heads[place], windows[place]) if place else _ConvBlock(width)
+                for _ in range(depths[place])
             ]
             stages.append(_Stage(blocks, merging))
         self.layers = nn.ModuleList(stages)

@@ -114,7 +114,7 @@ class TinyVitEncoder:
         """Build it with random weights, for any frame."""
         from napari_pisam.model.tiny_vit_encoder import TinyVitImageEncoder
 
-        return TinyVitImageEncoder(self)
+        return TinyVitImageEncoder(**asdict(self))
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class CompactEncoder:
         """Build it with random weights, for any frame."""
         from napari_pisam.model.compact_encoder import CompactImageEncoder
 
-        return CompactImageEncoder(self)
+        return CompactImageEncoder(**asdict(self))
 
 
 @dataclass(frozen=True)
