@@ -15,7 +15,7 @@ load_model = weights.load_model
 
 
 def load(name, **options):
-    """Give the micro model for its name, and every other one as ever."""
+    """Return the micro model for its name, and every other one as ever."""
     if str(name) != "micro":
         return load_model(name, **options)
     return weights.LoadedModel(micro_model(residual=True), "ab" * 32, "MIT", "embedded")

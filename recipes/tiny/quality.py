@@ -37,7 +37,7 @@ _EITHER = ("clicks", "obeyed_clicks", "kept_clicks")
 
 
 @dataclass(frozen=True)
-class Questions:
+class MeasureOptions:
     """What is asked of a model besides the box and the clicks.
 
     Attributes
@@ -58,7 +58,7 @@ class Questions:
 def measure(
     system: Segmenter,
     truth: NDArray[np.bool_],
-    questions: Questions,
+    options: MeasureOptions,
     baselines: Mapping[str, Segmenter] | None = None,
 ) -> Row:
     """Measure a model, and baselines beside it, on one object.
@@ -69,7 +69,7 @@ def measure(
         With its image set.
     truth : (H, W) bool
         Not empty.
-    questions : Questions
+    options : MeasureOptions
     baselines : mapping of str to Segmenter, optional
         With the same image set. Each gets the box with the model's first clicks
         (``NAME_same``), and with clicks in its own errors (``NAME_own``): the former lie where the
@@ -83,23 +83,23 @@ def measure(
         afterwards, and of clicked pixels that have their value at the end; ``kind_both``,
         ``kind_foreground``, ``kind_background``; ``seconds`` a prediction. Only what was asked for.
     """
-    run = protocols.run_clicks(system, truth, questions.clicks)
+    run = protocols.run_clicks(system, truth, options.clicks)
     row: Row = {"area": int(truth.sum()), "filled": _filled(truth)}
     for count in CLICKS:
-        if count <= questions.clicks:
+        if count <= options.clicks:
             row[f"iou_{count}"] = metrics.iou_after(run.ious, count)
-    if questions.boundary:
+    if options.boundary:
         row["boundary_iou_0"] = metrics.boundary_iou(run.first, truth)
-        if questions.clicks >= KIND_CLICKS:
+        if options.clicks >= KIND_CLICKS:
             after = _mask_after(system, run, truth, KIND_CLICKS)
             row["boundary_iou_5"] = metrics.boundary_iou(after, truth)
     row["seconds"] = float(np.mean(run.seconds))
-    if questions.clicks:
-        row["noc_90"] = metrics.number_of_clicks(run.ious, 0.9, questions.clicks)
+    if options.clicks:
+        row["noc_90"] = metrics.number_of_clicks(run.ious, 0.9, options.clicks)
         row["worst_drop"] = metrics.worst_drop(run.ious)
         kept = [bool(run.last[place[:2]]) == place[2] for place in run.clicks]
         row |= dict(zip(_EITHER, (len(run.clicks), sum(run.obeyed), sum(kept)), strict=True))
-    if questions.kinds and questions.clicks >= KIND_CLICKS:
+    if options.kinds and options.clicks >= KIND_CLICKS:
         row["kind_both"] = metrics.iou_after(run.ious, KIND_CLICKS)
         for kind in ("foreground", "background"):
             one = protocols.run_clicks(system, truth, KIND_CLICKS, signs=protocols.KINDS[kind])

@@ -154,7 +154,7 @@ def _start(plan: Plan, deadline: float) -> None:
 def _measure(job: Job) -> tuple[list[Row], list[str]]:
     """Rows of an image's objects, and what went wrong or was not reached."""
     from recipes.tiny.fixed_objects import generated_object
-    from recipes.tiny.quality import Questions, measure
+    from recipes.tiny.quality import MeasureOptions, measure
     from recipes.tiny.sets import load_image
 
     plan, system, baselines = _STATE["plan"], _STATE["system"], _STATE["baselines"]
@@ -178,13 +178,13 @@ def _measure(job: Job) -> tuple[list[Row], list[str]]:
             missed.append(f"{job.source}/{job.image}: no time left")
             continue
         sharp = item is None or item.class_of(wanted.object) not in item.coarse_classes
-        questions = Questions(plan.clicks, plan.kinds, sharp)
+        options = MeasureOptions(plan.clicks, plan.kinds, sharp)
         known = asdict(wanted) | {
             "part": part,
             "left_out": job.source in _STATE["left_out"],
             "generated": item is None,
         }
-        rows.append(known | measure(system, truth, questions, baselines))
+        rows.append(known | measure(system, truth, options, baselines))
     return rows, missed
 
 

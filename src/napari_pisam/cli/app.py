@@ -415,7 +415,7 @@ def models_add(
         str | None, typer.Option("--licence", help="Of the weights, where the file does not say.")
     ] = None,
 ) -> None:
-    """Give a checkpoint a name of its own; the file is copied."""
+    """Name a checkpoint, so that it is offered as a model; the file is copied."""
     with one_line_errors():
         from napari_pisam.cli.models import add_model
 

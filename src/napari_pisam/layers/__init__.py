@@ -7,7 +7,7 @@ napari may not be installed. Nothing here imports torch before a prediction.
 from __future__ import annotations
 
 from napari_pisam.layers.geometry import ImagePlane, PlaneMap, plane_of
-from napari_pisam.layers.images import ImageView, describe_view, image_source_of
+from napari_pisam.layers.images import DisplayedPlane, describe_view, image_source_of
 from napari_pisam.layers.label_drawing import refresh_labels_windows
 from napari_pisam.layers.labels import (
     LabelsPlane,
@@ -41,8 +41,8 @@ __all__ = [
     "BOX_COLOR",
     "COLORS",
     "SYMBOLS",
+    "DisplayedPlane",
     "ImagePlane",
-    "ImageView",
     "LabelsPlane",
     "LayerPrompts",
     "PlaneMap",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class ImageView(NamedTuple):
+class DisplayedPlane(NamedTuple):
     """The displayed plane of an image.
 
     Attributes
@@ -96,7 +96,7 @@ def image_source_of(
     *,
     channel_axis: int | None = None,
     channels: Sequence[int] | None = None,
-) -> ImageView:
+) -> DisplayedPlane:
     """Look at the displayed plane of an image; nothing is read yet.
 
     Parameters
@@ -114,7 +114,7 @@ def image_source_of(
 
     Returns
     -------
-    ImageView
+    DisplayedPlane
         Level 0's coordinates for a pyramid. A layer that is not RGB is seen with its contrast
         limits; its gamma and colours are left out, they mean nothing to the network.
 
@@ -151,7 +151,7 @@ def image_source_of(
         rgb=rgb,
         contrast_limits=None if rgb or not is_layer else _limits(image),
     )
-    return ImageView(source, plane, plane.axes)
+    return DisplayedPlane(source, plane, plane.axes)
 
 
 def describe_view(image: Any, plane: ImagePlane) -> str:

@@ -61,7 +61,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Found:
+class FolderContents:
     """What two folders hold.
 
     Attributes
@@ -182,7 +182,7 @@ def _read_tile(source: str, job: Job, region: Region, kind: MaskKind) -> StoredI
     return _tiles.get((job, region, kind), read)
 
 
-class Later:
+class DeferredArray:
     """An array that is read when a part of it is asked for."""
 
     def __init__(self, like: NDArray[Any], read: Callable[[], NDArray[Any]]) -> None:
@@ -194,14 +194,14 @@ class Later:
 
 
 def _without_pixels(item: StoredImage, read: Callable[[], StoredImage]) -> StoredImage:
-    pixels: Any = Later(item.pixels, lambda: read().pixels)
-    labels: Any = Later(item.labels, lambda: read().labels)
+    pixels: Any = DeferredArray(item.pixels, lambda: read().pixels)
+    labels: Any = DeferredArray(item.labels, lambda: read().labels)
     return replace(item, pixels=pixels, labels=labels)
 
 
 def load_folders(
     images: Path, masks: Path, *, kind: MaskKind | Literal["auto"] = "auto", threads: int = 2
-) -> Found:
+) -> FolderContents:
     """Read folders of images and masks.
 
     Parameters
@@ -215,7 +215,7 @@ def load_folders(
 
     Returns
     -------
-    Found
+    FolderContents
 
     Raises
     ------
@@ -236,4 +236,4 @@ def load_folders(
             f"None of {len(jobs)} pair(s) of files in {images} and {masks} has an object of at "
             f"least 30 px.{reasons}"
         )
-    return Found(pieces, skipped)
+    return FolderContents(pieces, skipped)

@@ -97,7 +97,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_memory(device: torch.device) -> None:
-    """Give back what the allocator holds without need."""
+    """Release what the allocator holds without need."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

@@ -14,7 +14,7 @@ from napari_pisam.model.folding import folded
 from napari_pisam.predict.device import DeviceRunner, select_device, select_precision
 from napari_pisam.predict.embedding_cache import WindowEncoder
 from napari_pisam.predict.prompts import Prompts
-from napari_pisam.predict.stages import Before, Stages, take
+from napari_pisam.predict.stages import RefinementCache, Stages, take
 from napari_pisam.predict.windows import stable_window
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ class Predictor:
         self._lock = threading.RLock()
         self._source: ImageSource | None = None
         self._last: Prompts | None = None
-        self._decoded: OrderedDict[tuple[Window, Prompts], tuple[Decoded, Before]] = OrderedDict()
+        self._decoded: OrderedDict[tuple[Window, Prompts], tuple[Decoded, RefinementCache]] = (
+            OrderedDict()
+        )
         self._runner.on_move.append(self._move_to)
 
     # -- what it is ---------------------------------------------------------------------------
@@ -341,32 +343,32 @@ class Predictor:
         decoded = self._decode_one(window, encoded, prompts.first_clicks(0))
         if clicks is not None and not self._model.has_interactor:
             # Its clicks go into the decoder, with the mask so far: nothing to be kept of them.
-            decoded = self._stages.correct(window, encoded, decoded[0], prompts), Before()
+            decoded = self._stages.correct(window, encoded, decoded[0], prompts), RefinementCache()
         return self._finish(window, encoded, decoded, clicks, prompts.region)
 
     def _finish(
         self,
         window: Window,
         encoded: EncodedImage,
-        decoded: tuple[Decoded, Before],
+        decoded: tuple[Decoded, RefinementCache],
         clicks: Prompts | None,
         box: Box | None,
         start: MaskPrompt | None = None,
     ) -> Mask:
-        shape, (state, before) = self._image().shape, decoded
-        return self._stages.finish([window], encoded, state, clicks, shape, [box], start, before)[0]
+        shape, (state, cache) = self._image().shape, decoded
+        return self._stages.finish([window], encoded, state, clicks, shape, [box], start, cache)[0]
 
     def _move_to(self, device: torch.device) -> None:
         # Logits from before any click go on being those of the decoded state, wherever that was.
-        for key, (decoded, before) in self._decoded.items():
-            self._decoded[key] = decoded.to(device), before
+        for key, (decoded, cache) in self._decoded.items():
+            self._decoded[key] = decoded.to(device), cache
 
     def _decode_one(
         self, window: Window, encoded: EncodedImage, prompts: Prompts
-    ) -> tuple[Decoded, Before]:
+    ) -> tuple[Decoded, RefinementCache]:
         known = self._decoded.get((window, prompts))
         if known is None:
-            known = self._stages.decode([window], encoded, [prompts]), Before()
+            known = self._stages.decode([window], encoded, [prompts]), RefinementCache()
             self._decoded[window, prompts] = known
             while len(self._decoded) > _KEPT_DECODED:
                 self._decoded.popitem(last=False)

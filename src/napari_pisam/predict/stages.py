@@ -45,7 +45,7 @@ def take(batch: _Batch, place: int) -> _Batch:
 
 
 @dataclass
-class Before:
+class RefinementCache:
     """What was made of decoded prompts so far: the head's logits, and masks after some clicks.
 
     Attributes
@@ -174,7 +174,7 @@ class Stages:
         shape: tuple[int, int],
         boxes: Sequence[Box | None],
         start: MaskPrompt | None = None,
-        before: Before | None = None,
+        cache: RefinementCache | None = None,
     ) -> list[Mask]:
         """Masks at full resolution of B decoded prompts, corrected by clicks where B is 1.
 
@@ -194,12 +194,12 @@ class Stages:
             Where the objects are said to be.
         start : MaskPrompt, optional
             A mask to keep, where B is 1: what the clicks change is added to it.
-        before : Before, optional
+        cache : RefinementCache, optional
             That of `decoded`, where B is 1; filled here, and saves a pass of the head then.
         """
         transforms = [self.transform(window) for window in windows]
         network = self._model.at_frame(self.frame(windows[0]))
-        known = _Known(network, encoded, decoded, transforms, boxes)
+        batch = _DecodedBatch(network, encoded, decoded, transforms, boxes)
         kept: NDArray[np.float32] | None = None
         if start is not None:
             height, width = transforms[0].size
@@ -207,13 +207,13 @@ class Stages:
             kept = np.array(drawn[0, :height, :width], dtype=np.float32, order="C")
         if clicks is None:
             # Nothing changes a mask to keep.
-            logits = self._without_clicks(known, before) if kept is None else kept[None]
+            logits = self._without_clicks(batch, cache) if kept is None else kept[None]
         elif network.variant.local_clicks and boxes[0] is not None:
-            logits = self._follow(known, clicks, kept, before or Before())[None]
+            logits = self._follow(batch, clicks, kept, cache or RefinementCache())[None]
         else:
             # Published weights are left to say what they say.
             given = _clicks(transforms[0], clicks)
-            logits = self._head(known, known.region(given[0]), given, compares=kept is not None)
+            logits = self._head(batch, batch.region(given[0]), given, compares=kept is not None)
             if kept is not None:
                 # What the clicks change is added to the mask to keep.
                 logits = kept + (logits[:1] - logits[1:])
@@ -226,40 +226,46 @@ class Stages:
             )
         ]
 
-    def _without_clicks(self, known: _Known, before: Before | None) -> NDArray[np.float32]:
-        region = known.region()
+    def _without_clicks(
+        self, batch: _DecodedBatch, cache: RefinementCache | None
+    ) -> NDArray[np.float32]:
+        region = batch.region()
         # Only networks whose clicks are local ask for it again.
-        store = before if known.network.variant.local_clicks else None
+        store = cache if batch.network.variant.local_clicks else None
         if store is not None and store.logits is not None and store.region == region:
             return store.logits[None].copy()
-        logits = self._head(known, region)
+        logits = self._head(batch, region)
         if store is not None:
             # A copy: the caller's mask is the caller's to change.
             store.logits, store.region = logits[-1].copy(), region
         return logits
 
     def _follow(
-        self, known: _Known, clicks: Prompts, kept: NDArray[np.float32] | None, before: Before
+        self,
+        batch: _DecodedBatch,
+        clicks: Prompts,
+        kept: NDArray[np.float32] | None,
+        cache: RefinementCache,
     ) -> NDArray[np.float32]:
         """(h, w) logits after clicks on a network whose clicks are local, one click after another.
 
         What a click does depends on those before it alone: what was put right stays right.
         """
-        done, logits = before.latest(clicks)
-        points, labels = _clicks(known.transforms[0], clicks)
+        done, logits = cache.latest(clicks)
+        points, labels = _clicks(batch.transforms[0], clicks)
         for count in range(done + 1, len(labels) + 1):
             given = points[:count], labels[:count]
-            region = known.region(given[0])
-            reference = before.logits if before.region == region else None
-            found = self._head(known, region, given, compares=reference is None)
+            region = batch.region(given[0])
+            reference = cache.logits if cache.region == region else None
+            found = self._head(batch, region, given, compares=reference is None)
             if reference is None:
                 reference = found[1]
-                before.logits, before.region = reference, region
+                cache.logits, cache.region = reference, region
             first = reference if kept is None else kept
             # What the clicks change is added to a mask to keep.
             so_far = first if logits is None else logits
             after = self._policy.follow(so_far, first, found[0] - reference, *given)
-            before.keep(clicks.first_clicks(count), after)
+            cache.keep(clicks.first_clicks(count), after)
             logits = after
         assert logits is not None  # there is a click
         # A copy: the caller's mask is the caller's to change.
@@ -267,19 +273,19 @@ class Stages:
 
     def _head(
         self,
-        known: _Known,
+        batch: _DecodedBatch,
         region: tuple[int, int, int, int] | None,
         given: tuple[NDArray[Any], NDArray[Any]] | None = None,
         *,
         compares: bool = False,
     ) -> NDArray[np.float32]:
         """(B, h, w) logits of the valid part, after clicks; then those without them, to compare."""
-        height, width = known.transforms[0].size
-        network = known.network
+        height, width = batch.transforms[0].size
+        network = batch.network
 
         def run() -> Tensor:
-            image = known.encoded.to(self._runner.device)
-            state = known.decoded.to(self._runner.device)
+            image = batch.encoded.to(self._runner.device)
+            state = batch.decoded.to(self._runner.device)
             states = [state]
             if given is not None and network.has_interactor:
                 points, labels = (self._runner.tensor(v[None]) for v in given)
@@ -293,8 +299,8 @@ class Stages:
 
 
 @dataclass(frozen=True)
-class _Known:
-    """What is known of B prompts before the head looks at them."""
+class _DecodedBatch:
+    """B decoded prompts, and where they are, before the head looks at them."""
 
     network: PiSam
     encoded: EncodedImage

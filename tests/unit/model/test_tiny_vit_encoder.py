@@ -27,7 +27,7 @@ BOX = torch.tensor([[200.0, 150.0, 700.0, 620.0]])
 
 
 def _with_values(model: nn.Module) -> nn.Module:
-    """Give values to what would hide an error: norms and biases start at 0 and 1."""
+    """Change what would hide an error: norms and biases start at 0 and 1."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, value in model.image_encoder.state_dict().items():

@@ -8,7 +8,7 @@ import pytest
 from napari_pisam.evaluate import protocols
 from napari_pisam.measure import metrics
 from recipes.tiny.quality import (
-    Questions,
+    MeasureOptions,
     by_source,
     grouped,
     measure,
@@ -54,7 +54,7 @@ class Breaking(Follower):
 
 def test_an_object_is_measured_as_the_protocols_measure_it():
     truth, system = disc(), Follower()
-    row = measure(system, truth, Questions(clicks=10))
+    row = measure(system, truth, MeasureOptions(clicks=10))
     run = protocols.run_clicks(system, truth, 10)
     assert [row[f"iou_{n}"] for n in (0, 1, 3, 5, 10)] == [run.ious[n] for n in (0, 1, 3, 5, 10)]
     assert row["filled"] == pytest.approx(run.ious[0])
@@ -69,20 +69,20 @@ def test_an_object_is_measured_as_the_protocols_measure_it():
 
 
 def test_a_model_that_does_not_listen_shows():
-    row = measure(Stubborn(), disc(), Questions(clicks=3))
+    row = measure(Stubborn(), disc(), MeasureOptions(clicks=3))
     assert (row["clicks"], row["obeyed_clicks"], row["kept_clicks"]) == (3, 0, 0)
     assert row["worst_drop"] == 0
     assert row["noc_90"] == 3
 
 
 def test_a_click_that_breaks_a_mask_is_a_drop():
-    row = measure(Breaking(), disc(), Questions(clicks=2, kinds=False))
+    row = measure(Breaking(), disc(), MeasureOptions(clicks=2, kinds=False))
     assert row["worst_drop"] == pytest.approx(row["iou_0"], abs=0.05)
     assert row["noc_90"] == 2 or row["iou_0"] >= 0.9
 
 
 def test_only_what_is_asked_for_is_given():
-    row = measure(Follower(), disc(), Questions(clicks=1, kinds=False, boundary=False))
+    row = measure(Follower(), disc(), MeasureOptions(clicks=1, kinds=False, boundary=False))
     assert not [name for name in row if name.startswith(("kind", "boundary"))]
     assert "iou_3" not in row
 
@@ -97,7 +97,7 @@ def test_baselines_get_the_models_clicks_and_their_own():
             return super().predict(box, points, labels)
 
     baseline = Recorder()
-    row = measure(Breaking(), disc(), Questions(clicks=4, kinds=False), {"other": baseline})
+    row = measure(Breaking(), disc(), MeasureOptions(clicks=4, kinds=False), {"other": baseline})
     model = protocols.run_clicks(Breaking(), disc(), 4).clicks[:3]
     assert baseline.asked[0] == [(float(r), float(c)) for r, c, _ in model]
     own = protocols.run_clicks(Follower(), disc(), 3)

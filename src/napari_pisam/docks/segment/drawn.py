@@ -49,7 +49,7 @@ class Drawn:
         return Drawn(self.box or before.box, earlier + self.clicks)
 
 
-class Found(NamedTuple):
+class PlanePrompts(NamedTuple):
     """What is on a plane: by object; boxes of no object; why something is not used."""
 
     objects: dict[int, Drawn]
@@ -57,7 +57,7 @@ class Found(NamedTuple):
     ignored: list[str]
 
 
-def read_drawn(image: Any, plane: ImagePlane, shapes: Any, points: Any) -> Found:
+def read_drawn(image: Any, plane: ImagePlane, shapes: Any, points: Any) -> PlanePrompts:
     """Read the prompt layers, either of which may be None; see `clicks_by_object`."""
     reasons: list[Reason] = []
     boxes = [] if shapes is None else read_boxes(image, plane, shapes, reasons)
@@ -80,7 +80,7 @@ def read_drawn(image: Any, plane: ImagePlane, shapes: Any, points: Any) -> Found
     if unused:
         text = f"{unused} click(s) lie in boxes that are no objects yet, and wait with them."
         reasons.append(Reason(None, text))
-    return Found(objects, waiting, [one.text for one in reasons])
+    return PlanePrompts(objects, waiting, [one.text for one in reasons])
 
 
 def separated(image: Any, plane: ImagePlane, shapes: Any, first_id: int) -> Any:
