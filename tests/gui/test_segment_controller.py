@@ -403,7 +403,7 @@ def test_a_model_that_fails_is_told_once_and_the_prompts_stay(dock):
 def test_a_full_memory_is_told_with_what_to_do(dock):
     dock.predictor.errors = [MemoryError("CPU allocator")]
     draw_box(dock.boxes, BOX)
-    assert "memory is full" in dock.failures[0]
+    assert "not enough memory" in dock.failures[0]
     assert len(dock.boxes.data) == 1
 
 

@@ -138,7 +138,7 @@ def test_a_full_memory_is_told_once_and_the_next_click_predicts(window):
     draw_box(window.boxes, BOX)
     window.until(lambda: len(said()) > before and not window.session.is_busy)
     (sentence,) = said()[before:]
-    assert "the memory is full" in sentence
+    assert "not enough memory" in sentence
     assert window.session.current.prompts.box == BOX
     click(window.clicks, 60, 70)
     window.until(lambda: window.mask is not None)

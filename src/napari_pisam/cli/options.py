@@ -61,7 +61,8 @@ DeviceOption = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")
 ]
 PrecisionOption = Annotated[
-    Precision, typer.Option("--precision", help="Of the image encoder; auto is the fastest good.")
+    Precision,
+    typer.Option("--precision", help="Of the image encoder; auto picks the fastest safe type."),
 ]
 
 
@@ -86,7 +87,7 @@ def one_line_errors() -> Iterator[None]:
     except (ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         status, caught = 2, error
     except MemoryError as error:
-        caught = MemoryError(f"The memory is full ({error}). Close other programs, or use --plane.")
+        caught = MemoryError(f"Not enough memory ({error}). Close other programs, or use --plane.")
     except (OSError, RuntimeError, ImportError) as error:
         caught = error
     if os.environ.get(TRACEBACK_VARIABLE):

@@ -240,7 +240,7 @@ def _for_each(
 
 
 def _leave_out(sample: Sample, error: Exception, skipped: list[str]) -> None:
-    reason = "the memory is full" if isinstance(error, MemoryError) else str(error)
+    reason = "not enough memory" if isinstance(error, MemoryError) else str(error)
     note = f"{sample.source}/{sample.name}: {reason}"
     if note not in skipped:
         skipped.append(note)

@@ -69,7 +69,7 @@ class SessionObject:
     committed : bool
         Whether it has been written into the labels.
     stale : bool
-        Whether the mask belongs to older prompts or to another model.
+        Whether the mask was made from earlier prompts or by another model.
     """
 
     id: int

@@ -170,7 +170,7 @@ def failure_sentence(error: BaseException, what: str = "The prediction") -> str:
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return (
-            f"{what} failed: the memory is full ({reason}). Close other programs or choose a "
+            f"{what} failed: not enough memory ({reason}). Close other programs or choose a "
             "smaller model; your prompts are kept."
         )
     if isinstance(error, OSError):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
+from napari_pisam.widgets.file_dialogs import ask_save_path
 from napari_pisam.widgets.parts import button, row
 
 
@@ -64,28 +62,13 @@ class ExportPanel(QWidget):
         self.autosave_button.setText(f"Restore last ({autosave})" if autosave else "Restore last")
 
     def _ask_labels(self) -> None:
-        if path := self._ask_path("Write the labels", "labels.tif", "TIFF (*.tif *.tiff)"):
+        if path := ask_save_path(self, "Write the labels", "TIFF (*.tif *.tiff)", "labels.tif"):
             self.labels_requested.emit(path)
 
     def _ask_session(self) -> None:
-        path = self._ask_path("Save the session", "session.pisam", "Pi-SAM session (*.pisam)")
-        if path:
+        kinds = "Pi-SAM session (*.pisam)"
+        if path := ask_save_path(self, "Save the session", kinds, "session.pisam"):
             self.session_requested.emit(path)
-
-    def _ask_path(self, title: str, name: str, kinds: str) -> str:
-        """Ask where to write; what is written is what was asked about, with its suffix."""
-        path: str
-        path, _ = QFileDialog.getSaveFileName(self, title, name, kinds)
-        suffixes = re.findall(r"\*(\.\w+)", kinds)
-        if not path or path.lower().endswith(tuple(suffixes)):
-            return path
-        # "dose 0.5uM" has no suffix of ours, whatever Path says; the dialog asked without it.
-        path += suffixes[0]
-        if Path(path).exists():
-            asked = f"{Path(path).name} is there already. Replace it?"
-            answer = QMessageBox.question(self, title, asked)
-            return path if answer == QMessageBox.StandardButton.Yes else ""
-        return path
 
     def _ask_restore(self) -> None:
         path, _ = QFileDialog.getOpenFileName(

@@ -24,7 +24,8 @@ _TIPS = (
     "The label that its pixels have or will get",
     "The network's own estimate of the overlap with the true object, 0 to 1",
     "Number of pixels of its mask",
-    "committed: in the labels; preview: not yet; outdated: of other prompts or another model; "
+    "committed: in the labels; preview: not yet; outdated: made from earlier prompts or by "
+    "another model; "
     "erased: committed, but the labels have no pixel of it any more",
 )
 _LOW_TIP = f"The network's own estimate is below {LOW_SCORE}: have a look at this one"

@@ -342,7 +342,7 @@ def test_segment_all_keeps_what_was_done_when_a_batch_fails():
     session.segment_all([(0, c, 2, c + 2) for c in range(0, 24, 4)], batch=2)
     assert len(areas(session)) == 2
     assert len(session.failures) == 1
-    assert "memory is full" in session.failures[0]
+    assert "not enough memory" in session.failures[0]
 
 
 def test_a_number_that_does_not_fit_is_refused_until_the_labels_are_wider():

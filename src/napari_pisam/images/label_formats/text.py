@@ -47,7 +47,7 @@ def read_json(path: Path) -> Any:
     try:
         content = json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON (line {error.lineno}: {error.msg}).") from error
+        raise ValueError(f"{path} is not valid JSON (line {error.lineno}: {error.msg}).") from error
     except RecursionError as error:
         raise ValueError(f"{path} nests too deeply to be read.") from error
     if not isinstance(content, dict):

@@ -82,7 +82,7 @@ class ResultPanel(QWidget):
         self.folder_button.setEnabled(folder is not None)
 
     def _ask_for_file(self) -> None:
-        path = ask_save_path(self, "Export the weights", _FILTER, "safetensors")
+        path = ask_save_path(self, "Export the weights", _FILTER)
         if path:
             self.export_requested.emit(path)
 
