@@ -65,6 +65,11 @@ def dock():
     return Dock()
 
 
+def corners(row, col):
+    """A rectangle's of 4 px."""
+    return [[row, col], [row, col + 4], [row + 4, col + 4], [row + 4, col]]
+
+
 def labelled(dock, number):
     return np.asarray(dock.labels.data) == number
 
@@ -246,6 +251,19 @@ def test_a_label_too_large_for_the_type_makes_the_labels_wider(dock):
     assert dock.labels.data.dtype == np.uint32
     np.testing.assert_array_equal(labelled(dock, 65_536), expected(SHAPE, BOX))
     assert dock.failures == []
+
+
+def test_many_objects_in_labels_that_napari_draws_whole_are_drawn_once_per_batch(dock):
+    labels = dock.viewer.add_labels(np.zeros(SHAPE, np.int32))
+    dock.controller.workspace.choice.choose("labels", labels)
+    drawn = []
+    dock.controller.set_live(False)
+    dock.boxes.add([corners(row, col) for row in range(1, 36, 6) for col in range(1, 40, 8)])
+    labels.events.set_data.connect(lambda _event: drawn.append(labels.data.max()))
+    dock.controller.segment_all()
+    assert len(dock.session.objects) == 30
+    # 16 boxes are predicted together.
+    assert drawn == [16, 30]
 
 
 def test_bg_clicks_alone_wait_for_an_fg_click(dock):

@@ -245,6 +245,8 @@ class Workspace:
     # -- what the session says ----------------------------------------------------------------
 
     def _on_objects(self) -> None:
+        if self._written:
+            self._later(self._refresh_labels)
         self.sync.push()
         self._show_mask()
         self.objects_changed.emit()
@@ -275,15 +277,16 @@ class Workspace:
         self.objects_changed.emit()
 
     def _on_labels(self, window: tuple[int, int, int, int]) -> None:
-        # Drawn once for all that is written in one go, for a batch of objects too.
+        # Drawn when the session has told all that was written in one go, a batch of objects too:
+        # napari may have to draw the whole plane each time, half a second at 4,096 px.
         labels = self.planes.labels
         if labels is not None:
             self._written.setdefault(labels, []).append(window)
-            if len(self._written[labels]) == 1:
-                self._later(lambda: self._refresh_labels(labels))
 
-    def _refresh_labels(self, labels: Any) -> None:
-        self.planes.refresh_labels(labels, self._written.pop(labels), self.viewer.dims)
+    def _refresh_labels(self) -> None:
+        written, self._written = self._written, {}
+        for labels, windows in written.items():
+            self.planes.refresh_labels(labels, windows, self.viewer.dims)
 
     def _show_mask(self) -> None:
         current = None if self.session is None else self.session.current
