@@ -11,6 +11,7 @@ import numpy as np
 from napari_pisam.layers.geometry import ImagePlane, plane_of, spatial_shape
 from napari_pisam.layers.prompt_layers import prompt_axes
 from napari_pisam.layers.transforms import placement_of, transform_of
+from napari_pisam.session.labels import wider_dtype
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -113,7 +114,7 @@ class LabelsPlane:
         if block.dtype.kind not in "biu":
             raise ValueError(f"The labels have dtype {block.dtype}, expected integers.")
         if block.size and int(block.max()) > np.iinfo(self.dtype).max:
-            promote_labels(self.layer, np.uint32 if int(block.max()) < 1 << 32 else np.uint64)
+            promote_labels(self.layer, int(block.max()))
         key = self._key(window, for_writing=True)
         block = block.astype(self.dtype, copy=False)
         if block.ndim == 2:
@@ -235,22 +236,26 @@ def painted_windows(value: Any) -> list[tuple[slice, ...]]:
     return parts
 
 
-def promote_labels(layer: Any, dtype: DTypeLike = np.uint32) -> None:
-    """Turn a Labels layer into one of a wider integer type; its values stay.
+def promote_labels(layer: Any, value: int) -> None:
+    """Turn a Labels layer that is too narrow for a number into one of a wider type; values stay.
+
+    Signed labels stay signed, see `wider_dtype`.
+
+    Parameters
+    ----------
+    layer : napari Labels layer
+    value : int
+        The number that is to be written.
 
     Raises
     ------
     ValueError
-        If the type does not hold the values of the present one, or there is no room.
+        If there is no room.
     """
-    new, data = np.dtype(dtype), layer.data
-    if new == data.dtype:
+    data = layer.data
+    if value <= np.iinfo(data.dtype).max:
         return
-    if np.iinfo(data.dtype).max > np.iinfo(new).max:
-        raise ValueError(
-            f"The labels are {data.dtype}, which holds larger numbers than {new}. Choose a wider "
-            "type, for example uint64."
-        )
+    new = wider_dtype(data.dtype, value)
     shape = tuple(int(size) for size in data.shape)
     wider = _zeros(shape, new)
     # The axis that is cut is the longest, for a plane to be copied in pieces too.
@@ -259,11 +264,6 @@ def promote_labels(layer: Any, dtype: DTypeLike = np.uint32) -> None:
     for start in range(0, shape[axis], step):
         part = (slice(None),) * axis + (slice(start, start + step),)
         block = np.asarray(data[part])
-        if data.dtype.kind == "i" and new.kind == "u" and block.size and block.min() < 0:
-            raise ValueError(
-                f"The labels are {data.dtype} and hold the negative number {block.min()}, which "
-                f"{new} does not; expected 0 or more. Set those pixels to 0 first."
-            )
         # What is never written takes no memory.
         if block.any():
             wider[part] = block

@@ -196,30 +196,30 @@ def test_numbers_that_need_more_bits_get_them(viewer):
     assert view[0:6:5, 0:1].tolist() == [[65_535], [65_536]]
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32])
-def test_signed_labels_that_are_full_become_unsigned(viewer, dtype):
-    layer = viewer.add_labels(np.full((6, 8), np.iinfo(dtype).max, dtype))
-    promote_labels(layer)
-    assert layer.data.dtype == np.uint32
-    assert (layer.data == np.iinfo(dtype).max).all()
+@pytest.mark.parametrize(
+    ("dtype", "wider"), [(np.int8, np.int32), (np.int16, np.int32), (np.int32, np.int64)]
+)
+def test_signed_labels_that_are_full_stay_signed(viewer, dtype, wider):
+    image, full = viewer.layers[0], int(np.iinfo(dtype).max)
+    data = np.full((5, 20, 30), full, dtype)
+    # For some tools, -1 is "not labelled".
+    data[0, 10, 10] = -1
+    layer = viewer.add_labels(data)
+    view = labels_plane(layer, plane_of(image, viewer.dims))
+    view[0:1, 0:1] = full + 1
+    assert layer.data.dtype == wider
+    assert np.unique(layer.data).tolist() == [-1, full, full + 1]
 
 
-def test_negative_labels_are_refused_with_what_to_do(viewer):
-    layer = viewer.add_labels(np.full((6, 8), -1, np.int16))
-    with pytest.raises(ValueError, match=r"negative number -1.*Set those pixels to 0"):
-        promote_labels(layer)
-    assert layer.data.dtype == np.int16
-
-
-def test_labels_are_promoted_without_loss_or_not_at_all(viewer):
+def test_labels_are_promoted_without_loss_and_only_where_that_is_necessary(viewer):
     layer = new_labels_layer(viewer, viewer.layers[0])
     layer.data[...] = np.arange(3000).reshape(5, 20, 30)
     before = layer.data.copy()
-    promote_labels(layer)
+    promote_labels(layer, 65_535)
+    assert layer.data.dtype == np.uint16
+    promote_labels(layer, 65_536)
     assert layer.data.dtype == np.uint32
     np.testing.assert_array_equal(layer.data, before)
-    with pytest.raises(ValueError, match="larger numbers than uint16"):
-        promote_labels(layer, np.uint16)
 
 
 def test_a_displayed_window_is_sent_alone(viewer):

@@ -314,18 +314,12 @@ class Planes:
             return True
         return self._numbers.when_known(call)
 
-    def widen_labels(self, largest: int | None = None) -> bool:
-        """Make room for larger numbers in the labels; whether that was necessary.
-
-        Parameters
-        ----------
-        largest : int, optional
-            The current object's number by default.
-        """
+    def widen_labels(self, largest: int) -> bool:
+        """Make room for a number in the labels; whether that was necessary."""
         session, layer = self.session, self._labels_layer
-        if session is None or layer is None or (dtype := session.needed_dtype(largest)) is None:
+        if session is None or layer is None or session.needed_dtype(largest) is None:
             return False
-        promote_labels(layer, dtype)
+        promote_labels(layer, largest)
         self._set_labels(session)
         return True
 
