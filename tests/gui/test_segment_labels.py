@@ -213,6 +213,29 @@ def test_a_box_of_a_layer_that_is_only_read_is_predicted_and_corrected_by_clicks
     assert everything(shapes) == before
 
 
+@pytest.mark.parametrize("role", ["boxes", "clicks"])
+def test_an_object_of_a_layer_that_is_only_read_stays_one_when_its_slice_comes_back(role):
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((3, *SHAPE)))
+    viewer.dims.set_point(0, 0)
+    labels = viewer.add_labels(np.zeros((3, *SHAPE), np.uint16))
+    labels.data[2, 55, 70] = 7
+    if role == "boxes":
+        corners = [[0, 2, 2], [0, 2, 12], [0, 12, 12], [0, 12, 2]]
+        layer = viewer.add_shapes([corners], shape_type="rectangle", features={"object": [7]})
+    else:
+        layer = viewer.add_points([[0, 5, 5], [0, 6, 7]], features={"object": [7, 7]})
+    controller = dock_on(viewer, labels)
+    controller.workspace.choice.choose(role, layer)
+    controller.commit()
+    # 7 is in another slice.
+    assert ids(controller) == [8]
+    viewer.dims.set_point(0, 1)
+    viewer.dims.set_point(0, 0)
+    assert ids(controller) == [8]
+    assert controller.session.objects[0].committed
+
+
 def test_a_copy_of_somebodys_layers_is_drawn_on(viewer):
     shapes, points = foreign(viewer)
     controller = dock_on(viewer, None)

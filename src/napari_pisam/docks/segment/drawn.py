@@ -44,9 +44,20 @@ class Drawn:
         """Return what is drawn after prompts that the layers do not show."""
         if before is None:
             return self
-        clicks = zip(before.points.tolist(), before.labels.tolist(), strict=True)
-        earlier = [(row, col, flag) for (row, col), flag in clicks]
-        return Drawn(self.box or before.box, earlier + self.clicks)
+        return Drawn(self.box or before.box, clicks_of(before) + self.clicks)
+
+    def is_in(self, prompts: Prompts | None) -> bool:
+        """Whether an object began with this, whatever number it got since."""
+        if prompts is None or (self.box is None and not self.clicks):
+            return False
+        first = clicks_of(prompts)[: len(self.clicks)]
+        return prompts.box == self.box and (self.box is not None or first == self.clicks)
+
+
+def clicks_of(prompts: Prompts) -> list[tuple[float, float, bool]]:
+    """Return an object's clicks as they are drawn: (row, col, is FG)."""
+    rows = zip(prompts.points.tolist(), prompts.labels.tolist(), strict=True)
+    return [(row, col, flag) for (row, col), flag in rows]
 
 
 class PlanePrompts(NamedTuple):

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_pisam.docks.segment.drawn import Drawn, WaitingBoxes, read_drawn, separated, targets
+from napari_pisam.docks.segment.drawn import (
+    Drawn,
+    WaitingBoxes,
+    clicks_of,
+    read_drawn,
+    separated,
+    targets,
+)
 from napari_pisam.layers import is_own, remove_prompts, set_current_object, write_prompts
 from napari_pisam.predict.prompts import Prompts
 
@@ -75,7 +82,14 @@ class PromptSync:
         # What is drawn already and belongs to nobody's object; the session's own come after it,
         # for an empty new layer must not empty the objects.
         self._shown = self._read()
-        self._apply({n: d for n, d in self._shown.items() if session.get(n) is None})
+        known = [one.prompts for one in session.objects]
+        self._apply(
+            {
+                number: drawn
+                for number, drawn in self._shown.items()
+                if session.get(number) is None and not any(drawn.is_in(one) for one in known)
+            }
+        )
         self.push()
 
     def forget_image(self) -> None:
@@ -216,8 +230,7 @@ class PromptSync:
         if box is None and self._layers["boxes"] is not None and not self._own("boxes"):
             box = before.box
         if not clicks and self._layers["clicks"] is not None and not self._own("clicks"):
-            rows = zip(before.points.tolist(), before.labels.tolist(), strict=True)
-            clicks = [(row, col, flag) for (row, col), flag in rows]
+            clicks = clicks_of(before)
         return Drawn(box, clicks)
 
     # -- session -> layers --------------------------------------------------------------------
