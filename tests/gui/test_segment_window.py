@@ -20,7 +20,6 @@ from qtpy.QtWidgets import QWidget  # noqa: TC002
 
 from dock_window import BOX, SHAPE, Window
 from fake_dock import draw_box, expected
-from napari_pisam.docks.segment.loading import MODEL_NAMES
 
 
 def test_box_clicks_commit_and_undo_by_hand(window):
@@ -420,13 +419,6 @@ def test_opening_the_dock_does_not_import_torch():
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert result.stdout.strip().splitlines()[-1] == "[]"
-
-
-def test_the_models_that_are_offered_are_those_that_need_no_file():
-    from napari_pisam.weights.models import list_models
-
-    ready = [row.name for row in list_models() if row.status not in ("needs a file", "added")]
-    assert list(MODEL_NAMES) == ready
 
 
 @pytest.mark.weights

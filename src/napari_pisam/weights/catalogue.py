@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_pisam.images.kinds import ImageKind
 
 _SAM = "Kirillov et al. 2023, Segment Anything, arXiv:2304.02643"
 _MOBILE_SAM = "Zhang et al. 2023, Faster Segment Anything, arXiv:2306.14289"
@@ -18,6 +22,7 @@ _OUTLINES = "thin structures and exact outlines in photographs"
 _LIGHT = "cells and nuclei in light microscopy"
 _ELECTRON = "organelles in electron microscopy"
 _TISSUE = "nuclei and glands in stained tissue"
+_KINDS: dict[str, ImageKind] = {_LIGHT: "fluorescence", _ELECTRON: "electron", _TISSUE: "tissue"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class CatalogueEntry:
         Where it is downloaded from; empty for the embedded model.
     file_name
         In the cache folder, or in the package.
+    suits
+        The kind of image that it is recommended for.
     """
 
     name: str
@@ -56,6 +63,7 @@ class CatalogueEntry:
     address: str
     file_name: str
     is_exact_size: bool = False
+    suits: ImageKind | None = None
 
     @property
     def is_embedded(self) -> bool:
@@ -75,6 +83,7 @@ def _sam(size: str, stem: str, sha256: str, nbytes: int, *, exact: bool = True) 
         address=f"{_META}{stem}.pth",
         file_name=f"{stem}.pth",
         is_exact_size=exact,
+        suits="photograph",
     )
 
 
@@ -89,6 +98,7 @@ def _hq_sam(size: str, md5: str, nbytes: int) -> CatalogueEntry:
         hash=f"md5:{md5}",
         address=f"{_HUB}sam_hq_vit_{size}.pth",
         file_name=f"sam_hq_vit_{size}.pth",
+        suits="photograph",
     )
 
 
@@ -105,6 +115,7 @@ def _micro_sam(name: str, good_for: str, place: str, xxh128: str) -> CatalogueEn
         hash=f"xxh128:{xxh128}",
         address=f"{_GWDG}{place}/download" if good_for == _TISSUE else f"{_BIOIMAGE}{place}",
         file_name=f"microsam_{name}.pt",
+        suits=_KINDS[good_for],
     )
 
 
@@ -130,6 +141,7 @@ _ENTRIES = (
         hash="md5:f3c0d8cda613564d499310dab6c812cd",
         address="https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
         file_name="mobile_sam.pt",
+        suits="photograph",
     ),
     _sam(
         "b",

@@ -17,6 +17,8 @@ from napari_pisam.weights.timings import kept_seconds
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_pisam.images.kinds import ImageKind
+
 Status = Literal[
     "embedded", "missing", "downloaded", "incomplete", "available", "added", "needs a file"
 ]
@@ -32,8 +34,8 @@ class ModelRow:
         What users type, and the network that it is.
     status
         ``"missing"`` where the package or the folder lacks what should be there.
-    good_for, citation, licence, hash, address
-        See `CatalogueEntry`; empty where unknown.
+    good_for, suits, citation, licence, hash, address
+        See `CatalogueEntry`; empty or None where unknown.
     size
         Of the weights, bytes.
     seconds
@@ -50,6 +52,7 @@ class ModelRow:
     hash: str = ""
     address: str = ""
     seconds: float | None = None
+    suits: ImageKind | None = None
 
     @property
     def is_here(self) -> bool:
@@ -111,6 +114,7 @@ def _catalogue_row(entry: CatalogueEntry, seconds: dict[str, float]) -> ModelRow
         hash=pinned,
         address=entry.address,
         seconds=seconds.get(entry.variant),
+        suits=entry.suits,
     )
 
 

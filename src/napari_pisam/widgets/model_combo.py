@@ -9,13 +9,15 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_pisam.docks.finetune.backend import TrainingBackend
-from napari_pisam.docks.segment.loading import MODEL_NAMES
+from napari_pisam.docks.model_choice import about_file, in_full, in_short, offered_models
 from napari_pisam.docks.wording import printable
 from napari_pisam.widgets.parts import QuietCombo
 from napari_pisam.widgets.text import tip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from napari_pisam.weights.models import ModelRow
 
 _FILE = "Checkpoint file…"
 _FILTER = "Checkpoints (*.safetensors *.pth *.pt);;All files (*)"
@@ -28,15 +30,20 @@ class ModelCombo(QuietCombo):
     ----------
     chosen : Signal(str)
         Another model is chosen: its name, or a checkpoint file's path.
+    rows : list of ModelRow
+        What is known of the models that have a name.
     """
 
     chosen = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
-        self.addItems([*MODEL_NAMES, _FILE])
-        self.list_results()
+        self.rows: list[ModelRow] = []
         self._last = 0
+        self.addItem(_FILE)
+        self.list_names()
+        self.setCurrentIndex(0)
+        self.list_results()
         self.activated.connect(self._on_activated)
         self.currentIndexChanged.connect(self._on_changed)
 
@@ -44,6 +51,12 @@ class ModelCombo(QuietCombo):
     def choice(self) -> str:
         """The chosen model's name, or its checkpoint file's path."""
         return str(self.itemData(self._last) or self.itemText(self._last))
+
+    @property
+    def about(self) -> str:
+        """One line about the chosen model: what it is for, size, whether it is here, time."""
+        row = next((row for row in self.rows if row.name == self.choice), None)
+        return about_file(self.choice) if row is None else in_short(row)
 
     def title(self, model: str) -> str:
         """Look up what a model is called here: a run's result as the run."""
@@ -55,6 +68,33 @@ class ModelCombo(QuietCombo):
         if self.findData(path) < 0:
             self._add(path, title or Path(path).name)
         self.setCurrentIndex(self.findData(path))
+
+    def list_names(self) -> None:
+        """List the models that have a name and what is known of each now; the choice stays."""
+        blocker = QSignalBlocker(self)
+        gone = {row.name for row in self.rows}
+        self.rows = offered_models()
+        for row in self.rows:
+            gone.discard(row.name)
+            names = self._names()
+            if row.name not in names:
+                self.insertItem(len(names), row.name)
+            place = self._names().index(row.name)
+            self.setItemData(place, tip(in_full(row)), Qt.ItemDataRole.ToolTipRole)
+        for name in gone - {self.choice}:
+            self.removeItem(self._names().index(name))
+        self._last = self.currentIndex()
+        blocker.unblock()
+
+    def _names(self) -> list[str]:
+        """Texts of the entries above the files, which a file may have for its title too."""
+        places = range(self.count() - 1)
+        return [self.itemText(place) for place in places if not self.itemData(place)]
+
+    def showPopup(self) -> None:
+        """Open the list, with what is known by now."""
+        self.list_names()
+        super().showPopup()
 
     def list_results(self, runs: Sequence[Any] | None = None) -> None:
         """Offer the results that are better than their base; what is chosen stays chosen.

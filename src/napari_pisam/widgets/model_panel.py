@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QLabel,
     QProgressBar,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_pisam.docks.model_choice import advice
 from napari_pisam.docks.segment.loading import DEVICES
 from napari_pisam.docks.wording import memory_text
 from napari_pisam.widgets.model_combo import ModelCombo
 from napari_pisam.widgets.parts import button, row
+from napari_pisam.widgets.text import PlainLabel, tip
+
+if TYPE_CHECKING:
+    from napari_pisam.images.kinds import ImageKind
 
 
 class ModelPanel(QWidget):
@@ -35,13 +43,18 @@ class ModelPanel(QWidget):
         super().__init__(parent)
         self.models = ModelCombo()
         self.models.setToolTip(
-            "tiny is inside the package; the sam and hqsam models are downloaded once from their "
-            "authors' addresses; a fine-tuned model is a checkpoint file"
+            "tiny is inside the package; the other models that have a name are downloaded once, on "
+            "Load, from their authors' addresses; a fine-tuned model is a checkpoint file. What "
+            "each is good for is in its tip in the list"
         )
         self.devices = QComboBox()
         self.devices.addItems(DEVICES)
         self.devices.setToolTip("Where to compute; auto takes a GPU where there is one")
         self.button = button("Load", "", self._press)
+        # One line each, cut where there is no room: all of it is in the tip.
+        self.about, self.advice = PlainLabel(is_narrow=True), PlainLabel(is_narrow=True)
+        for line in (self.about, self.advice):
+            line.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -49,12 +62,17 @@ class ModelPanel(QWidget):
         self.bar.setMaximumHeight(12)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(3)
+        layout.setSpacing(1)
         layout.addWidget(row(self.models, self.devices, self.button))
+        layout.addWidget(self.about)
+        layout.addWidget(self.advice)
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
         self._is_loading = False
+        self._kind: ImageKind | None = None
+        self.models.chosen.connect(lambda _model: self._show_choice())
         self.show_idle("Not loaded yet. The first box or click loads it.")
+        self._show_choice()
 
     @property
     def choice(self) -> tuple[str, str]:
@@ -69,8 +87,26 @@ class ModelPanel(QWidget):
 
     def show_idle(self, text: str) -> None:
         """Show that nothing is being loaded, and a sentence."""
+        if self._is_loading:
+            # What was downloaded is here now.
+            self.models.list_names()
+            self._show_choice()
         self._set_loading(False)
         self.status.setText(text)
+
+    def show_kind(self, kind: ImageKind | None) -> None:
+        """Advise for another kind of image."""
+        if kind != self._kind:
+            self._kind = kind
+            self._show_choice()
+
+    def _show_choice(self) -> None:
+        self.about.setText(self.models.about)
+        self.about.setToolTip(tip(self.models.about))
+        text = advice(self._kind, self.models.rows, self.models.choice)
+        self.advice.setText(text)
+        self.advice.setToolTip(tip(f"{text} A guess; nothing is downloaded before you press Load."))
+        self.advice.setVisible(bool(text))
 
     def show_loading(self, name: str) -> None:
         """Show that a model is being loaded."""

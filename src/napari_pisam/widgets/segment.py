@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QFrame, QGroupBox, QLabel, QScrollArea, QVBoxLayout, 
 
 from napari_pisam.docks.segment.controller import SegmentController
 from napari_pisam.docks.segment.hints import PANNED, hint
+from napari_pisam.docks.segment.image_kinds import ImageKinds
 from napari_pisam.docks.segment.keys import bind_keys, keys_table
 from napari_pisam.docks.segment.rows import ObjectRows
 from napari_pisam.layers import unwrapped
@@ -53,6 +54,7 @@ class SegmentWidget(Docked):
         _close_others(self._viewer)
         self._background = Background()
         self.controller = SegmentController(viewer, self._background.execute, self._later)
+        self._kinds = ImageKinds(self._background.write, self._refresh_soon)
         self._rows = ObjectRows()
         self._note = ""
         self._labels: Any = None
@@ -271,6 +273,7 @@ class SegmentWidget(Docked):
         self._bind_layers()
         self.layer_panel.show_layers(work.choice.candidates, work.choice.current)
         self.layer_panel.show_seen(work.planes.seen)
+        self.model_panel.show_kind(self._kinds.kind_of(work.planes.image, work.planes.plane))
         current = None if session is None else session.current
         labels = work.choice["labels"]
         self._follow_labels(labels)

@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari_pisam.docks.quiet_import import quiet_import
 from napari_pisam.docks.wording import memory_text
-from napari_pisam.weights.catalogue import CATALOGUE, EMBEDDED
+from napari_pisam.weights.catalogue import EMBEDDED
 
 if TYPE_CHECKING:
     from napari_pisam.docks.jobs import Cancelled, Report
-
-MODEL_NAMES = tuple(CATALOGUE)
-"""Models that need no checkpoint file."""
 
 IN_PACKAGE = EMBEDDED
 _CACHE_BYTES = 1 << 30
