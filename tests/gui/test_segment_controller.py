@@ -474,6 +474,26 @@ def test_deleting_the_image_drops_the_prediction(slow):
     assert slow.failures == []
 
 
+def test_the_colour_of_the_preview_follows_the_colormap_until_one_is_chosen(dock):
+    def color():
+        layer = dock.viewer.layers["Pi-SAM preview"]
+        return [round(float(value), 2) for value in layer.get_color(1)[:3]]
+
+    yellow = color()
+    dock.image.colormap = "green"
+    assert color() == [1.0, 0.25, 1.0]
+    dock.image.colormap = "gray"
+    assert color() == yellow
+    dock.controller.set_look(0.4, outline=True, color="cyan")
+    dock.image.colormap = "red"
+    layer = dock.viewer.layers["Pi-SAM preview"]
+    assert (color(), layer.opacity, layer.contour) == ([0.25, 1.0, 1.0], 0.4, 1)
+    dock.viewer.layers.remove("Pi-SAM preview")
+    draw_box(dock.boxes, BOX)
+    layer = dock.viewer.layers["Pi-SAM preview"]
+    assert (color(), layer.opacity, layer.contour) == ([0.25, 1.0, 1.0], 0.4, 1)
+
+
 def test_deleting_the_preview_brings_it_back_with_the_next_mask(slow):
     draw_box(slow.boxes, BOX)
     slow.hand.run()

@@ -100,8 +100,17 @@ def test_the_dock_that_is_opened_again_shows_the_choices_that_hold(window):
     window.dock.prompt_panel.live.setChecked(False)
     window.dock.options_panel.rule.value = "overwrite"
     window.dock.options_panel.switch.value = False
+    window.dock.options_panel.color.value = "cyan"
+    window.dock.options_panel.outline.value = True
     close(window)
     window.open()
+    assert window.dock.options_panel.color.value == "cyan"
+    assert window.dock.options_panel.outline.value
+    work = window.dock.controller.workspace
+    work.preview.prepare(work.planes.image, work.planes.plane)
+    layer = window.viewer.layers["Pi-SAM preview"]
+    np.testing.assert_allclose(layer.get_color(1)[:3], [0.25, 1, 1], atol=0.01)
+    assert layer.contour == 1
     assert not window.dock.prompt_panel.live.isChecked()
     assert not window.session.live
     assert (window.dock.options_panel.rule.value, str(window.session.rule.value)) == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +17,18 @@ if TYPE_CHECKING:
     from napari_pisam.layers.label_drawing import Bounds
     from napari_pisam.predict.mask import Mask
 
-PREVIEW_COLOR = "#f0e442"
-"""Yellow: neither a click's colour nor the boxes', and seen beside both by the colour-blind."""
+PREVIEW_COLORS = {
+    # Neither a click's colour nor the boxes', and seen beside both by the colour-blind.
+    "yellow": "#f0e442",
+    "magenta": "#ff40ff",
+    "cyan": "#40ffff",
+}
+"""What a preview can be drawn in; the first one suits grey and RGB images."""
 
+# Of the circle of hues; below it, two colours are hard to tell where one is half transparent.
+_DISTINCT = 0.25
+# Less colourful samples of a colormap (saturation times value) have no hue that is seen.
+_COLOURFUL = 0.3
 _WINDOW = "napari_pisam_window"
 # Around a mask, and what an empty preview may still cover.
 _MARGIN_PX = 16
@@ -34,19 +44,43 @@ def new_preview_layer(
     -------
     napari.layers.Labels
     """
-    from napari.utils.colormaps import DirectLabelColormap
-
     axes = prompt_axes(image, plane.channel_axis)
-    colors: dict[int | None, Any] = {None: "transparent", 0: "transparent", 1: PREVIEW_COLOR}
     layer = viewer.add_labels(
         np.zeros((1,) * len(axes), dtype=np.uint8),
         name=name,
         opacity=0.5,
-        colormap=DirectLabelColormap(color_dict=colors),
         **transform_of(image, axes),
     )
+    color_preview(layer, color_unlike(image))
     layer.editable = False
     return layer
+
+
+def color_preview(layer: Any, color: str) -> None:
+    """Draw a preview in one of `PREVIEW_COLORS`."""
+    from napari.utils.colormaps import DirectLabelColormap
+
+    colors: dict[int | None, Any] = {0: "transparent", 1: PREVIEW_COLORS[color]}
+    layer.colormap = DirectLabelColormap(color_dict={None: "transparent"} | colors)
+
+
+def color_unlike(image: Any) -> str:
+    """Return the name of a preview's colour that is not one of an Image layer's colormap."""
+    if image.rgb:
+        return next(iter(PREVIEW_COLORS))
+    # What is dark shows no hue, and most of a picture is.
+    samples = np.asarray(image.colormap.map(np.linspace(0.25, 1, 16)), dtype=np.float64)
+    seen = [colorsys.rgb_to_hsv(*sample[:3]) for sample in samples]
+    hues = [hue for hue, saturation, value in seen if saturation * value >= _COLOURFUL]
+
+    def distance(name: str) -> float:
+        text = PREVIEW_COLORS[name]
+        red, green, blue = (int(text[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        own = colorsys.rgb_to_hsv(red, green, blue)[0]
+        # The first of those that are far enough, else the farthest.
+        return min([_DISTINCT, *(0.5 - abs(abs(hue - own) - 0.5) for hue in hues)])
+
+    return max(PREVIEW_COLORS, key=distance)
 
 
 def show_preview(layer: Any, image: Any, plane: ImagePlane, mask: Mask | None) -> None:

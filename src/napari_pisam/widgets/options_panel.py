@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import CheckBox, ComboBox, Container, FloatSlider
 
+from napari_pisam.layers.preview import PREVIEW_COLORS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from napari_pisam.docks.segment.preview import PreviewLook
 
 RULES = (
     ("Keep what is there", "keep"),
@@ -16,17 +20,20 @@ RULES = (
 )
 
 
+# What differs from the colormap is chosen anew with every image.
+_COLORS = (("Unlike the image", ""), *((name.capitalize(), name) for name in PREVIEW_COLORS))
+
+
 class OptionsPanel(Container):  # type: ignore[type-arg]
-    """A form: the commit rule, and the opacity and outline of the preview."""
+    """A form: the commit rule, and how the preview is drawn."""
 
     def __init__(
         self,
         on_rule: Callable[[str], object],
-        on_preview: Callable[[float, bool], object],
+        on_preview: Callable[[float, bool, str], object],
         on_switch: Callable[[bool], object],
         *,
-        opacity: float = 0.6,
-        outline: bool = False,
+        look: PreviewLook,
         rule: str = "keep",
         switches_tools: bool = True,
     ) -> None:
@@ -37,24 +44,32 @@ class OptionsPanel(Container):  # type: ignore[type-arg]
             tooltip="Whose the pixels are that already have a label when an object is committed",
         )
         self.opacity = FloatSlider(
-            value=opacity,
+            value=look.opacity,
             min=0,
             max=1,
             step=0.05,
             label="Preview opacity",
             tooltip="How much of the image the preview hides; 0 is invisible",
         )
+        self.color = ComboBox(
+            choices=_COLORS,
+            value=look.color,
+            label="Preview colour",
+            tooltip="By itself one that the image's colormap does not have",
+        )
         self.outline = CheckBox(
-            value=outline, label="Outline only", tooltip="Show the edge of the preview only"
+            value=look.outline, label="Outline only", tooltip="Show the edge of the preview only"
         )
         self.switch = CheckBox(
             value=switches_tools,
             label="Switch tools by itself",
             tooltip="Take the click tool after a box, and the box tool after a commit",
         )
-        super().__init__(widgets=[self.rule, self.opacity, self.outline, self.switch])
+        super().__init__(widgets=[self.rule, self.color, self.opacity, self.outline, self.switch])
         self.margins = (0, 0, 0, 0)
         self.rule.changed.connect(on_rule)
         self.switch.changed.connect(on_switch)
-        for field in (self.opacity, self.outline):
-            field.changed.connect(lambda: on_preview(self.opacity.value, self.outline.value))
+        for field in (self.color, self.opacity, self.outline):
+            field.changed.connect(
+                lambda: on_preview(self.opacity.value, self.outline.value, self.color.value)
+            )

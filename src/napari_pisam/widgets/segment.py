@@ -87,12 +87,12 @@ class SegmentWidget(Docked):
         self.layer_panel, self.model_panel = LayerPanel(), ModelPanel()
         self.prompt_panel, self.object_list = PromptPanel(), ObjectList()
         self.many_panel, self.export_panel = ManyPanel(), ExportPanel()
-        preview, kept = self.controller.workspace.preview, self.controller.kept
+        kept = self.controller.kept
         self.options_panel = OptionsPanel(
             self.controller.set_rule,
-            preview.set_look,
+            self.controller.set_look,
             self.controller.set_switches_tools,
-            opacity=preview.opacity,
+            look=kept.look,
             rule=kept.rule,
             switches_tools=kept.switches_tools,
         )

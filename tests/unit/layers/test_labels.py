@@ -26,6 +26,7 @@ from napari_pisam.layers import (
     refresh_labels_windows,
     show_preview,
 )
+from napari_pisam.layers.preview import PREVIEW_COLORS, color_unlike
 from napari_pisam.predict.mask import Mask
 
 ORDERS = [(0, 1, 2), (2, 0, 1), (1, 2, 0), (0, 2, 1), (1, 0, 2), (2, 1, 0)]
@@ -263,6 +264,30 @@ def test_a_preview_is_the_mask_at_its_place(viewer, order):
     assert layer._slice.image.raw.sum() == crop.sum()
     viewer.dims.point = (1, 2, 3)
     assert layer._slice.empty
+
+
+@pytest.mark.parametrize(
+    ("colormap", "color"),
+    [
+        ("gray", "yellow"),
+        ("gray_r", "yellow"),
+        ("blue", "yellow"),
+        ("green", "magenta"),
+        ("yellow", "magenta"),
+        ("red", "cyan"),
+        ("magenta", "yellow"),
+        ("viridis", "magenta"),
+        ("inferno", "cyan"),
+    ],
+)
+def test_a_preview_has_another_colour_than_the_image(colormap, color):
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((20, 30)), colormap=colormap)
+    layer = new_preview_layer(viewer, image, plane_of(image, viewer.dims))
+    assert color_unlike(image) == color
+    wanted = [int(PREVIEW_COLORS[color][i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    np.testing.assert_allclose(layer.get_color(1)[:3], wanted, atol=1e-3)
+    assert layer.get_color(0) is None or not layer.get_color(0)[3]
 
 
 def test_a_preview_follows_a_rotated_image():

@@ -13,6 +13,7 @@ from psygnal import Signal
 from napari_pisam.docks.segment.handover import leave, take_up
 from napari_pisam.docks.segment.hints import PANNED, still_open
 from napari_pisam.docks.segment.picking import Picker, object_at, place_of_cursor
+from napari_pisam.docks.segment.preview import PreviewLook
 from napari_pisam.docks.segment.tools import Tools
 from napari_pisam.docks.segment.view import centre_view
 from napari_pisam.docks.segment.workspace import NO_IMAGE, Workspace
@@ -102,6 +103,7 @@ class SegmentController:
         kept.relay.open(execute)
         self.workspace = Workspace(viewer, kept.relay, later, kept.planes)
         self.workspace.switches_tools = kept.switches_tools
+        self.workspace.preview.set_look(kept.look)
         self.tools = Tools(self.workspace.viewer, self.workspace.choice)
         self.foreground = True
         self._later = later
@@ -265,6 +267,11 @@ class SegmentController:
     def set_switches_tools(self, switches: bool) -> None:
         """Take the click tool after a box and the box tool after a commit, or leave tools alone."""
         self.kept.switches_tools = self.workspace.switches_tools = switches
+
+    def set_look(self, opacity: float, outline: bool, color: str) -> None:
+        """Choose how the preview is drawn, see `PreviewLook`."""
+        self.kept.look = PreviewLook(opacity, outline, color)
+        self.workspace.preview.set_look(self.kept.look)
 
     def set_model(self, predictor: Any, model: ModelRef | None = None) -> None:
         """Predict with another model; prompts, labels and objects stay."""

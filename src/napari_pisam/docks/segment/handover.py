@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 from napari_pisam.docks.segment.planes import Planes
+from napari_pisam.docks.segment.preview import PreviewLook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +77,8 @@ class Handover:
         Whose a pixel is when an object is committed, see `CommitRule`.
     switches_tools : bool
         Whether tools are taken by themselves.
+    look : PreviewLook
+        Of the preview.
     """
 
     relay: Relay
@@ -84,6 +87,7 @@ class Handover:
     live: bool = True
     rule: str = "keep"
     switches_tools: bool = True
+    look: PreviewLook = field(default_factory=PreviewLook)
 
 
 # By viewer, which none of it holds: it goes with the viewer.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_pisam.layers import new_preview_layer, show_preview
+from napari_pisam.layers.preview import color_preview, color_unlike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +16,25 @@ if TYPE_CHECKING:
     from napari_pisam.predict.mask import Mask
 
 NAME = "Pi-SAM preview"
+
+
+@dataclass(frozen=True)
+class PreviewLook:
+    """How the preview is drawn.
+
+    Attributes
+    ----------
+    opacity : float
+        0 to 1.
+    outline : bool
+        Whether only its edge is shown.
+    color : str
+        One of `PREVIEW_COLORS`, or empty for one that differs from the image's colormap.
+    """
+
+    opacity: float = 0.6
+    outline: bool = False
+    color: str = ""
 
 
 def is_preview(layer: Any) -> bool:
@@ -70,7 +91,9 @@ class Preview:
         self._image: Any = None
         self._axes: tuple[int, int] | None = None
         self._shown: tuple[Any, ImagePlane, Mask] | None = None
-        self.opacity, self.outline, self.is_visible = 0.6, False, True
+        self._look = PreviewLook()
+        self._color = ""
+        self.is_visible = True
 
     def show(self, image: Any, plane: ImagePlane | None, mask: Mask | None) -> None:
         """Show a mask of an image's plane, or nothing."""
@@ -101,19 +124,37 @@ class Preview:
             with keeping_selection(self._viewer):
                 self._layer = new_preview_layer(self._viewer, image, plane, name=NAME)
                 put_below_prompts(self._viewer, self._layer)
+            self._follow(image)
+            self._axes, self._shown, self._color = plane.axes, None, color_unlike(image)
             self.apply()
-            self._image, self._axes, self._shown = image, plane.axes, None
+
+    def _follow(self, image: Any) -> None:
+        """Listen to an image's colormap from now on, and to no other's."""
+        if image is not self._image:
+            if self._image is not None:
+                self._image.events.colormap.disconnect(self._on_colormap)
+            if image is not None:
+                image.events.colormap.connect(self._on_colormap)
+            self._image = image
+
+    def _on_colormap(self, _event: Any) -> None:
+        self.apply()
 
     def apply(self) -> None:
-        """Make the layer look as `opacity`, `outline` and `is_visible` say."""
-        if self._layer is not None:
-            self._layer.opacity = self.opacity
-            self._layer.contour = 1 if self.outline else 0
-            self._layer.visible = self.is_visible
+        """Make the layer look as it was chosen, and show or hide it."""
+        if self._layer is None or self._image is None:
+            return
+        self._layer.opacity = self._look.opacity
+        self._layer.contour = 1 if self._look.outline else 0
+        self._layer.visible = self.is_visible
+        color = self._look.color or color_unlike(self._image)
+        if color != self._color:
+            color_preview(self._layer, color)
+            self._color = color
 
-    def set_look(self, opacity: float, outline: bool) -> None:
-        """Choose the opacity, 0 to 1, and whether only the outline is shown."""
-        self.opacity, self.outline = opacity, outline
+    def set_look(self, look: PreviewLook) -> None:
+        """Choose how it is drawn."""
+        self._look = look
         self.apply()
 
     def toggle(self) -> None:
@@ -127,3 +168,4 @@ class Preview:
             with keeping_selection(self._viewer):
                 self._viewer.layers.remove(self._layer)
         self._layer = None
+        self._follow(None)
