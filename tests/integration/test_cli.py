@@ -157,6 +157,61 @@ def test_segment_reads(run, work, micro, suffix, mode):
     assert (tifffile.imread("labels.tif") != expected).mean() < 1e-3
 
 
+@pytest.mark.parametrize(
+    ("name", "tags", "size", "unit", "per_centimetre"),
+    [
+        (
+            "cells.ome.tif",
+            {"metadata": {"PhysicalSizeY": 0.5, "PhysicalSizeX": 0.25}},
+            [0.5, 0.25],
+            "\N{MICRO SIGN}m",
+            (40_000, 20_000),
+        ),
+        (
+            "cells.tif",
+            {"imagej": True, "resolution": (4, 2), "metadata": {"unit": "\\u00B5m"}},
+            [0.5, 0.25],
+            "\N{MICRO SIGN}m",
+            (40_000, 20_000),
+        ),
+        (
+            "cells.tif",
+            {"resolution": (40, 20), "resolutionunit": "CENTIMETER"},
+            [0.05, 0.025],
+            "centimeter",
+            (40, 20),
+        ),
+        ("cells.tif", {"resolution": (508, 254), "resolutionunit": 2}, None, "inch", (200, 100)),
+    ],
+    ids=["ome", "imagej", "centimetres", "inches"],
+)
+def test_segment_writes_the_size_of_a_pixel_that_the_image_has(
+    run, work, micro, name, tags, size, unit, per_centimetre
+):
+    tifffile.imwrite(work / name, np.zeros((48, 64), np.uint8), **tags)
+    run("segment", name, "--boxes", "boxes.csv", "-o", "labels.tif")
+    with tifffile.TiffFile(work / "labels.tif") as file:
+        description = json.loads(file.pages.first.description)
+        assert file.pages.first.get_resolution("CENTIMETER") == pytest.approx(per_centimetre)
+    assert description["units"] == [unit, unit]
+    assert size is None or description["scale"] == pytest.approx(size)
+
+
+@pytest.mark.parametrize("given", ["nonsense", "0", "-1", "1e-300", "inf"])
+def test_segment_works_on_an_image_whose_size_of_a_pixel_cannot_be(run, work, micro, given):
+    tifffile.imwrite(
+        work / "cells.ome.tif",
+        np.zeros((48, 64), np.uint8),
+        metadata={"PhysicalSizeY": 123.25, "PhysicalSizeX": 123.25},
+    )
+    content = (work / "cells.ome.tif").read_bytes()
+    (work / "cells.ome.tif").write_bytes(content.replace(b'"123.25"', f'"{given}"'.encode()))
+    result = run("segment", "cells.ome.tif", "--boxes", "boxes.csv", "-o", "labels.tif")
+    assert result.exit_code == 0, result.output
+    with tifffile.TiffFile(work / "labels.tif") as file:
+        assert json.loads(file.pages.first.description)["scale"] == [1, 1]
+
+
 def test_segment_takes_channels_of_an_ome_tiff_for_colours(run, work, micro):
     rng = np.random.default_rng(2)
     channels = rng.integers(0, 4000, (2, 48, 64), dtype=np.uint16)

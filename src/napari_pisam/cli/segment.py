@@ -199,9 +199,9 @@ def segment(request: SegmentRequest, models: _Models | None = None) -> dict[Inde
         count = sum(len(part.prompts) for part in parts)
         description = description_of(loaded, request.model, _digest(parts), count)
         shape = (*leading, *parts[0].source.shape)
-        write_label_stack(
-            request.output, planes, shape, description | _view_of(request), request.overlap
-        )
+        size, units = _scale_of(opened, len(leading))
+        description |= {"scale": list(size), "units": list(units)} | _view_of(request)
+        write_label_stack(request.output, planes, shape, description, request.overlap, size, units)
     _warn_of_empty(planes)
     where = f" in {len(planes)} planes" if len(planes) > 1 else ""
     say(
@@ -209,6 +209,12 @@ def segment(request: SegmentRequest, models: _Models | None = None) -> dict[Inde
         f"-> {request.output}"
     )
     return planes
+
+
+def _scale_of(opened: ImageFile, leading: int) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """Return the size of a pixel and its units along all axes of the labels, as the dock does."""
+    size, units = opened.pixel_size.size or (1.0, 1.0), opened.pixel_size.units or ("pixel",) * 2
+    return (1.0,) * leading + size, ("pixel",) * leading + units
 
 
 def _digest(parts: Sequence[_Part]) -> str:

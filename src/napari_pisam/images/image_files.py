@@ -12,12 +12,13 @@ import importlib.util
 import math
 import warnings
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_pisam.images.image_source import ImageSource
+from napari_pisam.images.pixel_size import PixelSize, pixel_size_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,6 +66,8 @@ class ImageFile:
         How many samples of a pixel, from the first, are picture; those after it are alpha.
     is_rgb : bool
         Whether they are red, green and blue.
+    pixel_size : PixelSize
+        What the file says of it.
     """
 
     path: Path
@@ -72,6 +75,7 @@ class ImageFile:
     axes: str
     samples: int = 1
     is_rgb: bool = False
+    pixel_size: PixelSize = field(default_factory=PixelSize)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -154,7 +158,7 @@ def open_image(path: Path) -> Iterator[ImageFile]:
     """
     if is_tiff(path):
         with open_tiff(path) as (data, axes, page):
-            yield _tiff_picture(path, data, axes, page)
+            yield replace(_tiff_picture(path, data, axes, page), pixel_size=pixel_size_of(page))
     else:
         with open_picture(path) as picture:
             pixels = _picture_pixels(picture)

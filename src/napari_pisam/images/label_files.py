@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_pisam.images.files import LABEL_TILE as _TILE
 from napari_pisam.images.files import replacing
+from napari_pisam.images.pixel_size import resolution_tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,22 +23,6 @@ if TYPE_CHECKING:
 TIFF_SUFFIXES = (".tif", ".tiff")
 
 _CLASSIC_BYTES = 2 << 30
-# TIFF knows centimetres and inches only.
-_CENTIMETRES = {
-    "nanometer": 1e-7,
-    "nm": 1e-7,
-    "micrometer": 1e-4,
-    "micron": 1e-4,
-    "um": 1e-4,
-    "\N{MICRO SIGN}m": 1e-4,
-    "\N{GREEK SMALL LETTER MU}m": 1e-4,
-    "millimeter": 0.1,
-    "mm": 0.1,
-    "centimeter": 1.0,
-    "cm": 1.0,
-    "meter": 100.0,
-    "m": 100.0,
-}
 
 
 class Crop(Protocol):
@@ -148,6 +133,8 @@ def write_label_stack(
     shape: tuple[int, ...],
     description: Mapping[str, Any],
     overlap: Overlap = "keep",
+    scale: Sequence[float] = (),
+    units: Sequence[str] = (),
 ) -> None:
     """Write masks as a tiled, compressed TIFF; the file is there whole or not at all.
 
@@ -163,6 +150,8 @@ def write_label_stack(
         Written as JSON into the TIFF's ImageDescription.
     overlap
         See `label_tiles`.
+    scale, units : sequence, optional
+        Size of a pixel along each axis, and the unit's name; see `write_label_tiles`.
     """
     dtype = label_dtype(max((label for masks in planes.values() for label in masks), default=0))
     software = f"napari-pisam {description.get('version', '')}".strip()
@@ -173,7 +162,7 @@ def write_label_stack(
             for index in np.ndindex(*leading)
             for tile in label_tiles(planes.get(index, {}), (height, width), overlap, dtype)
         )
-        write_label_tiles(part, tiles, shape, dtype, description, software)
+        write_label_tiles(part, tiles, shape, dtype, description, software, scale[-2:], units[-2:])
 
 
 def write_label_array(
@@ -281,18 +270,5 @@ def write_label_tiles(
         description=json.dumps(dict(description)),
         software=software,
         metadata=None,
-        **_resolution(pixel_size, units),
+        **resolution_tags(pixel_size, units),
     )
-
-
-def _resolution(pixel_size: Sequence[float], units: Sequence[str]) -> dict[str, Any]:
-    """Pixels per centimetre, across and down; nothing where there is no length."""
-    lengths = [_CENTIMETRES.get(str(unit)) for unit in units]
-    if len(pixel_size) != 2 or len(lengths) != 2 or None in lengths:
-        return {}
-    down, across = (
-        1 / (float(size) * length)
-        for size, length in zip(pixel_size, lengths, strict=True)
-        if size and length
-    )
-    return {"resolution": (across, down), "resolutionunit": "CENTIMETER"}

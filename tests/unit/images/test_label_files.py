@@ -89,6 +89,20 @@ def test_size_of_a_pixel_is_written_for_other_programs(tmp_path, size, unit, per
     assert dpi == pytest.approx(tuple(value * 2.54 for value in per_centimetre))
 
 
+def test_a_mirrored_layer_is_written_with_the_size_of_its_pixels(tmp_path):
+    labels = np.zeros((30, 40), np.uint8)
+    write_label_array(tmp_path / "a.tif", labels, {}, (-0.5, 0.25), ("um", "um"))
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert file.pages.first.get_resolution("CENTIMETER") == pytest.approx((40_000, 20_000))
+
+
+@pytest.mark.parametrize("size", [(0.0, 1.0), (1e-30, 1.0), (1.0, 1e30)])
+def test_sizes_of_a_pixel_that_tiff_has_no_numbers_for_are_left_out(tmp_path, size):
+    write_label_array(tmp_path / "a.tif", np.zeros((30, 40), np.uint8), {}, size, ("um", "um"))
+    with Image.open(tmp_path / "a.tif") as picture:
+        assert "dpi" not in picture.info
+
+
 def test_pixels_without_a_length_have_no_size(tmp_path):
     write_label_array(tmp_path / "a.tif", np.zeros((30, 40), np.uint8), {}, (2, 2), ("pixel",) * 2)
     with Image.open(tmp_path / "a.tif") as picture:
