@@ -55,6 +55,7 @@ def test_models_are_listed(run):
     title, line = lines[0], next(line for line in lines if line.startswith("microsam_vit_b_lm"))
     assert line[title.index("GOOD FOR") :].startswith("cells and nuclei in light microscopy")
     assert line[title.index("SIZE") :].startswith("375 MB")
+    assert line[title.index("LICENCE") :].startswith("MIT / CC BY 4.0")
     assert line[title.index("HERE") :].startswith("available")
 
 
@@ -111,6 +112,8 @@ def test_model_is_described(run):
     assert "https://" in result.stdout
     assert CATALOGUE["sam_vit_b"].hash in result.stdout
     assert CATALOGUE["sam_vit_b"].citation in result.stdout
+    assert "mirror:" not in result.stdout
+    assert CATALOGUE["sam_vit_t"].mirrors[0] in run("models", "info", "sam_vit_t").stdout
 
 
 @pytest.mark.parametrize("command", ["info", "download", "verify", "remove"])

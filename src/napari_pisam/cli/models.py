@@ -91,7 +91,7 @@ def show_model(name: str) -> None:
     """
     from napari_pisam.model.variants import get_variant
     from napari_pisam.weights.cache import cached_path
-    from napari_pisam.weights.catalogue import is_public
+    from napari_pisam.weights.catalogue import CATALOGUE, is_public
 
     row = _row(name)
     variant = get_variant(row.variant)
@@ -107,6 +107,7 @@ def show_model(name: str) -> None:
         "cite": row.citation,
         "hash": row.hash,
         "address": row.address,
+        "mirror": " ".join(CATALOGUE[name].mirrors) if name in CATALOGUE else "",
         "file": str(cached_path(name)) if is_public(name) else "",
     }
     for key, value in lines.items():

@@ -12,6 +12,7 @@ import pooch
 from napari_pisam.weights.catalogue import CATALOGUE, CatalogueEntry, is_public, public_entry
 from napari_pisam.weights.download import (
     CACHE_VARIABLE,
+    DownloadCancelled,
     DownloadError,
     ResumableDownload,
     part_of,
@@ -91,15 +92,31 @@ def download(
         return path
     if path.is_file():
         _logger.warning("%s %s; it is downloaded again.", path, problem)
-    ResumableDownload(
-        entry.address,
-        path,
-        expected=entry.hash,
-        size=entry.size if entry.is_exact_size else None,
-        progress=progress,
-        cancel=cancel,
-        allow_local_http=allow_local_http,
-    ).run()
+    failures: list[str] = []
+    addresses = (entry.address, *entry.mirrors)
+    for address in addresses:
+        fetching = ResumableDownload(
+            address,
+            path,
+            expected=entry.hash,
+            size=entry.size if entry.is_exact_size else None,
+            progress=progress,
+            cancel=cancel,
+            allow_local_http=allow_local_http,
+        )
+        try:
+            fetching.run()
+        except DownloadCancelled:
+            raise
+        except DownloadError as error:
+            failures.append(str(error))
+            # What has arrived can only be gone on with at the address that it came from.
+            if fetching.kept or address == addresses[-1]:
+                msg = " Its mirror: ".join(dict.fromkeys(failures))
+                raise DownloadError(msg) from error
+            _logger.warning("%s A mirror is tried.", error)
+        else:
+            break
     return path
 
 

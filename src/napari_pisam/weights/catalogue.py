@@ -49,6 +49,8 @@ class CatalogueEntry:
         Where it is downloaded from; empty for the embedded model.
     file_name
         In the cache folder, or in the package.
+    mirrors
+        Other addresses of the same file, for when the first does not have it.
     suits
         The kind of image that it is recommended for.
     """
@@ -63,6 +65,7 @@ class CatalogueEntry:
     address: str
     file_name: str
     is_exact_size: bool = False
+    mirrors: tuple[str, ...] = ()
     suits: ImageKind | None = None
 
     @property
@@ -140,6 +143,7 @@ _ENTRIES = (
         citation=_MOBILE_SAM,
         hash="md5:f3c0d8cda613564d499310dab6c812cd",
         address="https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
+        mirrors=("https://github.com/Sanster/models/releases/download/MobileSAM/mobile_sam.pt",),
         file_name="mobile_sam.pt",
         suits="photograph",
     ),

@@ -88,6 +88,11 @@ class ResumableDownload:
         self.allow_local_http = allow_local_http
         self._file: IO[bytes]
 
+    @property
+    def kept(self) -> int:
+        """Bytes that have arrived from this address, from which the next try goes on."""
+        return self.part.stat().st_size if self._state() and self.part.is_file() else 0
+
     def run(self) -> None:
         """Download.
 

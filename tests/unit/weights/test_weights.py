@@ -32,7 +32,8 @@ def test_every_public_model_has_an_https_address_a_hash_and_a_place_of_its_own()
     public = [entry for entry in CATALOGUE.values() if not entry.is_embedded]
     assert {entry.variant for entry in CATALOGUE.values()} <= set(variants.VARIANTS)
     for entry in public:
-        assert entry.address.startswith("https://")
+        for address in (entry.address, *entry.mirrors):
+            assert address.startswith("https://")
         assert split_hash(entry.hash)
         assert entry.size > 1e6
         assert entry.good_for
@@ -42,11 +43,20 @@ def test_every_public_model_has_an_https_address_a_hash_and_a_place_of_its_own()
     assert len({entry.hash for entry in public}) == len(public)
 
 
+def test_the_models_that_the_field_trusts_are_offered():
+    named = [f"sam_vit_{size}" for size in "tblh"] + [f"hqsam_vit_{size}" for size in "blh"]
+    named += [f"microsam_vit_{size}_{what}" for size in "tbl" for what in ("lm", "em")]
+    named += [f"microsam_vit_{size}_histopathology" for size in "blh"]
+    assert {"tiny", *named} == set(CATALOGUE)
+    assert CATALOGUE["sam_vit_t"].mirrors
+
+
 def test_one_model_is_inside_the_package():
     assert [name for name, entry in CATALOGUE.items() if entry.is_embedded] == [EMBEDDED]
 
 
 def test_what_has_no_pinned_hash_is_not_offered_by_name():
+    assert all(split_hash(entry.hash) for entry in CATALOGUE.values() if not entry.is_embedded)
     assert "hqsam_vit_t" not in CATALOGUE
     with pytest.raises(ValueError, match="not a hash"):
         split_hash("")

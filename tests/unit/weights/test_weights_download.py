@@ -389,6 +389,87 @@ def test_only_public_models_can_be_downloaded(folder):
             download(name)
 
 
+# --- mirrors ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mirrored(public):
+    """A second server that has the same file, named as a mirror of the first."""
+    with serve() as second:
+        public(mirrors=(f"{second.address}/copy.pth",))
+        yield second
+
+
+def _is_away(server, public, mirror):
+    public(address="http://127.0.0.1:9/weights.pth", mirrors=(f"{mirror.address}/copy.pth",))
+
+
+def _has_moved(server, public, mirror):
+    server.status = 404
+
+
+def _has_another_file(server, public, mirror):
+    server.data = DATA[:-1] + b"x"
+
+
+@pytest.mark.parametrize("trouble", [_is_away, _has_moved, _has_another_file])
+def test_mirror_is_asked_where_the_address_does_not_have_the_file(
+    public, server, mirrored, folder, trouble
+):
+    trouble(server, public, mirrored)
+    assert fetch().read_bytes() == DATA
+    assert mirrored.seen == [("/copy.pth", None)]
+    assert names(folder) == ["weights.pth"]
+
+
+def test_mirror_is_left_alone_where_the_address_has_the_file(public, server, mirrored):
+    assert fetch().read_bytes() == DATA
+    assert mirrored.seen == []
+
+
+def test_what_has_arrived_is_not_given_up_for_a_mirror(public, server, mirrored):
+    server.cut_after = [600_000, 0, 0]
+    with pytest.raises(DownloadError, match="start the download again"):
+        fetch()
+    assert mirrored.seen == []
+    server.cut_after = []
+    assert fetch().read_bytes() == DATA
+    assert server.seen[-1][1] is not None
+
+
+def test_what_has_arrived_from_a_mirror_is_gone_on_with_there(public, server, mirrored, folder):
+    server.status = 404
+    with pytest.raises(DownloadCancelled):
+        fetch(cancel=iter([False, False, False, True]).__next__)
+    done = (folder / "weights.pth.part").stat().st_size
+    assert fetch().read_bytes() == DATA
+    assert mirrored.seen[-1][1] == f"bytes={done}-"
+
+
+def test_mirror_must_have_the_pinned_hash_too(public, server, mirrored, folder):
+    server.status = 404
+    mirrored.data = DATA[:-1] + b"x"
+    with pytest.raises(DownloadError) as caught:
+        fetch()
+    for text in (server.address, "answered 404", mirrored.address, f"expected {SHA256}"):
+        assert text in str(caught.value)
+    assert names(folder) == []
+
+
+def test_who_cancels_is_not_sent_to_a_mirror(public, server, mirrored):
+    with pytest.raises(DownloadCancelled):
+        fetch(cancel=lambda: True)
+    assert mirrored.seen == []
+
+
+def test_full_disk_is_said_once(public, mirrored, monkeypatch):
+    usage = namedtuple("usage", "total used free")(10, 10, 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    with pytest.raises(DownloadError) as caught:
+        fetch()
+    assert str(caught.value).count("is too full") == 1
+
+
 # --- hashes ----------------------------------------------------------------------------------
 
 HASHES = {
