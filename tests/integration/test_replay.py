@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-from fake_session import at_once
+from fake_session import at_once, save_session
 from micro import micro_model
 from napari_pisam.cli.app import app
 from napari_pisam.images.image_source import ImageSource
@@ -25,7 +25,6 @@ from napari_pisam.session.storage import (
     SessionMeta,
     load_session,
     save_planes,
-    save_session,
 )
 from napari_pisam.weights import loading as weights
 

@@ -503,27 +503,6 @@ class Session:
 
     # -- keep and restore ---------------------------------------------------------------------
 
-    def rewrite_labels(self) -> bool:
-        """Write every committed object into the labels again, for labels that were lost.
-
-        Returns
-        -------
-        bool
-            False if writing failed.
-
-        Raises
-        ------
-        ValueError
-            If there are no labels.
-        """
-        self._document.store.check(0)
-        document = self._document
-
-        def rewrite() -> Change:
-            return Change((), tuple(document.store.rewrite(document.records.values())))
-
-        return self.attempt(rewrite) is not None
-
     def touch_labels(self, bbox: Bbox) -> None:
         """Note that somebody else wrote a window of the labels, px: what is there now is kept."""
         self._document.touched.touch(bbox)

@@ -17,7 +17,7 @@ import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -69,13 +69,6 @@ _DAMAGE = (
 )
 # The same session gives the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
-
-
-class HasState(Protocol):
-    """A `Session`, or anything else that has a state."""
-
-    def to_state(self) -> SessionState:
-        """Return the state."""
 
 
 @dataclass(frozen=True)
@@ -160,25 +153,6 @@ class SessionFile:
     def meta(self) -> SessionMeta:
         """The displayed plane's view, and the transforms."""
         return SessionMeta(self.planes[self.shown].view, self.transforms)
-
-
-def save_session(
-    path: Path, session: HasState | SessionState, meta: SessionMeta | None = None
-) -> None:
-    """Write a session of one plane; see `save_planes`.
-
-    Parameters
-    ----------
-    path : Path
-        The file; what is there is replaced.
-    session : Session or SessionState
-        A state may be written in another thread than the session's.
-    meta : SessionMeta, optional
-        What else to keep.
-    """
-    state = session.to_state() if hasattr(session, "to_state") else session
-    meta = SessionMeta() if meta is None else meta
-    save_planes(path, SessionFile((SavedPlane(state, meta.image),), transforms=meta.transforms))
 
 
 def save_planes(path: Path, content: SessionFile, packed: PackedMasks | None = None) -> None:

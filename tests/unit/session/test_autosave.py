@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from fake_session import fake_session
+from fake_session import fake_session, save_session
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.session.autosave import Autosaves, Generation, autosave_folder, describe
-from napari_pisam.session.storage import SavedPlane, SessionFile, load_session, save_session
+from napari_pisam.session.storage import SavedPlane, SessionFile, load_session
 
 KEY = "ab" * 16
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fake_session import SHAPE, fake_session, mask_of
+from fake_session import SHAPE, fake_session, mask_of, save_session
 from napari_pisam.images.image_source import ImageSource
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.prompts import Prompts
@@ -31,7 +31,6 @@ from napari_pisam.session.storage import (
     count_objects,
     load_session,
     save_planes,
-    save_session,
 )
 
 OLD = Path(__file__).parents[2] / "fixtures" / "session_v1.pisam"
@@ -198,15 +197,6 @@ def test_pixels_painted_by_hand_come_back(tmp_path):
     second = fake_session()
     second.restore(load_session(tmp_path / "s.pisam").state)
     assert np.array_equal(second.labels, first.labels)
-
-
-def test_lost_labels_are_written_again(path):
-    first = busy_session()
-    labels = np.zeros(SHAPE, np.uint16)
-    session = fake_session(labels=labels)
-    restored(path, session)
-    assert session.rewrite_labels()
-    assert np.array_equal(labels, first.labels)
 
 
 def test_a_restored_object_gives_back_what_it_had_covered(tmp_path):
