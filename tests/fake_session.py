@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_pisam.predict.mask import Mask
 from napari_pisam.session.session import CommitRule, Session
-from napari_pisam.session.storage import SavedPlane, SessionFile, SessionMeta, save_planes
+from napari_pisam.session.storage import ImageView, SavedPlane, SessionFile, save_planes
 
 SHAPE = (24, 30)
 RADIUS = 3.0
@@ -121,8 +121,8 @@ def fake_session(execute=at_once, *, labels=None, rule=CommitRule.KEEP, shape=SH
     return session
 
 
-def save_session(path, session, meta=None):
+def save_session(path, session, view=None, transforms=None):
     """Write a session, or its state, to a file of one plane."""
     state = session.to_state() if hasattr(session, "to_state") else session
-    meta = SessionMeta() if meta is None else meta
-    save_planes(path, SessionFile((SavedPlane(state, meta.image),), transforms=meta.transforms))
+    plane = SavedPlane(state, ImageView() if view is None else view)
+    save_planes(path, SessionFile((plane,), transforms=transforms))

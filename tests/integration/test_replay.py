@@ -22,7 +22,6 @@ from napari_pisam.session.storage import (
     ImageView,
     SavedPlane,
     SessionFile,
-    SessionMeta,
     load_session,
     save_planes,
 )
@@ -87,13 +86,13 @@ def made_session(work):
     return session
 
 
-META = SessionMeta(ImageView("image.tif", plane=(1,)))
+VIEW = ImageView("image.tif", plane=(1,))
 
 
 @pytest.fixture
 def saved(work, micro):
     session = made_session(work)
-    save_session(work / "s.pisam", session, META)
+    save_session(work / "s.pisam", session, VIEW)
     return session
 
 
@@ -128,7 +127,7 @@ def test_replay_of_a_restored_and_continued_session_gives_the_same_labels(run, s
     second.from_state(load_session(work / "s.pisam").state)
     second.new_object(Prompts((0, 0, 20, 30)))
     second.commit()
-    save_session(work / "s.pisam", second, META)
+    save_session(work / "s.pisam", second, VIEW)
     result = run(*ARGUMENTS)
     assert result.exit_code == 0, result.stderr
     assert np.array_equal(tifffile.imread("labels.tif"), second.labels)
@@ -181,7 +180,7 @@ def test_a_checkpoint_has_to_be_named(run, work, micro):
     session.set_predictor(Predictor(micro_model(), "cpu"), ModelRef("mine.safetensors", HASH))
     session.new_object(Prompts((0, 0, 20, 30)))
     session.commit()
-    save_session(work / "s.pisam", session, META)
+    save_session(work / "s.pisam", session, VIEW)
     assert "'mine.safetensors'. Give its path with --model" in refused(run(*ARGUMENTS), work)
     assert run(*ARGUMENTS, "--model", "mine.safetensors").exit_code == 0
     assert np.array_equal(tifffile.imread("labels.tif"), session.labels)
@@ -213,7 +212,7 @@ def session_with_two_contrasts(work):
 
 def test_another_contrast_during_the_session_gives_the_same_labels(run, work, micro):
     session = session_with_two_contrasts(work)
-    save_session(work / "s.pisam", session, META)
+    save_session(work / "s.pisam", session, VIEW)
     result = run(*ARGUMENTS)
     assert result.exit_code == 0, result.stderr
     assert np.array_equal(tifffile.imread("labels.tif"), session.labels)
@@ -224,8 +223,8 @@ def test_objects_that_differ_are_named_and_give_a_status(run, work, micro):
     state = session.to_state()
     # As files of before tell it: one contrast for all.
     journal = tuple(replace(one, model=ModelRef("tiny", HASH, "cpu")) for one in state.journal)
-    view = replace(META.image, contrast_limits=LIMITS[1])
-    save_session(work / "s.pisam", replace(state, journal=journal), SessionMeta(view))
+    view = replace(VIEW, contrast_limits=LIMITS[1])
+    save_session(work / "s.pisam", replace(state, journal=journal), view)
     result = run(*ARGUMENTS)
     assert result.exit_code == 1
     said = result.stderr.strip().splitlines()[-1]

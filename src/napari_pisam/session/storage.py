@@ -93,22 +93,6 @@ class ImageView:
 
 
 @dataclass(frozen=True)
-class SessionMeta:
-    """What a session itself does not know.
-
-    Attributes
-    ----------
-    image : ImageView
-        The image, for `replay`.
-    transforms : Any
-        JSON values of the caller's own, handed back as they are; for layers' transforms.
-    """
-
-    image: ImageView = field(default_factory=ImageView)
-    transforms: Any = None
-
-
-@dataclass(frozen=True)
 class SavedPlane:
     """A plane of an image with its objects.
 
@@ -137,7 +121,7 @@ class SessionFile:
     shown : int
         The one that was displayed, counted from 0.
     transforms : Any
-        As in `SessionMeta`.
+        JSON values of the caller's own, handed back as they are; for layers' transforms.
     """
 
     planes: tuple[SavedPlane, ...]
@@ -148,11 +132,6 @@ class SessionFile:
     def state(self) -> SessionState:
         """The displayed plane's objects."""
         return self.planes[self.shown].state
-
-    @property
-    def meta(self) -> SessionMeta:
-        """The displayed plane's view, and the transforms."""
-        return SessionMeta(self.planes[self.shown].view, self.transforms)
 
 
 def save_planes(path: Path, content: SessionFile, packed: PackedMasks | None = None) -> None:

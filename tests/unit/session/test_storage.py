@@ -27,7 +27,6 @@ from napari_pisam.session.storage import (
     ImageView,
     SavedPlane,
     SessionFile,
-    SessionMeta,
     count_objects,
     load_session,
     save_planes,
@@ -36,10 +35,8 @@ from napari_pisam.session.storage import (
 OLD = Path(__file__).parents[2] / "fixtures" / "session_v1.pisam"
 BOX = Prompts((4, 4, 12, 12))
 OTHER = Prompts((8, 8, 18, 18), [(9.25, 9.5), (17, 17)], [True, False])
-META = SessionMeta(
-    ImageView("cells.tif", (3,), None, (0,), False, ((0.0, 255.5),)),
-    {"scale": [0.5, 0.5], "units": ["µm", "µm"]},
-)
+VIEW = ImageView("cells.tif", (3,), None, (0,), False, ((0.0, 255.5),))
+TRANSFORMS = {"scale": [0.5, 0.5], "units": ["µm", "µm"]}
 
 
 def busy_session():
@@ -77,7 +74,7 @@ def seen(session):
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "session.pisam"
-    save_session(path, busy_session(), META)
+    save_session(path, busy_session(), VIEW, TRANSFORMS)
     return path
 
 
@@ -94,16 +91,18 @@ def test_a_session_comes_back_as_it_was(path):
     assert second.current.id == first.current.id
     assert second.first_id == first.first_id
     assert second.rule is CommitRule.OVERWRITE
-    assert load_session(path).meta == META
+    loaded = load_session(path)
+    assert (loaded.planes[0].view, loaded.transforms) == (VIEW, TRANSFORMS)
 
 
 def test_the_same_session_gives_the_same_file(path, tmp_path):
     again = tmp_path / "again.pisam"
-    save_session(again, busy_session().to_state(), META)
+    save_session(again, busy_session().to_state(), VIEW, TRANSFORMS)
     assert again.read_bytes() == path.read_bytes()
-    save_session(again, restored(path), load_session(path).meta)
+    save_session(again, restored(path), VIEW, TRANSFORMS)
     first, second = load_session(path), load_session(again)
-    assert first.meta == second.meta
+    assert first.planes[0].view == second.planes[0].view
+    assert first.transforms == second.transforms
     assert len(first.state.journal) == len(second.state.journal)
 
 
@@ -130,7 +129,8 @@ def test_one_file_holds_all_planes_each_with_its_axes(tmp_path):
 
 def test_a_file_written_by_version_1_opens():
     loaded = load_session(OLD)
-    assert loaded.meta.image == ImageView("image.tif", (1,), None, None, False, ((0.0, 60000.0),))
+    view = ImageView("image.tif", (1,), None, None, False, ((0.0, 60000.0),))
+    assert loaded.planes[0].view == view
     rng = np.random.default_rng(7)
     stack = rng.integers(0, 60_000, (2, *SHAPE), dtype=np.uint16)
     assert is_same_image(loaded.state.signature, {}, ImageSource(stack, plane=1))
@@ -228,14 +228,14 @@ def test_what_was_there_stays_when_writing_fails(path, monkeypatch):
 
     monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
     with pytest.raises(OSError, match="No space left"):
-        save_session(path, busy_session(), META)
+        save_session(path, busy_session(), VIEW, TRANSFORMS)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
 def test_transforms_that_are_not_json_are_refused(tmp_path):
     with pytest.raises(ValueError, match="transforms cannot be written as JSON"):
-        save_session(tmp_path / "s.pisam", busy_session(), SessionMeta(transforms={"a": {1}}))
+        save_session(tmp_path / "s.pisam", busy_session(), transforms={"a": {1}})
     assert list(tmp_path.iterdir()) == []
 
 

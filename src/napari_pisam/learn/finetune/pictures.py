@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from napari_pisam.images.files import replacing
-from napari_pisam.images.html_page import html_text
+from napari_pisam.images.html_page import html_page, html_table, html_text
 from napari_pisam.learn.finetune.layout import PREVIEW, REPORT, picture_inside
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 _SIDE = 320
 _TRUTH, _BEFORE, _AFTER = (255, 255, 255), (213, 94, 0), (86, 180, 233)
-# Nothing may be fetched, whatever a file's name says.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 64rem; padding: 0 1rem;
   color: #1d1d1f; background: #fff; }
@@ -103,10 +101,7 @@ def write_report(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any
     """
     title = f"Fine-tuning of {about.get('base', '')}"
     parts = [
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        f"<title>{html_text(title)}</title><style>{_STYLE}</style></head><body>",
-        f"<h1>{html_text(title)}</h1><p><b>{html_text(str(state.get('verdict', '')))}</b></p>",
+        f"<p><b>{html_text(state.get('verdict', ''))}</b></p>",
         f"<p>{int(state.get('step', 0))} steps, {float(state.get('elapsed', 0)) / 60:.1f} minutes; "
         f"the best weights after step {int(state.get('best_step', 0))}.</p>",
         "<h2>Boundary IoU from the box alone</h2>",
@@ -117,15 +112,11 @@ def write_report(folder: Path, state: Mapping[str, Any], about: Mapping[str, Any
         _pairs(folder, state.get("previews", [])),
         "<h2>Each validation object</h2>",
         _table(state.get("objects", [])),
-        "<h2>Settings</h2><table>",
-        *(
-            f"<tr><td>{html_text(str(key))}</td><td>{html_text(str(value))}</td></tr>"
-            for key, value in about.items()
-        ),
-        "</table></body></html>",
+        "<h2>Settings</h2>",
+        html_table(("Setting", "Value"), ((key, str(value)) for key, value in about.items())),
     ]
     with replacing(folder / REPORT) as part:
-        part.write_text("\n".join(parts), encoding="utf-8")
+        part.write_text(html_page(title, _STYLE, parts), encoding="utf-8")
 
 
 def _chart(points: Sequence[Mapping[str, Any]]) -> str:
@@ -188,12 +179,9 @@ def _pairs(folder: Path, previews: Sequence[Mapping[str, Any]]) -> str:
 
 def _table(objects: Sequence[Mapping[str, Any]]) -> str:
     head = ("Object", "IoU before", "IoU after", "Boundary IoU before", "Boundary IoU after")
-    rows = ["<tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>"]
+    rows = []
     for o in objects:
-        name = html_text(f"{o['image']}, {o['label']}")
-        cells = [*o["iou"], *o["boundary"]]
-        numbers = "".join(
-            "<td></td>" if value is None else f"<td>{float(value):.3f}</td>" for value in cells
-        )
-        rows.append(f"<tr><td>{name}</td>{numbers}</tr>")
-    return f"<table>{''.join(rows)}</table>"
+        values = (*o["iou"], *o["boundary"])
+        numbers = ("" if value is None else f"{float(value):.3f}" for value in values)
+        rows.append((f"{o['image']}, {o['label']}", *numbers))
+    return html_table(head, rows)
