@@ -201,3 +201,4 @@ def test_examples_of_the_page_run(root):
     exec("\n".join(blocks), names)
     assert set(np.unique(names["labels"])) == {0, 1, 2}
     assert names["viewer"].layers["coins labels"].data.max() == 2
+    assert [plane.any() for plane in names["volume"]] == [True] * 4
