@@ -1,6 +1,6 @@
 """Which files run when a person clicks, and when training starts: what a newcomer has to read.
 
-    xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/files_executed.py --json files.json
+    xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/files_executed.py click
 
 A real window with `tiny`. *Click*: from an FG click on the prompt layer to its preview on the
 canvas, the model being loaded and the box predicted. *Start*: from the button of the Fine-tune dock
@@ -61,16 +61,12 @@ class Recorder:
     """Notes the files whose functions are called, of all threads begun after it."""
 
     def __init__(self) -> None:
-        self.clear()
-        self.is_on = False
-        threading.setprofile(self._note)
-        sys.setprofile(self._note)
-
-    def clear(self) -> None:
-        """Begin a new list."""
         self.way: set[str] = set()
         self.helpers: set[str] = set()
         self.passive: set[str] = set()
+        self.is_on = False
+        threading.setprofile(self._note)
+        sys.setprofile(self._note)
 
     def _note(self, frame, event: str, _argument: object) -> None:
         if not self.is_on or event != "call" or (file := file_of(frame)) is None:
@@ -213,19 +209,17 @@ def show(title: str, files: dict[str, list[str]]) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["click", "start"])
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--part", choices=["click", "start"], help="only one of them")
     arguments = parser.parse_args()
     recorder = Recorder()
-    results = {}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NAPARI_PISAM_RUNS"] = os.environ["NAPARI_PISAM_AUTOSAVE"] = folder
-        if arguments.part != "start":
-            results["click to preview"] = click(recorder)
-        if arguments.part != "click":
-            recorder.clear()
+        if arguments.what == "click":
+            results = {"click to preview": click(recorder)}
+        else:
             parts = start(recorder, Path(folder))
-            results |= {f"Start to first step, {name}": files for name, files in parts.items()}
+            results = {f"Start to first step, {name}": files for name, files in parts.items()}
     for title, files in results.items():
         show(title, files)
     if arguments.json:

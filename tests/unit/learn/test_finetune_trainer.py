@@ -190,7 +190,8 @@ def test_the_checkpoint_leaves_out_what_is_frozen(tmp_path):
 def test_weights_on_top_of_a_public_sam_leave_it_out(tmp_path, monkeypatch):
     sam = replace(MICRO, name="micro_sam", kind="sam")
     monkeypatch.setitem(variants.VARIANTS, "micro_sam", sam)
-    monkeypatch.setitem(CATALOGUE, "micro_sam", CATALOGUE["sam_vit_b"])
+    entry = replace(CATALOGUE["sam_vit_b"], variant="micro_sam")
+    monkeypatch.setitem(CATALOGUE, "micro_sam", entry)
     loaded = weights.LoadedModel(
         micro_model(kind="sam", name="micro_sam"), "cd" * 32, "MIT", "public"
     )
