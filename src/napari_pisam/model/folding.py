@@ -62,13 +62,16 @@ class _AddScalar(nn.Module):
 
 
 @torch.no_grad()
-def folded(model: PiSam) -> PiSam:
+def folded(model: PiSam, dtype: torch.dtype = torch.float32) -> PiSam:
     """Return the network for inference on the CPU; the given one is left as it is.
 
     Parameters
     ----------
     model
         In eval mode. An encoder without batch norms has nothing to fold.
+    dtype
+        What autocast will compute in: the encoder's convolutions and linear layers get their
+        weights in it, which autocast would cast at every call. Norms stay float32.
 
     Returns
     -------
@@ -89,6 +92,9 @@ def folded(model: PiSam) -> PiSam:
                 if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                     module[place] = fuse_conv_bn_eval(conv, norm)
                     module[place + 1] = nn.Identity()
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.to(dtype)
     # Folding gives new weights, which oneDNN would otherwise reorder at every call.
     view = copy.copy(model)
     changed: dict[str, nn.Module] = {"image_encoder": encoder.to(memory_format=torch.channels_last)}

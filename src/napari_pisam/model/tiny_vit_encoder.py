@@ -3,26 +3,66 @@
 The parameters, their names and the result are those of MobileSAM's ``TinyViT`` (Wu et al., 2022;
 Zhang et al., 2023), without the classifier that no mask needs. What differs is the order of the
 work: tokens stay in channels-last memory, so that nothing is transposed between convolutions and
-attention; attention is fused; what pads a window to its size passes through no matrix product; and
-the hidden layers of blocks are made a strip of rows at a time, so that they stay in the cache.
+attention; attention is fused, and so is a GELU with the layer before it; what pads a window to its
+size passes through no matrix product; and the wide layers of blocks are made a strip of rows at a
+time, so that they stay in the cache.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_pisam.model.fused_gelu import conv_gelu, linear_gelu
 from napari_pisam.model.layer_norm import LayerNorm2d
 from napari_pisam.model.remembered import Remembered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STRIDE = 16
 """The embedding's stride, px."""
 
-_STRIP_VALUES = 1 << 21
-"""Values of a hidden layer that are held at a time: 8 MB, so that few calls share the work."""
+_STRIP_VALUES = 1 << 20
+"""Values of a wide layer that are held at a time: 4 MB, so that few calls share the work."""
 
 _EXPANSION = 4
+
+
+def _strip_rows(values_per_row: int, step: int = 1) -> int:
+    """Rows of a strip: a multiple of ``step``, and at least that."""
+    return step * max(1, _STRIP_VALUES // (step * values_per_row))
+
+
+def _by_strips(
+    layers: Callable[[Tensor], Tensor], x: Tensor, width: int, *, shrinks: int = 1, reach: int = 1
+) -> Tensor:
+    """Apply convolutions to (B, C, H, W) a strip of rows at a time, if no gradient is wanted.
+
+    Parameters
+    ----------
+    layers
+        Convolutions with padding that reach at most one row of their output up and ``reach`` down,
+        without batch statistics.
+    width
+        Channels of their widest layer.
+    shrinks
+        Their stride.
+    """
+    rows = _strip_rows(width * x.shape[0] * x.shape[3] * shrinks)
+    height = x.shape[2] // shrinks
+    if torch.is_grad_enabled() or rows >= height:
+        return layers(x)
+    strips = []
+    for first in range(0, height, rows):
+        last = min(first + rows, height)
+        top, bottom = max(0, first - 1), min(height, last + reach)
+        strip = layers(x[:, :, shrinks * top : shrinks * bottom])
+        strips.append(strip[:, :, first - top : last - top])
+    return torch.cat(strips, dim=2)
 
 
 class _ConvNorm(nn.Sequential):
@@ -36,16 +76,31 @@ class _ConvNorm(nn.Sequential):
         self.add_module("c", conv)
         self.add_module("bn", nn.BatchNorm2d(outputs))
 
+    def then_gelu(self, x: Tensor) -> Tensor:
+        """Apply it and a GELU."""
+        conv, norm = self
+        if isinstance(norm, nn.Identity):
+            return conv_gelu(cast("nn.Conv2d", conv), x)
+        return F.gelu(self(x))
+
 
 class _Stem(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.width = width
         self.seq = nn.Sequential(
             _ConvNorm(3, width // 2, 3, stride=2), nn.GELU(), _ConvNorm(width // 2, width, 3, 2)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.seq(x)
+        if self.training:
+            y: Tensor = self.seq(x)
+            return y
+        return _by_strips(self._layers, x, self.width // 2, shrinks=4, reach=0)
+
+    def _layers(self, x: Tensor) -> Tensor:
+        first, _, second = self.seq
+        y: Tensor = second(cast("_ConvNorm", first).then_gelu(x))
         return y
 
 
@@ -58,9 +113,13 @@ class _ConvBlock(nn.Module):
         self.conv1 = _ConvNorm(width, hidden)
         self.conv2 = _ConvNorm(hidden, hidden, 3, groups=hidden)
         self.conv3 = _ConvNorm(hidden, width)
+        self.hidden = hidden
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))
+        return self._layers(x) if self.training else _by_strips(self._layers, x, self.hidden)
+
+    def _layers(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv3(self.conv2.then_gelu(self.conv1.then_gelu(x)))
         return F.gelu(y + x)
 
 
@@ -72,9 +131,17 @@ class _Merging(nn.Module):
         self.conv1 = _ConvNorm(inputs, outputs)
         self.conv2 = _ConvNorm(outputs, outputs, 3, stride, groups=outputs)
         self.conv3 = _ConvNorm(outputs, outputs)
+        self.width, self.stride = outputs, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))
+        if self.training:
+            return self._layers(x)
+        return _by_strips(
+            self._layers, x, self.width, shrinks=self.stride, reach=int(self.stride == 1)
+        )
+
+    def _layers(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv3(self.conv2.then_gelu(self.conv1.then_gelu(x)))
         return y
 
 
@@ -144,7 +211,7 @@ class _Mlp(nn.Module):
         self.fc2 = nn.Linear(_EXPANSION * width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        y: Tensor = self.fc2(F.gelu(self.fc1(self.norm(tokens))))
+        y: Tensor = self.fc2(linear_gelu(self.fc1, self.norm(tokens)))
         return y
 
 
@@ -159,10 +226,13 @@ class _AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.permute(0, 2, 3, 1)
-        tokens = tokens + self.attn(tokens)
+        row = tokens[:, 0].numel()
+        rows = _strip_rows(3 * row, self.attn.window)
+        strips = [strip + self.attn(strip) for strip in torch.split(tokens, rows, dim=1)]
+        tokens = torch.cat(strips, dim=1)
         tokens = self.local_conv(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        rows = max(1, _STRIP_VALUES // (_EXPANSION * tokens.shape[2] * tokens.shape[3]))
-        strips = [strip + self.mlp(strip) for strip in tokens.split(rows, dim=1)]
+        rows = _strip_rows(_EXPANSION * row)
+        strips = [strip + self.mlp(strip) for strip in torch.split(tokens, rows, dim=1)]
         return torch.cat(strips, dim=1).permute(0, 3, 1, 2)
 
 

@@ -83,7 +83,7 @@ class Predictor:
         self._model: PiSam = network.eval()
         self._runner = DeviceRunner(self._model, chosen, dtype)
         # What is moved to another device must be the network itself.
-        encoding = folded(self._model) if chosen.type == "cpu" else self._model
+        encoding = folded(self._model, dtype) if chosen.type == "cpu" else self._model
         self._encoder = WindowEncoder(encoding, self._runner, cache)
         self._stages = Stages(self._model, self._runner)
         self._lock = threading.RLock()

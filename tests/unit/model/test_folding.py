@@ -40,6 +40,16 @@ def test_the_folded_encoder_gives_the_same_features(network):
     torch.testing.assert_close(ours.rgb, theirs.rgb, rtol=1e-4, atol=1e-4)
 
 
+def test_weights_cast_once_give_what_autocast_gives(network):
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 255
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        once, every_time = (
+            one.encode(image) for one in (folded(network, torch.bfloat16), folded(network))
+        )
+    assert torch.equal(once.embedding, every_time.embedding)
+    assert torch.equal(once.hq_features, every_time.hq_features)
+
+
 def test_the_network_itself_keeps_its_norms_and_weights(network):
     before = {key: value.clone() for key, value in network.state_dict().items()}
     view = folded(network)

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from napari_pisam.model import tiny_vit_encoder
 from napari_pisam.model.folding import folded
+from napari_pisam.model.layer_norm import LayerNorm2d
 from napari_pisam.model.pisam import build_model
 from napari_pisam.model.variants import TinyVitEncoder, get_variant
 from napari_pisam.weights.checkpoint import (
@@ -137,6 +139,34 @@ def test_outputs_have_sams_shapes_at_any_frame(size: tuple[int, int]) -> None:
 def test_a_frame_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="multiples of 16"):
         _small().forward_features(torch.rand(1, 3, 72, 64))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (224, 96)])
+@torch.inference_mode()
+def test_strips_of_any_height_give_the_same(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, x = _small(), torch.randn(2, 3, *size)
+    monkeypatch.setattr(tiny_vit_encoder, "_STRIP_VALUES", 1 << 30)
+    whole = encoder.forward_features(x)
+    for values in (1, 1 << 12, 3 << 13):
+        monkeypatch.setattr(tiny_vit_encoder, "_STRIP_VALUES", values)
+        strips = encoder.forward_features(x)
+        torch.testing.assert_close(strips, whole, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_weights_are_cast_once_where_autocast_would_cast_them_at_every_call() -> None:
+    model = build_model("sam_vit_t")
+    picture = torch.rand(1, 3, 300, 256) * 255
+    view, cast = folded(model), folded(model, torch.bfloat16)
+    types = {type(m): m.weight.dtype for m in cast.image_encoder.modules() if hasattr(m, "weight")}
+    assert types[nn.Conv2d] == types[nn.Linear] == torch.bfloat16
+    assert types[nn.LayerNorm] == types[LayerNorm2d] == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        expected, found = (one.encode(picture).embedding.float() for one in (view, cast))
+    exact = view.encode(picture).embedding
+    assert (found - exact).abs().mean() <= 1.1 * (expected - exact).abs().mean()
 
 
 def test_position_biases_follow_the_weights_and_are_trained() -> None:
