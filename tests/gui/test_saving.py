@@ -295,6 +295,36 @@ def test_a_stroke_alone_is_saved(autosaves):
     np.testing.assert_array_equal(second.labels.data, dock.labels.data)
 
 
+def test_a_stroke_that_napari_takes_back_or_redoes_is_saved_so_whatever_slice_is_shown(autosaves):
+    dock = Dock()
+    dock.commit()
+    blank = dock.labels.data.copy()
+    dock.labels.paint((0, 30, 10), 9)
+    painted = dock.labels.data.copy()
+    dock.saver.save()
+    (path,) = files(autosaves)
+    for step, wanted in ((dock.labels.undo, blank), (dock.labels.redo, painted)):
+        dock.woken.clear()
+        dock.show(1)
+        step()
+        assert dock.woken
+        dock.saver.save()
+        second = Dock()
+        second.restorer.restore(path)
+        np.testing.assert_array_equal(second.labels.data, wanted)
+
+
+def test_scrolling_through_slices_saves_nothing(autosaves):
+    dock = Dock()
+    dock.commit()
+    dock.saver.save()
+    dock.woken.clear()
+    for number in (1, 2, 0):
+        dock.show(number)
+        dock.labels.refresh()
+    assert not dock.woken
+
+
 def test_a_session_of_another_image_is_refused(autosaves, tmp_path):
     first = Dock()
     first.commit()

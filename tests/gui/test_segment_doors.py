@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import threading
+import time
 from weakref import ref
 
 import numpy as np
@@ -15,10 +16,13 @@ pytest.importorskip("napari", reason="napari is not installed: pip install 'napa
 if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
     pytest.skip("there is no display: run the tests by `make test`", allow_module_level=True)
 
+import tifffile
+from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication
 
 from dock_window import BOX, DOORS, NAME, SHAPE, Window
 from fake_dock import draw_box
+from napari_pisam.session.storage import load_session
 from napari_pisam.widgets.segment import SegmentWidget
 
 PIXELS = np.random.default_rng(0).random(SHAPE)
@@ -158,6 +162,21 @@ def test_the_x_ends_predictions_and_loading_and_later_results_do_nothing(window)
     window.open()
     window.dock.controller.predict()
     window.until(lambda: window.mask is not None)
+
+
+def test_what_was_asked_to_be_written_is_there_when_the_dock_is_closed(window, tmp_path):
+    window.drag(BOX[:2], BOX[2:])
+    window.until(lambda: window.mask is not None)
+    window.dock.controller.commit()
+    # Others' work before it in the queue.
+    window.dock._background.write(lambda: time.sleep(1), print, print)
+    window.dock.files.save(str(tmp_path / "mine.pisam"))
+    window.dock.files.export(str(tmp_path / "labels.tif"))
+    window.dock.files.save(str(tmp_path / "mine.pisam" / "no folder" / "mine.pisam"))
+    close(window)
+    assert load_session(tmp_path / "mine.pisam").planes
+    assert (tifffile.imread(tmp_path / "labels.tif") == 1).any()
+    assert any("Saving the session" in one.message for one in notification_manager.records)
 
 
 def test_opening_and_closing_six_times_leaves_nothing(window):

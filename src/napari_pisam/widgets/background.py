@@ -195,7 +195,7 @@ class Background:
 
         def perform() -> None:
             # The worker itself never fails: napari would show its traceback beside our sentence.
-            _settle(future, lambda: job(report, lambda: running.is_cancelled))
+            settle(future, lambda: job(report, lambda: running.is_cancelled))
             self._courier.send(finish)
 
         # napari remembers every worker for as long as it lives: ours hold nothing once they ran.
@@ -224,7 +224,7 @@ class Background:
         self._disk.shutdown(wait=False)
 
 
-def _settle(future: Future[_T], job: Callable[[], _T]) -> None:
+def settle(future: Future[_T], job: Callable[[], _T]) -> None:
     """Run a job and put what comes of it into a future."""
     try:
         result = job()

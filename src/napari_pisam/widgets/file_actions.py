@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from napari_pisam.docks.segment.restoring import Restorer
 from napari_pisam.images.label_files import label_path
 from napari_pisam.session.autosave import describe
 from napari_pisam.session.requests import failure_sentence
+from napari_pisam.widgets.background import settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +52,8 @@ class FileActions:
         parent: QWidget,
     ) -> None:
         self._background, self._panel, self._work = background, panel, controller.workspace
+        # What somebody asked for, and what to call it where it fails.
+        self._under_way: dict[Future[Any], str] = {}
         self._timer = QTimer(parent)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_AUTOSAVE_AFTER)
@@ -96,11 +100,19 @@ class FileActions:
         self._write(job, f"Session saved to {Path(path).name}", "Saving the session")
 
     def _write(self, job: Callable[[], Any], done: str, what: str) -> None:
-        self._background.write(
-            job,
-            lambda _result: self._work.hinted.emit(done),
-            lambda error: self._work.failed.emit(failure_sentence(error, what)),
-        )
+        if self._background.is_stopped:
+            return
+        future: Future[Any] = Future()
+        self._under_way[future] = what
+
+        def finish(_result: object) -> None:
+            self._under_way.pop(future, None)
+            if (error := future.exception()) is None:
+                self._work.hinted.emit(done)
+            else:
+                self._work.failed.emit(failure_sentence(error, what))
+
+        self._background.write(lambda: settle(future, job), finish, finish)
 
     def restore(self, path: Path) -> None:
         """Go on with a saved session; one step to undo."""
@@ -137,7 +149,14 @@ class FileActions:
         self._autosaver.save()
 
     def close(self) -> None:
-        """Save what is not saved yet, now; waits for what is being written."""
+        """Save what is not saved yet, now; waits for what is being written, and for what waits."""
+        from napari.utils.notifications import show_warning
+
+        for future, what in self._under_way.items():
+            if (error := future.exception()) is not None:
+                # The dock cannot say it any more.
+                show_warning(failure_sentence(error, what))
+        self._under_way.clear()
         self._autosaver.close()
 
 

@@ -77,6 +77,7 @@ class Planes:
         self._numbers: LayerNumbers | None = None
         self._live, self._rule = True, CommitRule.KEEP
         self._is_outdated = False
+        self._undone = 0
         self._seen: tuple[tuple[float, float], ...] | None = None
         self.session: Session | None = None
         self.image: Any = None
@@ -226,7 +227,7 @@ class Planes:
     def set_labels_layer(self, layer: Any) -> None:
         """Commit to another Labels layer, or to none."""
         self._follow_painting(layer)
-        self._labels_layer = layer
+        self._labels_layer, self._undone = layer, _strokes_undone(layer)
         self._attach_labels()
 
     def _follow_painting(self, layer: Any) -> None:
@@ -249,9 +250,20 @@ class Planes:
                     self.changed.emit(self.image, plane)
 
     def _on_redrawn(self, _event: Any) -> None:
-        # napari's own undo of a stroke tells nothing else.
-        if self.session is not None and self.labels is not None:
-            self.session.read_labels_again()
+        """Look again at what was painted; save it where napari took a stroke back, or redid it.
+
+        Nothing else is heard of that, neither what nor where.
+        """
+        undone, self._undone = self._undone, _strokes_undone(self._labels_layer)
+        if undone == self._undone:
+            if self.session is not None and self.labels is not None:
+                self.session.read_labels_again()
+            return
+        for plane, session in tuple(self.sessions.get(self.image, {}).items()):
+            labels = session.labels
+            if isinstance(labels, LabelsPlane) and labels.layer is self._labels_layer:
+                session.read_labels_again()
+                self.changed.emit(self.image, plane)
 
     def attach_labels_to(self, plane: ImagePlane, session: Session) -> None:
         """Let the session of a plane that may not be displayed commit to the labels.
@@ -328,3 +340,11 @@ class Planes:
         plane = self.plane if labels is self.labels else None
         shown = plane is not None and plane_is_displayed(plane, self.image, dims)
         refresh_labels_windows(labels, windows, is_displayed=shown)
+
+
+def _strokes_undone(layer: Any) -> int:
+    """Count the strokes on Labels that napari could redo: another number after undo and redo.
+
+    `_redo_history` is so in napari 0.4 to 0.9; where it is not, nothing is noticed.
+    """
+    return len(getattr(layer, "_redo_history", ()))
