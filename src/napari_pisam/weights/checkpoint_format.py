@@ -302,8 +302,8 @@ def infer_variant(tensors: Mapping[str, Tensor]) -> str:
         vits = (v.encoder.embed_dim for v in VARIANTS.values() if isinstance(v.encoder, VitEncoder))
         msg = (
             f"The image encoder is {given}; expected one of SAM's, "
-            f"{', '.join(map(str, dict.fromkeys(vits)))} channels wide. Other derivatives of SAM "
-            "are not supported."
+            f"{', '.join(map(str, dict.fromkeys(vits)))} channels wide, or MobileSAM's. Other "
+            "derivatives of SAM are not supported."
         )
         raise CheckpointError(msg)
     return fitting[0].name

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from napari_pisam.learn.finetune.resolve import base_variant
 from napari_pisam.learn.finetune.settings import FineTuneSettings, setting_fields
+from napari_pisam.model.variants import get_variant
+from napari_pisam.weights.catalogue import CATALOGUE
 
 
 @pytest.mark.parametrize(
@@ -55,3 +58,10 @@ def test_every_setting_is_explained_to_an_interface():
             assert field.default in [value for value, _ in field.choices]
     advanced = [field.advanced for field in fields]
     assert advanced == sorted(advanced)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_model_that_is_offered_can_be_a_base(name):
+    encoder = get_variant(CATALOGUE[name].variant).encoder
+    tuned = base_variant(name)
+    assert (tuned.kind, tuned.encoder) == ("pisam", encoder)

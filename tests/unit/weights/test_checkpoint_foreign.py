@@ -134,12 +134,26 @@ def test_variant_is_inferred_from_names_and_shapes(width, size, kind):
     assert infer_variant(tensors) == f"{kind}_vit_{size}"
 
 
+@pytest.mark.parametrize("kind", ["sam", "hqsam", "pisam"])
+def test_variants_on_mobile_sam_are_inferred_too(kind):
+    tensors = {
+        "mask_decoder.mask_tokens.weight": torch.ones(4, 256),
+        "image_encoder.neck.0.weight": torch.ones(256, 320, 1, 1),
+    }
+    if kind != "sam":
+        tensors["mask_decoder.hf_token.weight"] = torch.ones(1, 256)
+        tensors["mask_decoder.compress_vit_feat.0.weight"] = torch.ones(160, 256, 2, 2)
+    if kind == "pisam":
+        tensors["mask_decoder.mask_aspp.conv_out.0.weight"] = torch.ones(32, 96, 1, 1)
+    assert infer_variant(tensors) == f"{kind}_vit_t"
+
+
 def test_unknown_encoder_is_named():
     tensors = {
         "mask_decoder.mask_tokens.weight": torch.ones(4, 256),
         "image_encoder.pos_embed": torch.ones(1, 2, 2, 384),
     }
-    with pytest.raises(CheckpointError, match=r"384 channels wide.*768, 1024, 1280"):
+    with pytest.raises(CheckpointError, match=r"384 channels wide.*768, 1024, 1280.*MobileSAM"):
         infer_variant(tensors)
 
 
