@@ -115,14 +115,16 @@ def test_a_run_with_the_name_of_a_model_is_a_file(combo, tmp_path):
 def test_the_line_below_follows_the_choice_and_what_is_on_the_machine(qtbot):
     panel = ModelPanel()
     qtbot.addWidget(panel)
-    assert panel.about.text().startswith(CATALOGUE["tiny"].good_for)
+    assert CATALOGUE["tiny"].good_for in panel.about.text()
     panel.models.setCurrentText("sam_vit_t")
-    assert "39 MB · to download" in panel.about.text()
+    assert "39 MB · to download · photographs" in panel.about.text()
     keep_seconds({"sam_vit_t": 0.84})
     cached_path("sam_vit_t").write_bytes(b"weights")
     panel.show_loading("sam_vit_t")
     panel.show_idle("Loaded.")
-    assert "on this machine · 0.84 s an image · Apache-2.0" in panel.about.text()
+    assert "on this machine · 0.84 s an image · photographs" in panel.about.text()
+    # All of it, where the line is cut.
+    assert "Apache-2.0" in panel.about.toolTip()
 
 
 def test_the_hint_goes_when_its_model_is_chosen(qtbot):

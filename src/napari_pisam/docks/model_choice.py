@@ -39,10 +39,10 @@ def offered_models() -> list[ModelRow]:
 
 
 def in_short(row: ModelRow) -> str:
-    """Say the same in one line: what it is for, size, whether it is here, time, licence."""
+    """Say it in one line, of which the end may be cut: cost, what it is for, licence."""
     time = "" if row.seconds is None else f"{row.seconds:.2g} s an image"
     size = "" if row.size is None else memory_text(row.size)
-    parts = (row.good_for, size, _HERE[row.status], time, row.licence)
+    parts = (size, _HERE[row.status], time, row.good_for, row.licence)
     return printable(" · ".join(part for part in parts if part))
 
 

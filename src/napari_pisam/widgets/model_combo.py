@@ -54,7 +54,7 @@ class ModelCombo(QuietCombo):
 
     @property
     def about(self) -> str:
-        """One line about the chosen model: what it is for, size, whether it is here, time."""
+        """One line about the chosen model: its size, whether it is here, time, what it is for."""
         row = next((row for row in self.rows if row.name == self.choice), None)
         return about_file(self.choice) if row is None else in_short(row)
 
