@@ -64,6 +64,18 @@ def test_a_vit_is_returned_as_it_is():
     assert folded(model) is model
 
 
+def test_by_strips_the_head_gives_what_it_gives_at_once():
+    decoder = micro_model(residual=True).mask_decoder
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        decoder.out_act[-1].weight.normal_(generator=generator)
+    feature = torch.randn(2, 32, 70, 12, generator=generator)
+    rgb = torch.randn(1, 8, 280, 48, generator=generator)
+    at_once = decoder.upscale(feature, rgb).detach()  # as gradients want it
+    with torch.inference_mode():
+        torch.testing.assert_close(decoder.upscale(feature, rgb), at_once, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("region", [(0, 0, 16, 16), (3, 2, 9, 15), (0, 5, 16, 6), (15, 15, 16, 16)])
 def test_inside_a_region_the_head_gives_what_it_gives_for_the_frame(region):
     model = micro_model(residual=True)
