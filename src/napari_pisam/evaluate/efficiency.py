@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch.utils.flop_counter import FlopCounterMode
 
+from napari_pisam.model.fused_gelu import flop_formulas
 from napari_pisam.predict.embedding_cache import EmbeddingCache
 from napari_pisam.predict.predictor import Predictor
 
@@ -73,7 +74,7 @@ def count_parameters(model: PiSam) -> tuple[int, float]:
 
 def count_flops(run: Callable[[], Any]) -> int:
     """Count the floating-point operations of a call; see `Efficiency.flops`."""
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=flop_formulas()) as counter:
         run()
     return int(counter.get_total_flops())
 

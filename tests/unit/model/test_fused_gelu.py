@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_pisam.evaluate.efficiency import count_flops
 from napari_pisam.model.fused_gelu import conv_gelu, linear_gelu
 
 LAYERS: dict[str, tuple[nn.Module, Any, tuple[int, ...]]] = {
@@ -50,3 +51,11 @@ def test_gradients_are_those_of_the_layer_and_a_gelu(
     (expected,) = torch.autograd.grad(F.gelu(module(x)).square().sum(), weight)
     (found,) = torch.autograd.grad(fused(module, x).square().sum(), weight)
     torch.testing.assert_close(found, expected)
+
+
+@torch.inference_mode()
+def test_its_operations_are_counted(layer: tuple[nn.Module, Any, Tensor]) -> None:
+    module, fused, x = layer
+    weight: Any = module.weight
+    expected = 2 * module(x).numel() * weight[0].numel()
+    assert count_flops(lambda: fused(module, x)) == expected
