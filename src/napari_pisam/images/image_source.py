@@ -140,6 +140,11 @@ class ImageSource:
         return len(self._channels)
 
     @property
+    def is_in_memory(self) -> bool:
+        """Whether a window costs nothing but its pixels; other arrays may compute whole chunks."""
+        return all(isinstance(level, np.ndarray) for level in self._levels)
+
+    @property
     def is_rgb(self) -> bool:
         """Whether the channels are red, green and blue of one picture."""
         return self._is_rgb

@@ -22,12 +22,13 @@ _COLOURED = 0.08
 
 
 def guess_kind(source: ImageSource) -> ImageKind | None:
-    """Guess what kind of picture an image is, from at most nine small windows of it.
+    """Guess what kind of picture an image is, from small windows of it.
 
     Parameters
     ----------
     source : ImageSource
-        At most 9 windows of 96 x 96 px are read, of one level.
+        Of one level, nine windows of 96 x 96 px are read where it is in memory, else a single one
+        of 288 x 288 px: a lazy array may compute a whole chunk for each.
 
     Returns
     -------
@@ -46,22 +47,35 @@ def guess_kind(source: ImageSource) -> ImageKind | None:
 
 
 def _sample(source: ImageSource) -> list[NDArray[np.float64]]:
-    """Read windows from all over the image, (h, w, C) each."""
+    """Read up to nine windows, (h, w, C) each: from all over, or as one from the middle."""
     sizes = source.levels
     fine = [level for level, size in enumerate(sizes) if min(size) >= _COARSEST]
     level = fine[-1] if fine else 0
-    starts = []
-    for size in sizes[level]:
-        last = max(0, size - _WINDOW)
-        starts.append(sorted(set(np.linspace(0, last, _WINDOWS).astype(int).tolist())))
-    height, width = sizes[level]
-    return [
-        source.read(
-            (slice(r, min(r + _WINDOW, height)), slice(c, min(c + _WINDOW, width))), level
-        ).astype(np.float64)
-        for r in starts[0]
-        for c in starts[1]
-    ]
+    if not source.is_in_memory:
+        whole = _read(source, level, [_middle(size) for size in sizes[level]])
+        strips = [whole[row : row + _WINDOW] for row in range(0, len(whole), _WINDOW)]
+        return [
+            strip[:, col : col + _WINDOW]
+            for strip in strips
+            for col in range(0, whole.shape[1], _WINDOW)
+        ]
+    rows, cols = (_all_over(size) for size in sizes[level])
+    return [_read(source, level, [row, col]) for row in rows for col in cols]
+
+
+def _middle(size: int) -> slice:
+    start = max(0, (size - _WINDOWS * _WINDOW) // 2)
+    return slice(start, min(start + _WINDOWS * _WINDOW, size))
+
+
+def _all_over(size: int) -> list[slice]:
+    starts = np.linspace(0, max(0, size - _WINDOW), _WINDOWS).astype(int).tolist()
+    return [slice(start, min(start + _WINDOW, size)) for start in sorted(set(starts))]
+
+
+def _read(source: ImageSource, level: int, window: list[slice]) -> NDArray[np.float64]:
+    rows, cols = window
+    return source.read((rows, cols), level).astype(np.float64)
 
 
 def _as_unit(values: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.float64]:

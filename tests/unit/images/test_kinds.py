@@ -112,11 +112,43 @@ def test_where_it_may_be_anything_nothing_is_said(image):
     assert kind(image) is None
 
 
-def test_of_a_large_image_only_small_windows_are_read():
+class Counted:
+    """An array that is not in memory; notes how much is read each time."""
+
+    def __init__(self, array):
+        self._array, self.shape, self.dtype, self.reads = array, array.shape, array.dtype, []
+
+    def __array__(self, *_args, **_options):
+        raise AssertionError("the whole array was read")
+
+    def __getitem__(self, key):
+        part = self._array[key]
+        self.reads.append(part.shape[:2])
+        return part
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (nuclei(), "fluorescence"),
+        (sections(), "electron"),
+        (skimage.data.immunohistochemistry(), "tissue"),
+        (skimage.data.coffee(), "photograph"),
+        (phase_contrast(), None),
+    ],
+    ids=["fluorescence", "electron", "tissue", "photograph", "phase contrast"],
+)
+def test_of_an_array_that_is_not_in_memory_one_window_is_read(image, expected):
+    lazy = Counted(image)
+    assert kind(lazy) == expected
+    assert lazy.reads == [(288, 288)]
+
+
+def test_of_a_large_image_only_a_small_window_is_read():
     base, small = Lazy((60, 200_000, 200_000)), Lazy((60, 2_000, 2_000))
     guess_kind(ImageSource([base, small], plane=7))
-    # The level that has enough of it, in windows.
+    # The coarser level that has enough of it.
     assert base.largest_read == 0
-    assert 0 < small.largest_read <= 96 * 96
+    assert 0 < small.largest_read <= 288 * 288
     guess_kind(ImageSource(base, plane=7))
-    assert base.largest_read <= 96 * 96
+    assert base.largest_read <= 288 * 288
