@@ -117,6 +117,8 @@ def click(recorder: Recorder) -> dict[str, list[str]]:
     dock = SegmentWidget(viewer)
     viewer.window.add_dock_widget(dock, name="Pi-SAM: Segment")
     wait(lambda: dock.controller.session is not None)
+    drawn_by = time.monotonic() + 2  # as for a person, the window is there before the model
+    wait(lambda: time.monotonic() > drawn_by)
     session, choice = dock.controller.session, dock.controller.workspace.choice
 
     def shown(clicks: int) -> bool:
