@@ -12,13 +12,14 @@ CODE = """
 import warnings
 warnings.simplefilter("ignore")
 import napari, numpy as np
+import napari_pisam.widgets.segment  # names of models, before anything is drawn
 viewer = napari.Viewer()
 viewer.add_image(np.eye(64))
 picture = viewer.screenshot(canvas_only=False, flash=False)
 assert picture.std() > 10, "nothing was drawn"
 import sys
 assert "torch" not in sys.modules
-import napari_pisam.model
+import napari_pisam.model.pisam
 import torchvision
 viewer.close()
 """

@@ -19,10 +19,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from segment_anything.modeling import ImageEncoderViT
-from segment_anything.modeling.image_encoder import get_rel_pos
 from torch import Tensor, nn
 from torch.nn import functional
+
+from napari_pisam.model.sam_modules import ImageEncoderViT, get_rel_pos
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

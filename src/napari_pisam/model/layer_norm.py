@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
-from segment_anything.modeling.common import LayerNorm2d as _SamLayerNorm2d
+
+from napari_pisam.model.sam_modules import LayerNorm2d as _SamLayerNorm2d
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from segment_anything.modeling.mask_decoder import MLP
-from segment_anything.modeling.mask_decoder import MaskDecoder as _SamMaskDecoder
-from segment_anything.modeling.transformer import TwoWayTransformer
 from torch import Tensor, nn
 
 from napari_pisam.model.high_resolution_head import build_output, build_upscaling
 from napari_pisam.model.layer_norm import LayerNorm2d, use_fused_layer_norms
 from napari_pisam.model.object_embedder import ObjectEmbedder
 from napari_pisam.model.precise_interactor import PreciseInteractor
+from napari_pisam.model.sam_modules import MLP, TwoWayTransformer
+from napari_pisam.model.sam_modules import MaskDecoder as _SamMaskDecoder
 
 if TYPE_CHECKING:
     from napari_pisam.model.variants import Variant

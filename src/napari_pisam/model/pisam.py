@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from segment_anything.modeling.prompt_encoder import PromptEncoder
 from torch import Tensor, nn
 
 from napari_pisam.model.appearance_prior import AppearancePrior, appearance
 from napari_pisam.model.high_resolution_head import build_rgb_embedding
 from napari_pisam.model.layer_norm import use_fused_layer_norms
 from napari_pisam.model.mask_decoder import FEATURE_WIDTH, WIDTH, MaskDecoder
+from napari_pisam.model.sam_modules import PromptEncoder
 from napari_pisam.model.states import Decoded, EncodedImage
 from napari_pisam.model.variants import get_variant
 

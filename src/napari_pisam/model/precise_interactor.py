@@ -6,13 +6,11 @@ import math
 
 import torch
 import torch.nn.functional as F
-from segment_anything.modeling.mask_decoder import MLP
-from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
-from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 
 from napari_pisam.model.layer_norm import LayerNorm2d
 from napari_pisam.model.remembered import Remembered
+from napari_pisam.model.sam_modules import MLP, Attention, PositionEmbeddingRandom
 
 # Radii of the Gaussian spots that `click_maps` draws, as a share of the feature's side: about one
 # and a half and six pixels of a 256-px feature.
