@@ -218,6 +218,17 @@ class Variant:
     focus: Focus | None = None
 
 
+BACKBONES = (
+    "hgnetv2_b0",
+    "tf_efficientnet_lite0",
+    "tf_efficientnet_lite1",
+    "tf_efficientnet_lite2",
+)
+"""Backbones that a compact encoder may have: those that weights of ours were trained with."""
+
+FIRST_BACKBONE, FIRST_FOCUS_FRAME = "hgnetv2_b0", 384
+"""What the first weights were trained with, whose files do not say it."""
+
 _VITS: dict[str, Encoder] = {
     "t": TinyVitEncoder(),
     "b": VitEncoder(768, 12, 12, (2, 5, 8, 11)),

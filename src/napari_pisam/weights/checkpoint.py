@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from napari_pisam.model.pisam import build_model
-from napari_pisam.model.variants import VARIANTS, get_variant
+from napari_pisam.model.variants import (
+    BACKBONES,
+    FIRST_BACKBONE,
+    FIRST_FOCUS_FRAME,
+    VARIANTS,
+    CompactEncoder,
+    get_variant,
+)
 from napari_pisam.weights.checkpoint_format import (
     RECOMPUTED,
     Checkpoint,
@@ -85,9 +92,26 @@ def variant_of(checkpoint: Checkpoint, *, click_order: Literal["xy", "rc"] = "xy
         raise CheckpointError(msg)
     variant = get_variant(checkpoint.variant)
     if checkpoint.header is not None:
-        return replace(variant, **checkpoint.header.switches)
+        return replace(_as_trained(variant, checkpoint.header), **checkpoint.header.switches)
     if checkpoint.format == "pisam-published":
         return replace(variant, residual=False, coarse_source="hq", click_order=click_order)
+    return variant
+
+
+def _as_trained(variant: Variant, header: CheckpointHeader) -> Variant:
+    """Return a variant with the backbone and the largest frame that weights were trained with."""
+    if isinstance(variant.encoder, CompactEncoder):
+        backbone = header.backbone or FIRST_BACKBONE
+        if backbone not in BACKBONES:
+            msg = (
+                f"The checkpoint has the backbone {backbone!r}; expected one of: "
+                f"{', '.join(BACKBONES)}. Update napari-pisam."
+            )
+            raise CheckpointError(msg)
+        variant = replace(variant, encoder=replace(variant.encoder, backbone=backbone))
+    if variant.focus is not None:
+        frame = header.focus_frame or FIRST_FOCUS_FRAME
+        variant = replace(variant, focus=replace(variant.focus, frame=frame))
     return variant
 
 

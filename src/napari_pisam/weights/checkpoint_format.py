@@ -153,6 +153,8 @@ def save_checkpoint(
         only=tuple(only),
         switches={key: getattr(variant, key) for key in SWITCHES},
         software_version=_software_version(),
+        backbone=getattr(variant.encoder, "backbone", None),
+        focus_frame=None if variant.focus is None else variant.focus.frame,
     )
     write_safetensors(path, tensors, header.to_metadata())
     return file_sha256(path)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 FORMAT = "napari-pisam"
 FORMAT_VERSION = "1"
+_FOCUS_FRAMES = tuple(str(side) for side in range(128, 1025, 128))
 # The switches of a variant that weights are trained with, and what each may be.
 SWITCHES: dict[str, tuple[Any, ...]] = {
     "coarse_source": ("hq", "sam", "sam+hq"),
@@ -46,6 +47,10 @@ class CheckpointHeader:
         Version of this package that wrote the file.
     format_version
         Version of the header.
+    backbone
+        timm's name of a compact encoder's backbone; ``None`` for other encoders.
+    focus_frame
+        Largest frame that the weights look at one object in, px, where they look so.
     """
 
     variant: str
@@ -56,6 +61,8 @@ class CheckpointHeader:
     switches: dict[str, Any] = field(default_factory=dict)
     software_version: str = "unknown"
     format_version: str = FORMAT_VERSION
+    backbone: str | None = None
+    focus_frame: int | None = None
 
     def to_metadata(self) -> dict[str, str]:
         """Write the header as safetensors metadata (text only)."""
@@ -69,6 +76,8 @@ class CheckpointHeader:
             "only": json.dumps(self.only),
             "switches": json.dumps(self.switches, sort_keys=True),
             "software_version": self.software_version,
+            "backbone": self.backbone or "",
+            "focus_frame": "" if self.focus_frame is None else str(self.focus_frame),
         }
 
     @classmethod
@@ -109,6 +118,10 @@ class CheckpointHeader:
             if value not in SWITCHES.get(key, ()):
                 msg = f"its header has the unknown switch {key} = {value!r}; update napari-pisam"
                 raise ValueError(msg)
+        focus_frame = values.get("focus_frame", "")
+        if focus_frame and focus_frame not in _FOCUS_FRAMES:
+            msg = f"its header has the unknown frame {focus_frame!r}; update napari-pisam"
+            raise ValueError(msg)
         return cls(
             variant=values["variant"],
             licence=values["licence"],
@@ -118,4 +131,6 @@ class CheckpointHeader:
             switches=switches,
             software_version=values.get("software_version", "unknown"),
             format_version=version,
+            backbone=values.get("backbone") or None,
+            focus_frame=int(focus_frame) if focus_frame else None,
         )

@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 
 from micro import MICRO
 from micro_checkpoints import make_micro_a_variant, masks, micro_model, same, torch_file
+from napari_pisam.model.pisam import build_model
+from napari_pisam.model.variants import VARIANTS
 from napari_pisam.weights import checkpoint as ck
 from napari_pisam.weights.checkpoint import (
     CheckpointError,
@@ -255,7 +257,7 @@ def test_checkpoint_of_another_variant_is_refused(tmp_path, pisam):
 
 def test_building_from_an_unknown_variant_lists_the_known_ones(tmp_path, pisam):
     save_checkpoint(tmp_path / "a.safetensors", pisam, licence="MIT")
-    with pytest.raises(CheckpointError, match=r"'micro'.*tiny, sam_vit_b"):
+    with pytest.raises(CheckpointError, match=r"'micro'.*tiny, sam_vit_t, sam_vit_b"):
         ck.build_from_checkpoint(read_checkpoint(tmp_path / "a.safetensors"))
 
 
@@ -286,3 +288,47 @@ def test_pisam_does_not_start_from_another_encoder():
 def test_only_a_pisam_can_start_from_a_base():
     with pytest.raises(ValueError, match="not a Pi-SAM"):
         initialise_pisam_from(micro_model(kind="sam"), micro_model(kind="sam").state_dict())
+
+
+# --- the embedded model's encoders -----------------------------------------------------------
+
+
+def compact(backbone, frame):
+    tiny = VARIANTS["tiny"]
+    encoder = replace(tiny.encoder, backbone=backbone)
+    return build_model(replace(tiny, encoder=encoder, focus=replace(tiny.focus, frame=frame)))
+
+
+def with_metadata(path, **changes):
+    with safe_open(path, "pt") as file:
+        metadata = dict(file.metadata()) | changes
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
+    save_file(tensors, path, {key: value for key, value in metadata.items() if value is not None})
+    return path
+
+
+def test_a_compact_model_comes_back_with_the_backbone_and_frame_of_its_training(tmp_path):
+    model = compact("tf_efficientnet_lite0", 768)
+    save_checkpoint(tmp_path / "a.safetensors", model, licence="MIT", dtype=torch.float16)
+    built = ck.build_from_checkpoint(read_checkpoint(tmp_path / "a.safetensors"))
+    assert built.variant == model.variant
+
+
+def test_a_file_that_names_no_backbone_has_the_first_one(tmp_path):
+    model = compact("hgnetv2_b0", 384)
+    save_checkpoint(tmp_path / "a.safetensors", model, licence="MIT", dtype=torch.float16)
+    path = with_metadata(tmp_path / "a.safetensors", backbone=None, focus_frame=None)
+    built = ck.build_from_checkpoint(read_checkpoint(path))
+    assert built.variant == model.variant
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"backbone": "vgg99"}, "has the backbone 'vgg99'"), ({"focus_frame": "10"}, "unknown frame")],
+)
+def test_an_encoder_that_is_not_known_is_refused(tmp_path, changes, words):
+    model = compact("hgnetv2_b0", 384)
+    save_checkpoint(tmp_path / "a.safetensors", model, licence="MIT", dtype=torch.float16)
+    path = with_metadata(tmp_path / "a.safetensors", **changes)
+    with pytest.raises(CheckpointError, match=words):
+        ck.build_from_checkpoint(read_checkpoint(path))
