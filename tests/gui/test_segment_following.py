@@ -13,7 +13,7 @@ from fake_dock import ImagePredictor, click, draw_box, expected
 from fake_session import at_once
 from napari_pisam.docks.segment.controller import SegmentController
 from napari_pisam.docks.segment.hints import hint
-from napari_pisam.docks.segment.rows import ObjectRow, ObjectRows
+from napari_pisam.docks.segment.rows import ListedObject, ObjectRows
 from napari_pisam.session.session import ModelRef
 
 SHAPE = (40, 50)
@@ -220,8 +220,8 @@ def test_a_row_says_that_its_label_was_erased_and_when_it_is_back(dock):
 
 
 def test_low_scores_are_marked_and_sorted_as_numbers():
-    low = ObjectRow(10, 0.3, None, "preview", (0.0, 0.0, 0.0))
-    high = ObjectRow(9, 0.9, 1000, "committed", (0.0, 0.0, 0.0))
+    low = ListedObject(10, 0.3, None, "preview", (0.0, 0.0, 0.0))
+    high = ListedObject(9, 0.9, 1000, "committed", (0.0, 0.0, 0.0))
     assert (low.cells[1], high.cells[1]) == ("low 0.30", "0.90")
     assert [sorted([low, high], key=lambda one: one.sort_key(c))[0].id for c in range(4)] == [
         9,

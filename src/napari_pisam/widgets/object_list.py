@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QKeyEvent
 
-    from napari_pisam.docks.segment.rows import ObjectRow
+    from napari_pisam.docks.segment.rows import ListedObject
 
 _COLUMNS = ("Object", "Score", "Area (px)", "Status")
 _TIPS = (
@@ -116,7 +116,7 @@ class ObjectList(QWidget):
         layout.addWidget(row(self.commit_button, self.next_button, self.discard_button))
         layout.addWidget(row(self.undo_button, self.redo_button, self.label_button))
         layout.addWidget(self.table)
-        self._rows: list[ObjectRow] = []
+        self._rows: list[ListedObject] = []
         self._order = 0, False
         self._current: int | None = None
 
@@ -162,12 +162,12 @@ class ObjectList(QWidget):
         self._order = column, order == Qt.SortOrder.DescendingOrder
         self.show_objects(self._rows, self._current)
 
-    def show_objects(self, rows: Sequence[ObjectRow], current: int | None) -> None:
+    def show_objects(self, rows: Sequence[ListedObject], current: int | None) -> None:
         """Show the objects; only what differs from what is shown is drawn again.
 
         Parameters
         ----------
-        rows : sequence of ObjectRow
+        rows : sequence of ListedObject
             In the order of the list.
         current : int or None
             The id of the current object.
@@ -191,7 +191,7 @@ class ObjectList(QWidget):
         self.table.setUpdatesEnabled(True)
         blocker.unblock()
 
-    def _show_row(self, line: int, shown: ObjectRow) -> None:
+    def _show_row(self, line: int, shown: ListedObject) -> None:
         for column, text in enumerate(shown.cells):
             item = QTableWidgetItem(text)
             # Made whole before the table has it: each change then is looked at by the whole view.

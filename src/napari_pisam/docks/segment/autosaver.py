@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_pisam.session.session import Execute
 
 
-class ImageFile:
+class AutosaveTarget:
     """The file that an image's sessions are saved to in this run.
 
     `number` and `begin_generation` are for the main thread, `write` and `find` for any.
@@ -113,7 +113,7 @@ class Autosaver:
         self.offer: Generation | None = None
         self._planes, self._write, self._wake = planes, write, wake
         self._autosaves = Autosaves(autosave_folder())
-        self._files: WeakKeyDictionary[Any, ImageFile] = WeakKeyDictionary()
+        self._files: WeakKeyDictionary[Any, AutosaveTarget] = WeakKeyDictionary()
         # Keeps the images of which something is to be saved, also those that were taken away.
         self._dirty: dict[Any, set[ImagePlane]] = {}
         self._under_way: list[Callable[[], None]] = []
@@ -122,10 +122,10 @@ class Autosaver:
         planes.changed.connect(self._on_changed)
         planes.switched.connect(self._on_switched)
 
-    def file_of(self, image: Any) -> ImageFile:
+    def file_of(self, image: Any) -> AutosaveTarget:
         """Return where an image's sessions are saved to."""
         if image not in self._files:
-            self._files[image] = ImageFile(image, self._autosaves)
+            self._files[image] = AutosaveTarget(image, self._autosaves)
         return self._files[image]
 
     def _on_changed(self, image: Any, plane: ImagePlane) -> None:

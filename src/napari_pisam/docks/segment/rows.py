@@ -17,7 +17,7 @@ LOW_SCORE = 0.5
 """Below this estimate of its own, the network is more wrong than right as a rule."""
 
 
-class ObjectRow(NamedTuple):
+class ListedObject(NamedTuple):
     """What the list shows of an object; the colour as RGB from 0 to 1."""
 
     id: int
@@ -49,7 +49,7 @@ class ObjectRows:
     """Makes rows, each once: areas of many large masks take time to count."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, tuple[SessionObject, Any, bool, ObjectRow]] = {}
+        self._rows: dict[int, tuple[SessionObject, Any, bool, ListedObject]] = {}
         self._session: Session | None = None
         self._erased: set[int] = set()
         self._is_edited = False
@@ -85,12 +85,12 @@ class ObjectRows:
         return [row for *_, row in self._rows.values()]
 
 
-def _row(one: SessionObject, labels: Any, is_erased: bool) -> ObjectRow:
+def _row(one: SessionObject, labels: Any, is_erased: bool) -> ListedObject:
     color = None if labels is None else labels.get_color(one.id)
     rgb = _GREY if color is None else (float(color[0]), float(color[1]), float(color[2]))
     score = None if one.mask is None else one.mask.score
     area = None if one.mask is None else one.mask.area
-    return ObjectRow(one.id, score, area, "erased" if is_erased else _status(one), rgb)
+    return ListedObject(one.id, score, area, "erased" if is_erased else _status(one), rgb)
 
 
 def _status(one: SessionObject) -> str:
