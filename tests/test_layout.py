@@ -33,6 +33,6 @@ def test_source_is_free_of(forbidden: str, why: str) -> None:
         f"{name(path)}:{number}: {line.strip()}"
         for path in SOURCES
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if pattern.search(line.replace(".eval(", "."))
+        if pattern.search(line.replace(".eval(", ".").replace("dialog.exec(", ""))
     ]
     assert not found, f"{why}: {found}"
