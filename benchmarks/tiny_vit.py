@@ -2,7 +2,8 @@
 
 All take turns in one process on the same picture, with random weights; what counts is the median
 of the turns' ratios, of wall and of processor time. Peak memory is that of a process of its own.
-Needs the package ``mobilesam-mirror`` (a test dependency).
+Needs the package ``mobilesam-mirror`` (a test dependency). On a machine that does other work too,
+use one thread: several wait for each other in a loop, which counts as processor time.
 
     python benchmarks/tiny_vit.py --threads 2 --repeats 5
 """
