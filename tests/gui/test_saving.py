@@ -285,6 +285,37 @@ def test_pixels_painted_and_erased_by_hand_come_back(autosaves):
     np.testing.assert_array_equal(second.labels.data, first.labels.data)
 
 
+def test_large_numbers_that_were_painted_come_back_in_labels_that_are_wide_enough(autosaves):
+    first = Dock()
+    wide = first.viewer.add_labels(np.zeros(SHAPE, np.uint32))
+    first.work.choice.choose("labels", wide)
+    first.commit()
+    wide.paint((0, 30, 10), 70_000)
+    first.saver.save()
+    second = Dock()
+    assert second.labels.data.dtype == np.uint16
+    second.restorer.restore(second.saver.offer.path)
+    np.testing.assert_array_equal(second.labels.data, wide.data)
+
+
+def test_restoring_onto_background_and_onto_labels_is_undone_alike(autosaves):
+    first = Dock()
+    first.commit()
+    first.commit(OTHER)
+    first.saver.save()
+    for there in (0, 9):
+        second = Dock()
+        second.labels.data[0, :8] = there
+        before = second.labels.data.copy()
+        second.restorer.restore(files(autosaves)[0])
+        wanted = np.where(before != 0, before, first.labels.data)
+        np.testing.assert_array_equal(second.labels.data, wanted)
+        second.controller.undo()
+        np.testing.assert_array_equal(second.labels.data, before)
+        second.controller.redo()
+        np.testing.assert_array_equal(second.labels.data, wanted)
+
+
 def test_a_stroke_alone_is_saved(autosaves):
     dock = Dock()
     dock.labels.paint((0, 30, 10), 9)

@@ -116,9 +116,11 @@ class Document:
                 patches.extend(self._release(record) for record in list(committed))
                 for tile in tiles:
                     before, saved = self.store.read(tile.bbox), tile.values()
+                    # Painted by hand, it may be larger than any object's.
+                    self.store.check(int(saved.max(initial=0)))
                     is_free = saved != 0 if rule is CommitRule.OVERWRITE else before == 0
                     values = np.where(is_free, saved, before).astype(before.dtype)
-                    patches.append(self._write(tile.bbox, before, values))
+                    patches.append(self._put_patch(tile.patch(before, values), before, values))
         except BaseException:
             self.store.undo([patch for patch in patches if patch is not None])
             raise
@@ -421,10 +423,14 @@ class Document:
         return claimed
 
     def _write(self, bbox: Bbox, before: NDArray[Any], after: NDArray[Any]) -> Patch | None:
-        patch = Patch.between(bbox, before, after)
+        return self._put_patch(Patch.between(bbox, before, after), before, after)
+
+    def _put_patch(
+        self, patch: Patch | None, before: NDArray[Any], after: NDArray[Any]
+    ) -> Patch | None:
         if patch is not None:
-            self.store.write(bbox, before, after)
-            self.touched.touch(bbox)
+            self.store.write(patch.bbox, before, after)
+            self.touched.touch(patch.bbox)
         return patch
 
     # -- undo and redo ------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.session.merge import inflated, read_window
+from napari_pisam.session.merge import Patch, inflated, read_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +45,7 @@ class LabelTile:
         self.bbox = bbox
         self._values = values
         self._packed = None if packed is None else (dtype, packed)
+        self._onto_background: Patch | None = None
 
     def packed(self) -> tuple[str, bytes]:
         """Return the type and the compressed values; worked out once, in any thread."""
@@ -72,6 +73,24 @@ class LabelTile:
         height, width = self.bbox[2] - self.bbox[0], self.bbox[3] - self.bbox[1]
         data = inflated(packed, height * width * np.dtype(dtype).itemsize)
         return np.frombuffer(data, dtype).reshape(height, width)
+
+    def prepare(self) -> None:
+        """Work out in any thread, once, what writing it onto background takes; keeps the values.
+
+        Raises
+        ------
+        ValueError
+            If the bytes are damaged.
+        """
+        self._values = values = self.values()
+        self._onto_background = Patch.between(self.bbox, np.zeros_like(values), values)
+
+    def patch(self, before: NDArray[Any], after: NDArray[Any]) -> Patch | None:
+        """Return the change of its window, which is known where that is background."""
+        known = self._onto_background
+        if known is not None and not before.any():
+            return known
+        return Patch.between(self.bbox, before, after)
 
 
 class TouchedTiles:

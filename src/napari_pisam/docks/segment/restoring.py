@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from napari_pisam.session.session import Execute
     from napari_pisam.session.storage import SavedPlane, SessionFile
 
+# Of 512 px: 256 MB as 32-bit numbers; the rest is unpacked when it is written.
+_PREPARED = 256
+
 
 class Restorer:
     """Takes saved sessions over, all planes of a file.
@@ -65,21 +68,24 @@ class Restorer:
             fitting = [p for p in planes if p is not None and p.size == saved.state.shape]
             candidates.append([(plane, image_source_of(image, plane).source) for plane in fitting])
 
-        def job() -> list[ImagePlane]:
-            return [
+        def job() -> tuple[list[ImagePlane], int]:
+            planes = [
                 _first_fitting(saved, of_plane, path)
                 for saved, of_plane in zip(content.planes, candidates, strict=True)
             ]
+            return planes, _prepare(content)
 
         self._read(job, partial(self._take_over, image, content), self._fail)
 
-    def _take_over(self, image: Any, content: SessionFile, planes: list[ImagePlane]) -> None:
-        work = self._work
+    def _take_over(
+        self, image: Any, content: SessionFile, found: tuple[list[ImagePlane], int]
+    ) -> None:
+        work, (planes, largest) = self._work, found
         if image is not work.planes.image or work.session is None:
             return
         self._restored(image)
         try:
-            self._write(image, content, planes)
+            self._write(image, content, planes, largest)
         except (ValueError, OSError, MemoryError) as error:
             self._fail(error)
             return
@@ -88,7 +94,9 @@ class Restorer:
         work.hinted.emit(f"Restored {count} object(s){where}. Undo takes that back.")
         work.changed.emit()
 
-    def _write(self, image: Any, content: SessionFile, planes: list[ImagePlane]) -> None:
+    def _write(
+        self, image: Any, content: SessionFile, planes: list[ImagePlane], largest: int
+    ) -> None:
         work = self._work
         numbers = [
             record.view.id
@@ -96,14 +104,25 @@ class Restorer:
             for record in saved.state.records
             if record.view.committed
         ]
-        if numbers and work.planes.labels is None:
+        if (numbers or largest) and work.planes.labels is None:
             work.new_labels()
-        work.planes.widen_labels(max(numbers, default=0))
+        work.planes.widen_labels(max([largest, *numbers]))
         for plane, saved in zip(planes, content.planes, strict=True):
             session = work.planes.session_of(image, plane)
             if session is not work.session:
                 work.planes.attach_labels_to(plane, session)
             session.restore(saved.state)
+
+
+def _prepare(content: SessionFile) -> int:
+    """Unpack labels and work out what undoes them: most of the work. Return the largest number."""
+    largest = 0
+    tiles = [tile for saved in content.planes for tile in saved.state.tiles or ()]
+    for number, tile in enumerate(tiles):
+        if number < _PREPARED:
+            tile.prepare()
+        largest = max(largest, int(tile.values().max(initial=0)))
+    return largest
 
 
 def plane_of_view(image: Any, saved: SavedPlane) -> ImagePlane | None:

@@ -272,7 +272,7 @@ class Workspace:
 
     def _on_mask(self, number: int) -> None:
         current = None if self.session is None else self.session.current
-        if current is None or current.id == number:
+        if current is not None and current.id == number:
             self._show_mask()
         self.objects_changed.emit()
 
