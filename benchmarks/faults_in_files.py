@@ -2,14 +2,17 @@
 
     python benchmarks/faults_in_files.py [--times 40] [--seed 0]
 
-Damaged pictures and masks have to be read or refused with a sentence; a file that is being replaced
-has to be whole or the earlier one after kill -9, with two writers, and on a full disk. Prints
-tried/survived; the exit status is 1 where something did not.
+Damaged files (pictures and masks, sessions, checkpoints, prompts, runs of fine-tuning) have to be
+read or refused with a sentence; a file that is being replaced has to be whole or the earlier one
+after kill -9, with two writers, and on a full disk. Prints tried/survived; the exit status is 1
+where something did not.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import logging
 import multiprocessing
 import os
 import random
@@ -22,14 +25,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from napari_pisam.images.files import replacing
-from napari_pisam.images.image_files import ImageFileError, open_plane
+from napari_pisam.images.image_files import open_plane
 from napari_pisam.images.mask_files import read_mask
+from napari_pisam.learn.finetune.runs import list_runs
+from napari_pisam.learn.finetune.state import StateReader
+from napari_pisam.predict.mask import Mask
+from napari_pisam.prompt_files import read_boxes, read_clicks
+from napari_pisam.session.session import ModelRef, Session
+from napari_pisam.session.storage import SavedPlane, SessionFile, load_session, save_planes
+from napari_pisam.weights.checkpoint_format import read_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 BLOCKS, BLOCK = 20, 10_000
 
@@ -120,8 +132,71 @@ def pictures(folder: Path) -> Iterator[Path]:
     yield folder / "a.ome.tif"
 
 
-def damaged(path: Path, rng: random.Random) -> bool:
-    """Change bytes of a file, or cut it, and read it as a picture and as a mask."""
+class Boxes:
+    """Answers with the box."""
+
+    def predict_many(self, boxes: list[tuple[float, ...]]) -> list[Mask]:
+        """Fill them."""
+        masks = []
+        for box in boxes:
+            row0, col0, row1, col1 = (int(edge) for edge in box)
+            crop = np.ones((row1 - row0, col1 - col0), dtype=np.bool_)
+            masks.append(Mask((40, 60), (row0, col0, row1, col1), crop, 0.9, (0, 0, 40, 60)))
+        return masks
+
+
+def others(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
+    """Write good files of other kinds, with what reads them."""
+    session = Session(lambda job, done, _failed: done(job()))
+    session.set_image((40, 60), "", lambda _predictor: None)
+    session.set_labels(np.zeros((40, 60), np.uint16))
+    session.set_predictor(Boxes(), ModelRef("boxes"))  # type: ignore[arg-type]
+    session.segment_all([(2, 3, 12, 20), (15, 5, 30, 40), (20, 30, 39, 59)])
+    save_planes(folder / "a.pisam", SessionFile((SavedPlane(session.to_state()),)))
+    yield folder / "a.pisam", load_session
+    tensors = {f"mask_decoder.{name}": torch.rand(4, 5) for name in "abc"}
+    save_file(tensors, folder / "a.safetensors", metadata={"format": "pt"})
+    yield folder / "a.safetensors", read_checkpoint
+    torch.save({"model": tensors}, folder / "a.pth")
+    yield folder / "a.pth", read_checkpoint
+    corners = "".join(
+        f"{n},rectangle,{m},{4 + n + 9 * m},{6 + 9 * m}\n" for n in (0, 1) for m in (0, 1)
+    )
+    (folder / "boxes.csv").write_text("index,shape-type,vertex-index,axis-0,axis-1\n" + corners)
+    yield folder / "boxes.csv", read_boxes
+    (folder / "clicks.csv").write_text("index,axis-0,axis-1,label\n0,17,20,FG\n1,25,30,BG\n")
+    yield folder / "clicks.csv", read_clicks
+    for name, content in (
+        ("run.json", {"base": "tiny", "created": "2026-01-01T00:00:00", "objects": 5}),
+        ("state.json", {"status": "finished", "step": 9, "base_iou": 0.5, "best_iou": 0.6}),
+    ):
+        run = folder / name.replace(".", " ")
+        run.mkdir()
+        (run / "run.json").write_text(json.dumps({"base": "tiny"}))
+        (run / name).write_text(json.dumps(content))
+        yield run / name, run_of
+
+
+def run_of(path: Path) -> None:
+    """Read the folder of a file of a run, as both docks and `models list` do."""
+    place = path.with_name(path.name.removeprefix("broken "))
+    whole = place.read_bytes()
+    try:
+        path.replace(place)
+        list_runs(place.parent.parent)
+        StateReader(place.parent).read()
+    finally:
+        place.write_bytes(whole)
+
+
+def picture_of(path: Path) -> None:
+    """Read a file as a picture."""
+    with open_plane(path) as source:
+        source.read((slice(0, source.shape[0]), slice(0, source.shape[1])))
+
+
+def damaged(path: Path, reader: Callable[[Path], object], rng: random.Random) -> bool:
+    """Change bytes of a file, or cut it, and read it."""
     content = bytearray(path.read_bytes())
     for _ in range(rng.randint(1, 8)):
         near = rng.random()
@@ -130,23 +205,20 @@ def damaged(path: Path, rng: random.Random) -> bool:
         content[min(rng.randint(start, max(start, end)), len(content) - 1)] = rng.randrange(256)
     if rng.random() < 0.3:
         del content[rng.randrange(4, len(content)) :]
-    broken = path.with_name(f"broken{''.join(path.suffixes)}")
+    broken = path.with_name(f"broken {path.name}")
     broken.write_bytes(content)
     try:
-        with open_plane(broken) as source:
-            source.read((slice(0, source.shape[0]), slice(0, source.shape[1])))
-    except ImageFileError:
-        pass
+        reader(broken)
+    except ValueError as error:
+        if path.name in str(error):
+            return True
+        print(f"{path.name}: names no file: {error}")
+        return False
     except Exception as error:  # noqa: BLE001 - what is counted
         print(f"{path.name}: {error!r}")
         return False
-    try:
-        read_mask(broken)
-    except ImageFileError:
-        pass
-    except Exception as error:  # noqa: BLE001 - what is counted
-        print(f"{path.name} as a mask: {error!r}")
-        return False
+    finally:
+        broken.unlink(missing_ok=True)
     return True
 
 
@@ -157,17 +229,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
+    # It says of every damaged tag what it makes of it.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     counts: dict[str, tuple[int, int]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for fault in (killed, two_writers, full_disk):
             good = sum(fault(folder, rng) for _ in range(arguments.times))
             counts[fault.__name__.replace("_", " ")] = (arguments.times, good)
-        files = list(pictures(folder))
-        good = sum(damaged(path, rng) for path in files for _ in range(arguments.times))
-        counts["damaged files"] = (len(files) * arguments.times, good)
+        files = [(path, one) for path in pictures(folder) for one in (picture_of, read_mask)]
+        for what, kinds in (("pictures", files), ("other files", list(others(folder)))):
+            good = sum(damaged(*kind, rng) for kind in kinds for _ in range(arguments.times))
+            counts[f"damaged {what}"] = (len(kinds) * arguments.times, good)
     for title, (tried, survived) in counts.items():
-        print(f"{title:<14} tried {tried:>5}  survived {survived:>5}")
+        print(f"{title:<20} tried {tried:>5}  survived {survived:>5}")
     return int(any(tried != survived for tried, survived in counts.values()))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import math
+import struct
 import warnings
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field, replace
@@ -224,12 +225,34 @@ def open_tiff(path: Path) -> Iterator[tuple[Any, str, tifffile.TiffPage]]:
     with contextlib.ExitStack() as stack:
         with _foreign_errors(path, "as TIFF"):
             file = stack.enter_context(tifffile.TiffFile(path))
+            _check_pages_end(path, file)
             _check_files_named(path, file)
             series = file.series[0]
             page: Any = series.keyframe
             _check_sizes(path, series, page)
             data = _tiff_data(path, series, stack)
         yield data, series.axes, page
+
+
+def _check_pages_end(path: Path, file: tifffile.TiffFile) -> None:
+    """Refuse a chain of pages that leads back to one of them: it would be followed for hours."""
+    tiff, handle = file.tiff, file.filehandle
+    seen: set[int] = set()
+    offset = int(file.pages.first.offset)
+    while 0 < offset < handle.size:
+        if offset in seen:
+            raise ImageFileError(
+                f"{path} says after its page {len(seen)} that an earlier one is next, expected an "
+                "end. Check that it is whole, or save it anew."
+            )
+        seen.add(offset)
+        handle.seek(offset)
+        (count,) = struct.unpack(tiff.tagnoformat, handle.read(tiff.tagnosize))
+        handle.seek(offset + tiff.tagnosize + count * tiff.tagsize)
+        following = handle.read(tiff.offsetsize)
+        if len(following) < tiff.offsetsize:
+            return
+        (offset,) = struct.unpack(tiff.offsetformat, following)
 
 
 def _check_files_named(path: Path, file: tifffile.TiffFile) -> None:

@@ -308,3 +308,29 @@ def test_a_tiff_that_claims_more_tiles_than_it_lists_is_refused_at_once(tmp_path
     with pytest.raises(ImageFileError, match="tiles or strips a page"), open_image(path) as opened:
         opened.data[0][:4, :4]
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("back_to", [0, 1])
+def test_pages_that_lead_back_to_earlier_ones_are_refused_at_once(tmp_path, bigtiff, back_to):
+    path = tmp_path / "a.tif"
+    pages = np.stack([GREY] * 3)
+    tifffile.imwrite(path, pages, bigtiff=bigtiff, metadata=None, photometric="minisblack")
+    with tifffile.TiffFile(path) as file:
+        offsets, tiff = [page.offset for page in file.pages], file.tiff
+        tags = len(file.pages[2].tags)
+    content = bytearray(path.read_bytes())
+    place = offsets[2] + tiff.tagnosize + tags * tiff.tagsize
+    assert content[place : place + tiff.offsetsize] == bytes(tiff.offsetsize)
+    content[place : place + tiff.offsetsize] = struct.pack(tiff.offsetformat, offsets[back_to])
+    path.write_bytes(content)
+    started = time.perf_counter()
+    for reader in (open_image, open_plane):
+        with (
+            pytest.raises(ImageFileError, match="after its page 3 that an earlier one is next"),
+            reader(path),
+        ):
+            pass
+    with pytest.raises(ImageFileError, match="an earlier one is next"):
+        read_mask(path)
+    assert time.perf_counter() - started < 5
