@@ -238,7 +238,12 @@ def _foreign(path: Path, tensors: dict[str, Tensor], source: Format, sha256: str
         source = "pisam-published"
     elif source != "micro-sam" and "mask_decoder.hf_token.weight" in tensors:
         source = "hqsam"
-    return Checkpoint(tensors, infer_variant(tensors), None, source, sha256)
+    try:
+        variant = infer_variant(tensors)
+    except CheckpointError as error:
+        msg = f"{path} cannot be used: {error}"
+        raise CheckpointError(msg) from error
+    return Checkpoint(tensors, variant, None, source, sha256)
 
 
 def _unwrap(path: Path, content: object) -> tuple[dict[str, Any], Format]:

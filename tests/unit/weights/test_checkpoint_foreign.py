@@ -421,3 +421,11 @@ def test_content_that_is_no_state_dict_is_refused(tmp_path, content):
     path = torch_file(tmp_path / "a.pth", content)
     with pytest.raises(CheckpointError, match=r"named tensors|no tensors|is a dict"):
         read_checkpoint(path)
+
+
+def test_weights_of_no_variant_are_refused_by_a_sentence_that_names_the_file(tmp_path):
+    torch.save({"mask_decoder.iou_token.weight": torch.zeros(1, 256)}, tmp_path / "part.pth")
+    with pytest.raises(
+        CheckpointError, match=r"part\.pth cannot be used: There is no mask decoder"
+    ):
+        read_checkpoint(tmp_path / "part.pth")
