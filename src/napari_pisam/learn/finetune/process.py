@@ -11,6 +11,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from napari_pisam.learn.finetune.layout import OUTPUT, disk_full
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import IO
 
 MODULE = "napari_pisam.learn.finetune"
 DISK_FULL, REFUSED = 73, 65
@@ -32,6 +35,9 @@ class Child:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self.was_killed = False
+        # Whoever lets go of it without a word: it hears that, saves and ends, and is cleared away.
+        weakref.finalize(self, _close, process.stdin)
+        threading.Thread(target=process.wait, name="pisam-child", daemon=True).start()
 
     @classmethod
     def start(cls, folder: Path, output: Path, options: Sequence[str] = ()) -> Child:
@@ -109,10 +115,13 @@ class Child:
 
     def close(self) -> None:
         """Close its input: it saves and ends."""
-        pipe = self._process.stdin
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()
+        _close(self._process.stdin)
+
+
+def _close(pipe: IO[bytes] | None) -> None:
+    if pipe is not None:
+        with contextlib.suppress(OSError):
+            pipe.close()
 
 
 def _environment() -> dict[str, str]:
