@@ -5,8 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from skimage import data
 from torch import nn
 
 from napari_pisam.model import tiny_vit_encoder
@@ -68,14 +71,21 @@ def _ours(theirs: nn.Module, path: Path) -> PiSam:
 
 
 def _pictures() -> list[torch.Tensor]:
-    """A square picture, and one that has to be padded."""
+    """A square picture, one that has to be padded, and real ones: a photograph, and grey coins."""
     generator = torch.Generator().manual_seed(2)
-    return [
+    drawn = [
         torch.rand(1, 3, h, w, generator=generator) * 255 for h, w in ((1024, 1024), (700, 1024))
+    ]
+    coins = np.stack([data.coins()] * 3, axis=-1)
+    real = [torch.from_numpy(picture).permute(2, 0, 1) for picture in (data.astronaut(), coins)]
+    sides = [(1024, 1024), (round(1024 * coins.shape[0] / coins.shape[1]), 1024)]
+    return drawn + [
+        F.interpolate(picture[None].float(), side, mode="bilinear")
+        for picture, side in zip(real, sides, strict=True)
     ]
 
 
-@pytest.mark.parametrize("place", [0, 1], ids=["square", "padded"])
+@pytest.mark.parametrize("place", range(4), ids=["square", "padded", "photograph", "coins"])
 @torch.inference_mode()
 def test_mobile_sam_gives_the_same_embedding_and_masks(
     mobile_sam: Any, tmp_path: Path, place: int
