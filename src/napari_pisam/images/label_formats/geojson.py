@@ -7,14 +7,13 @@ annotations").
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_pisam.images.files import replacing
 from napari_pisam.images.label_formats.annotations import LabelImage, painted
-from napari_pisam.images.label_formats.outlines import filled, outlines
+from napari_pisam.images.label_formats.outlines import filled, outlines, shape_around
 from napari_pisam.images.label_formats.text import read_json
 
 if TYPE_CHECKING:
@@ -69,7 +68,8 @@ def read_geojson(path: Path, shape: tuple[int, int] | None = None) -> LabelImage
         features = content["features"] if content["type"] == "FeatureCollection" else [content]
         outlined = [_parts(feature["geometry"]) for feature in features]
         named = [feature.get("properties") or {} for feature in features]
-        size = shape or _size(outlined)
+        rings = [ring for parts in outlined for part in parts for ring in part]
+        size = shape or shape_around(rings)
         numbers = _numbers(named)
         objects = {
             label: filled(parts, size) for label, parts in zip(numbers, outlined, strict=True)
@@ -96,16 +96,6 @@ def _parts(geometry: dict[str, Any]) -> list[list[Ring]]:
             raise ValueError("a ring is not a list of finite [x, y]")
         found.append([ring[:, 1::-1] - 0.5 for ring in rings])
     return found
-
-
-def _size(outlined: list[list[list[Ring]]]) -> tuple[int, int]:
-    corners = [ring.max(axis=0) for parts in outlined for part in parts for ring in part]
-    if not corners:
-        raise ValueError("it holds no polygon, so that the size of the picture is not known")
-    height, width = np.max(corners, axis=0) + 0.5
-    if not height * width < 2**34:
-        raise ValueError(f"its polygons reach to {height:.0f} x {width:.0f} px")
-    return max(1, math.ceil(height)), max(1, math.ceil(width))
 
 
 def _numbers(named: list[dict[str, Any]]) -> list[int]:

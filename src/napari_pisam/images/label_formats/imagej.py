@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_pisam.images.files import replacing
 from napari_pisam.images.label_formats.annotations import Crops, LabelImage, painted
-from napari_pisam.images.label_formats.outlines import bridged, filled, outlines
+from napari_pisam.images.label_formats.outlines import filled, shape_around, single_outline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +30,7 @@ def write_imagej(path: Path, image: LabelImage) -> None:
 
     with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         for label, origin, crop in image.objects():
-            rings = [ring for piece in outlines(crop) for ring in piece]
-            corners = np.round(bridged(rings) + np.array(origin) + 0.5).astype(np.int64)
+            corners = np.round(single_outline(crop, origin) + 0.5).astype(np.int64)
             roi = roifile.ImagejRoi.frompoints(corners[:, ::-1], name=_name(label, image))
             roi.roitype = roifile.ROI_TYPE.TRACED
             archive.writestr(f"{label:05d}.roi", roi.tobytes())
@@ -60,13 +59,10 @@ def read_imagej(path: Path, shape: tuple[int, int] | None = None) -> LabelImage:
         found.append(_outline(path, name, data))
     if not found:
         raise ValueError(f"{path} holds no ROI.")
-    corners = np.concatenate([ring for _, rings in found for ring in rings])
-    size = shape
-    if size is None:
-        height, width = np.maximum(np.ceil(corners.max(axis=0) + 0.5), 1)
-        if not height * width < 2**34:
-            raise ValueError(f"The ROIs of {path} reach to {height:.0f} x {width:.0f} px.")
-        size = int(height), int(width)
+    try:
+        size = shape or shape_around([ring for _, rings in found for ring in rings])
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used ({error}).") from error
     objects: Crops = {}
     classes: dict[int, str] = {}
     for place, (name, rings) in enumerate(found, start=1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,6 +124,7 @@ def _signed_area(ring: Ring) -> float:
 
 
 _filled_polygon: Any = draw.polygon
+_MOST_PIXELS = 2**34
 
 
 def filled(
@@ -183,3 +185,38 @@ def bridged(part: Sequence[Ring]) -> Ring:
         turned = np.roll(ring, -int(there), axis=0)
         joined = np.concatenate([joined[: here + 1], turned, turned[:1], joined[here:]])
     return joined
+
+
+def single_outline(crop: NDArray[np.bool_], origin: tuple[int, int]) -> Ring:
+    """Trace an object as one ring, for formats that know neither holes nor several parts.
+
+    Parameters
+    ----------
+    crop : (h, w) ndarray of bool
+        The object.
+    origin : (int, int)
+        (row, col) of the crop in the image.
+
+    Returns
+    -------
+    (M, 2) ndarray of float
+        As `bridged`, in px of the image.
+    """
+    ring = bridged([ring for part in outlines(crop) for ring in part])
+    return ring + np.array(origin, dtype=np.float64)
+
+
+def shape_around(rings: Sequence[Ring]) -> tuple[int, int]:
+    """Size of the smallest image, (H, W) px, that holds rings of (row, col) px.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or they reach too far for an image.
+    """
+    if not rings:
+        raise ValueError("it holds no outline, so that the size of the picture is not known")
+    height, width = np.max([ring.max(axis=0) for ring in rings], axis=0) + 0.5
+    if not height * width < _MOST_PIXELS:
+        raise ValueError(f"its outlines reach to {height:.0f} x {width:.0f} px")
+    return max(1, math.ceil(height)), max(1, math.ceil(width))

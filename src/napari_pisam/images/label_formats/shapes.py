@@ -14,8 +14,8 @@ import numpy as np
 
 from napari_pisam.images.files import replacing
 from napari_pisam.images.label_formats.annotations import LabelImage, painted
-from napari_pisam.images.label_formats.outlines import bridged, filled, outlines
-from napari_pisam.images.label_formats.text import read_text
+from napari_pisam.images.label_formats.outlines import filled, single_outline
+from napari_pisam.images.label_formats.text import given_shape, read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +30,7 @@ def write_shapes(path: Path, image: LabelImage) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for index, (_, origin, crop) in enumerate(image.objects()):
-            rings = [ring for piece in outlines(crop) for ring in piece]
-            corners = bridged(rings) + np.array(origin)
+            corners = single_outline(crop, origin)
             writer.writerows(
                 (index, "polygon", vertex, float(row), float(col))
                 for vertex, (row, col) in enumerate(corners)
@@ -52,8 +51,7 @@ def read_shapes(path: Path, shape: tuple[int, int] | None = None) -> LabelImage:
     ValueError
         If the shape is missing, or the file is not of flat polygons.
     """
-    if shape is None:
-        raise ValueError(f"{path} does not say how large its picture is: give the picture, too.")
+    shape = given_shape(shape, path)
     corners: dict[int, list[tuple[float, float]]] = {}
     reader = csv.DictReader(io.StringIO(read_text(path)))
     if "axis-2" in (reader.fieldnames or ()):

@@ -70,3 +70,16 @@ def rings_from_flat(polygons: Sequence[Sequence[float]]) -> list[NDArray[np.floa
             raise ValueError("a polygon is not a list of finite x, y, x, y, ...")
         rings.append(values.reshape(-1, 2)[:, ::-1])
     return rings
+
+
+def given_shape(shape: tuple[int, int] | None, path: Path) -> tuple[int, int]:
+    """Return the (H, W) of the picture, for formats that do not say it.
+
+    Raises
+    ------
+    ValueError
+        If it was not given.
+    """
+    if shape is None:
+        raise ValueError(f"{path} does not say how large its picture is: give the picture, too.")
+    return shape

@@ -12,8 +12,8 @@ import numpy as np
 
 from napari_pisam.images.files import replacing
 from napari_pisam.images.label_formats.annotations import Crops, LabelImage, painted
-from napari_pisam.images.label_formats.outlines import bridged, filled, outlines
-from napari_pisam.images.label_formats.text import read_text
+from napari_pisam.images.label_formats.outlines import filled, single_outline
+from napari_pisam.images.label_formats.text import given_shape, read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +30,7 @@ def write_yolo(path: Path, image: LabelImage) -> None:
     size = np.array(image.labels.shape)
     lines = []
     for label, origin, crop in image.objects():
-        rings = [ring for part in outlines(crop) for ring in part]
-        corners = (bridged(rings) + np.array(origin) + 0.5) / size
+        corners = (single_outline(crop, origin) + 0.5) / size
         numbers = " ".join(f"{value:.7g}" for value in corners[:, ::-1].ravel())
         lines.append(f"{names.index(image.class_of(label))} {numbers}\n")
     with replacing(path) as part:
@@ -58,8 +57,7 @@ def read_yolo(path: Path, shape: tuple[int, int] | None = None) -> LabelImage:
     ValueError
         If the shape is missing, or a line is not an outline.
     """
-    if shape is None:
-        raise ValueError(f"{path} does not say how large its picture is: give the picture, too.")
+    shape = given_shape(shape, path)
     names = _names(path.with_name(CLASSES_FILE))
     objects: Crops = {}
     classes: dict[int, str] = {}
