@@ -24,7 +24,7 @@ ifeq ($(wildcard $(BIN)/napari-pisam),)
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help setup system demo test test-eval lint format benchmark tiny screenshots clean
+.PHONY: help setup system demo test test-eval lint format benchmark docs tiny screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -87,6 +87,9 @@ format: setup ## let ruff mend what it can
 benchmark: setup ## times and memory on this machine, beside segment_anything's own predictor
 	$(BIN)/napari-pisam benchmark $(ARGS)
 
+docs: setup ## build the documentation's site into site/, strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 tiny: setup ## make the weights of the embedded model anew, into runs/ (hours; needs ../shared/data)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r recipes/tiny/requirements.txt
 	$(BIN)/python -m recipes.tiny $(ARGS)
@@ -101,5 +104,5 @@ screenshots: setup system ## use the docks and take pictures of them, into docs/
 	done
 
 clean: ## remove caches, builds and demo-output/; .venv stays
-	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf build dist site demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests benchmarks recipes -name __pycache__ -type d -prune -exec rm -rf {} +
