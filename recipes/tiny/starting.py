@@ -66,7 +66,7 @@ def starting_model(config: RecipeConfig) -> PiSam:
     """
     variant = at_frame(variant_of_run(config), config.frame)
     model = build_model(variant, seed=config.seed)
-    if variant.kind == "pisam" and config.decoder is not None:
+    if variant.has_interactor and config.decoder is not None:
         model.prior_gain.requires_grad_(False).zero_()
     load_initial(model, config)
     stiffen(model, config.rigid)

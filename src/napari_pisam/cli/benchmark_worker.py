@@ -26,8 +26,10 @@ from napari_pisam.predict.predictor import Predictor
 from napari_pisam.weights.cache import cached_path
 from napari_pisam.weights.catalogue import EMBEDDED
 from napari_pisam.weights.checkpoint import (
+    Checkpoint,
     CheckpointError,
     initialise_pisam_from,
+    load_into,
     read_checkpoint,
 )
 from napari_pisam.weights.loading import load_model
@@ -82,14 +84,11 @@ def build_ours(name: str, sam: Any) -> tuple[PiSam, bool]:
             return load_model(name).model, False
     model = build_model(get_variant(name))
     state = {} if sam is None else sam.state_dict()
-    encoder = {k: v for k, v in model.state_dict().items() if k.startswith("image_encoder.")}
-    fits = all(key in state and state[key].shape == value.shape for key, value in encoder.items())
-    if not fits or model.variant.kind == "hqsam":
-        return model, False
-    if model.variant.kind == "pisam":
-        return initialise_pisam_from(model, state), True
-    model.load_state_dict({key: state[key] for key in model.state_dict()})
-    return model, True
+    with contextlib.suppress(CheckpointError):
+        if model.has_interactor:
+            return initialise_pisam_from(model, state), True
+        return load_into(model, Checkpoint(state, None, None, "sam", "")), True
+    return model, False
 
 
 class Ours:

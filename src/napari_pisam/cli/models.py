@@ -97,7 +97,7 @@ def show_model(name: str) -> None:
     variant = get_variant(row.variant)
     lines = {
         "name": name,
-        "network": f"{row.variant} ({variant.kind}), {variant.encoder.describe()}",
+        "network": variant.describe(),
         "frame": f"{variant.frame} px",
         "good for": row.good_for,
         "weights": row.status,

@@ -52,7 +52,7 @@ def ablated(model: PiSam, *, rgb: bool = True, head: bool = True, embedder: bool
     Parameters
     ----------
     model : PiSam
-        Of kind "pisam"; it is not changed, and shares its weights with the copy.
+        A Pi-SAM; it is not changed, and shares its weights with the copy.
     rgb : bool
         The RGB embedding; without it the head sees zeros.
     head : bool
@@ -66,7 +66,7 @@ def ablated(model: PiSam, *, rgb: bool = True, head: bool = True, embedder: bool
     ValueError
         If the model has no such parts.
     """
-    if model.variant.kind != "pisam":
+    if not model.has_interactor:
         raise ValueError(
             f"{model.variant.name!r} has none of the parts that are switched off. Choose a "
             "pisam variant, or leave the ablation out."

@@ -67,7 +67,7 @@ def count_parameters(model: PiSam) -> tuple[int, float]:
     for name, parameter in model.named_parameters():
         everything += parameter.numel()
         frozen += parameter.numel() if name.startswith(_SAM_PARTS) else 0
-    if model.variant.kind == "sam" or not model.variant.encoder.is_pretrained_sam:
+    if frozen == everything or not model.variant.encoder.is_pretrained_sam:
         return everything, 1.0
     return everything, (everything - frozen) / everything
 

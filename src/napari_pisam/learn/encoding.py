@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from napari_pisam.model.appearance_prior import appearance
 from napari_pisam.model.states import EncodedImage
 from napari_pisam.predict.embedding_cache import EmbeddingCache, model_fingerprint
 
@@ -102,17 +102,8 @@ def encode_batch(
     frozen
         Gives what the image encoder says, where it does not train.
     """
-    image, valid = batch["image"], batch["valid"]
-    x = (image.to(model.pixel_mean.dtype) - model.pixel_mean) / model.pixel_std
-    x = (x * valid).contiguous(memory_format=torch.channels_last)
-    if frozen is None:
-        embedding, early = model.image_encoder.forward_features(x)  # type: ignore[operator]
-    else:
-        embedding, early = frozen(model, x)
-    hq_features = model.mask_decoder.image_features(embedding, early)
-    rgb = None if model.rgb_embedding is None else model.rgb_embedding(x)
-    bins = None if model.appearance_prior is None else appearance(image, model.frame)
-    return EncodedImage(embedding, hq_features, rgb, (model.frame, model.frame), bins)
+    features = None if frozen is None else partial(frozen, model)
+    return model.encode(batch["image"], valid=batch["valid"], features=features)
 
 
 class FrozenEncoder:

@@ -217,10 +217,10 @@ class Objective(nn.Module):
         self.model = model
         self.config = config
         self.frozen = frozen
-        if config.compiled:
+        if config.compiled and model.has_interactor:
             # A layer norm over 8 channels of every pixel takes half of a step on a CPU otherwise.
             decoder: Any = model.mask_decoder
-            decoder.upscale = torch.compile(decoder.upscale)
+            decoder.head = torch.compile(decoder.head)
 
     def train(self, mode: bool = True) -> Objective:
         """Set the mode of all that trains; what is frozen stays in eval mode."""

@@ -26,10 +26,10 @@ def pisam_variant(base: variants.Variant) -> variants.Variant:
     ValueError
         If there is none.
     """
-    if base.kind == "pisam":
+    if base.has_interactor:
         return base
     for variant in variants.VARIANTS.values():
-        if variant.kind == "pisam" and variant.encoder == base.encoder:
+        if variant.has_interactor and variant.encoder == base.encoder:
             return variant
     raise ValueError(f"There is no Pi-SAM with the encoder of {base.name!r}. Choose another base.")
 
@@ -103,7 +103,7 @@ def at_frame(variant: variants.Variant, frame: int) -> variants.Variant:
 
 def _on_top_of(base: PiSam, config: TrainConfig) -> PiSam:
     model = build_model(at_frame(pisam_variant(base.variant), config.frame), seed=config.seed)
-    if base.variant.kind == "pisam":
+    if base.has_interactor:
         model.load_state_dict(base.state_dict())
         return model
     return initialise_pisam_from(model, base.state_dict())

@@ -1,4 +1,8 @@
-"""SAM's mask decoder, opened up: it also returns its mask feature and its tokens."""
+"""The decoders, one for each kind of network: SAM's, HQ-SAM's and Pi-SAM's.
+
+Each is the one before it with more modules. All answer the same three calls (`image_features`,
+`decode`, `upscale`); parameter names are those of the published checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_pisam.model.high_resolution_head import build_output, build_upscaling
@@ -14,9 +19,11 @@ from napari_pisam.model.object_embedder import ObjectEmbedder
 from napari_pisam.model.precise_interactor import PreciseInteractor
 from napari_pisam.model.sam_modules import MLP, TwoWayTransformer
 from napari_pisam.model.sam_modules import MaskDecoder as _SamMaskDecoder
+from napari_pisam.model.states import Decoded
 
 if TYPE_CHECKING:
-    from napari_pisam.model.variants import Variant
+    from napari_pisam.model.states import EmbeddedPrompts, EncodedImage
+    from napari_pisam.model.variants import CoarseSource, Kind, Variant
 
 WIDTH = 256
 FEATURE_WIDTH = WIDTH // 8
@@ -25,36 +32,52 @@ _HEAD_ROWS = 32
 """Rows of S/4 that the high-resolution head looks at together on a CPU, to stay in its cache."""
 
 
+def _product(token: Tensor, feature: Tensor) -> Tensor:
+    """Logits (B, 1, H, W) of a token (B, C) in a feature (B, C, H, W)."""
+    return torch.einsum("bc,bchw->bhw", token, feature).unsqueeze(1)
+
+
+def _enlarged(logits: Tensor) -> Tensor:
+    """From S/4 to S."""
+    size = [4 * side for side in logits.shape[2:]]
+    return F.interpolate(logits, size, mode="bilinear", align_corners=False)
+
+
 @dataclass(frozen=True)
-class DecoderOutput:
-    """What one pass through the transformer gives, for B prompts.
+class SamMasks:
+    """What SAM's own part says of B prompts.
 
     Attributes
     ----------
-    sam_logits : (B, 4, S/4, S/4) float
-        SAM's mask logits: the single mask, then the three of multimask output.
+    logits : (B, 4, S/4, S/4) float
+        The single mask, then the three of multimask output.
     iou : (B, 4) float
         SAM's estimate of each mask's IoU.
-    hq_logits : (B, 1, S/4, S/4) float or None
-        The HQ token's mask logits; ``None`` for a plain SAM.
+    tokens : (B, 4, 32) float
+        Whose products with ``feature`` are the logits.
     feature : (B, 32, S/4, S/4) float
-        SAM's upscaled embedding, or the HQ mask feature where there is an HQ branch.
-    token : (B, 32) float
-        The output token that was multiplied with ``feature``.
+        The upscaled embedding.
+    last_state : (B, 256) float
+        What the transformer made of the last output token.
     """
 
-    sam_logits: Tensor
+    logits: Tensor
     iou: Tensor
-    hq_logits: Tensor | None
+    tokens: Tensor
     feature: Tensor
-    token: Tensor
+    last_state: Tensor
+
+    def best(self, multimask: bool) -> tuple[Tensor, Tensor]:
+        """Return the single mask, or the best of the three, (B, 1, S/4, S/4), and its IoU."""
+        if not multimask:
+            return self.logits[:, :1], self.iou[:, :1]
+        iou, place = self.iou[:, 1:].max(dim=1, keepdim=True)
+        place = place[..., None, None].expand(-1, -1, *self.logits.shape[2:])
+        return torch.gather(self.logits[:, 1:], 1, place), iou
 
 
-class MaskDecoder(_SamMaskDecoder):  # type: ignore[misc]
-    """SAM's mask decoder with HQ-SAM's branch and Pi-SAM's modules where the variant has them.
-
-    Parameter names are those of the published checkpoints.
-    """
+class SamDecoder(_SamMaskDecoder):  # type: ignore[misc]
+    """SAM's mask decoder, which also returns its mask feature and its tokens."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__(
@@ -65,21 +88,86 @@ class MaskDecoder(_SamMaskDecoder):  # type: ignore[misc]
             iou_head_hidden_dim=256,
         )
         use_fused_layer_norms(self.output_upscaling)
-        self.kind = variant.kind
-        if variant.kind in ("hqsam", "pisam"):
-            self._add_hq_branch(variant)
-        if variant.kind == "pisam":
-            self.embedding_act = nn.Sequential(
-                LayerNorm2d(FEATURE_WIDTH),
-                nn.Conv2d(FEATURE_WIDTH, FEATURE_WIDTH, 3, padding=1),
-                nn.GELU(),
-            )
-            self.mask_aspp = ObjectEmbedder(FEATURE_WIDTH)
-            self.output_upscaling_2 = build_upscaling(FEATURE_WIDTH)
-            self.out_act = build_output(zero_init=variant.residual)
-            self.interact_2 = PreciseInteractor(FEATURE_WIDTH, click_maps=variant.click_maps)
 
-    def _add_hq_branch(self, variant: Variant) -> None:
+    def image_features(self, embedding: Tensor, early: Tensor) -> Tensor | None:
+        """Compute the part of the mask feature that no prompt changes.
+
+        Parameters
+        ----------
+        embedding : (N, 256, S/16, S/16) float
+        early : (N, C, h, w) float
+
+        Returns
+        -------
+        (N, 32, S/4, S/4) float or None
+            None where there is no such part.
+        """
+        return None
+
+    def decode(
+        self,
+        image: EncodedImage,
+        prompts: EmbeddedPrompts,
+        *,
+        coarse_source: CoarseSource = "hq",
+        multimask: bool = False,
+    ) -> Decoded:
+        """Decode B prompts of one image, or one prompt of each of B images.
+
+        Parameters
+        ----------
+        image, prompts
+            What `PiSam` made of them.
+        coarse_source
+            See `Variant`; only a Pi-SAM's decoder has a choice.
+        multimask
+            SAM: its three alternatives; the others: the best of them.
+        """
+        masks = self.sam_masks(image, prompts)
+        chosen = slice(1, None) if multimask else slice(1)
+        logits = masks.logits[:, chosen]
+        return Decoded(
+            logits[:, :1], masks.feature, masks.tokens[:, 0], masks.iou[:, chosen], logits
+        )
+
+    def sam_masks(
+        self, image: EncodedImage, prompts: EmbeddedPrompts, *more_tokens: Tensor
+    ) -> SamMasks:
+        """Run the transformer; SAM's own tokens see what is given beside them, (1, 256) each."""
+        batch = prompts.sparse.shape[0]
+        weights = torch.cat([self.iou_token.weight, self.mask_tokens.weight, *more_tokens])
+        tokens = torch.cat([weights.unsqueeze(0).expand(batch, -1, -1), prompts.sparse], dim=1)
+        states, source = self.transformer(
+            image.embedding + prompts.dense, prompts.position.expand(batch, -1, -1, -1), tokens
+        )
+        height, width = image.embedding.shape[-2:]
+        # A view in channels-last memory: the transformer's output is (B, HW, C).
+        source = source.reshape(batch, height, width, WIDTH).permute(0, 3, 1, 2)
+        feature = self.output_upscaling(source)
+        hyper = torch.stack(
+            [mlp(states[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
+        )
+        logits = torch.einsum("bmc,bchw->bmhw", hyper, feature)
+        iou = self.iou_prediction_head(states[:, 0])
+        return SamMasks(logits, iou, hyper, feature, states[:, weights.shape[0] - 1])
+
+    def upscale(
+        self,
+        image: EncodedImage,
+        decoded: Decoded,
+        *,
+        residual: bool = False,
+        region: tuple[int, int, int, int] | None = None,
+    ) -> Tensor:
+        """Logits at the frame's resolution, (B, M, S, S) float; see `PiSam.upscale`."""
+        return _enlarged(decoded.low_res)
+
+
+class HqSamDecoder(SamDecoder):
+    """With HQ-SAM's branch: a token more, and a feature with what the encoder saw early."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__(variant)
         early, width, feature = variant.encoder.early_channels, WIDTH, FEATURE_WIDTH
         self.hf_token = nn.Embedding(1, width)
         self.hf_mlp = MLP(width, width, feature, 3)
@@ -111,77 +199,103 @@ class MaskDecoder(_SamMaskDecoder):  # type: ignore[misc]
         )
 
     def image_features(self, embedding: Tensor, early: Tensor) -> Tensor | None:
-        """Compute the part of the HQ mask feature that no prompt changes.
-
-        Parameters
-        ----------
-        embedding : (N, 256, S/16, S/16) float
-        early : (N, C, h, w) float
-
-        Returns
-        -------
-        (N, 32, S/4, S/4) float or None
-            None for a plain SAM, which has no such feature.
-        """
-        if self.kind == "sam":
-            return None
+        """Compute the part of the mask feature that no prompt changes, (N, 32, S/4, S/4)."""
         feature: Tensor = self.embedding_encoder(embedding) + self.compress_vit_feat(early)
+        return feature
+
+    def hq_feature(self, image: EncodedImage, masks: SamMasks) -> Tensor:
+        """HQ-SAM's mask feature, (B, 32, S/4, S/4)."""
+        feature: Tensor = self.embedding_maskfeature(masks.feature) + image.hq_features
         return feature
 
     def decode(
         self,
-        embedding: Tensor,
-        image_pe: Tensor,
-        sparse: Tensor,
-        dense: Tensor,
-        hq_features: Tensor | None,
+        image: EncodedImage,
+        prompts: EmbeddedPrompts,
         *,
-        coarse_source: str = "hq",
-    ) -> DecoderOutput:
-        """Run the transformer and predict every S/4 mask.
+        coarse_source: CoarseSource = "hq",
+        multimask: bool = False,
+    ) -> Decoded:
+        """Add the HQ token's logits to SAM's own."""
+        masks = self.sam_masks(image, prompts, self.hf_token.weight)
+        feature, token = self.hq_feature(image, masks), self.hf_mlp(masks.last_state)
+        logits, iou = masks.best(multimask)
+        coarse = logits + _product(token, feature)
+        return Decoded(coarse, feature, token, iou, coarse)
 
-        Parameters
-        ----------
-        embedding : (N, 256, S/16, S/16) float
-            N = B, or 1 for B prompts of one image.
-        image_pe : (1, 256, S/16, S/16) float
-        sparse : (B, n, 256) float
-        dense : (B, 256, S/16, S/16) float
-        hq_features : (N, 32, S/4, S/4) float or None
-            From `image_features`; ``None`` for a plain SAM.
-        """
-        batch = sparse.shape[0]
-        weights = [self.iou_token.weight, self.mask_tokens.weight]
-        # The other tokens see the HQ token: SAM's own masks come out only without it.
-        with_hq_token = hq_features is not None and coarse_source != "sam"
-        if with_hq_token:
-            weights.append(self.hf_token.weight)
-        output_tokens = torch.cat(weights).unsqueeze(0).expand(batch, -1, -1)
-        tokens = torch.cat([output_tokens, sparse], dim=1)
-        source = embedding + dense
-        states, source = self.transformer(source, image_pe.expand(batch, -1, -1, -1), tokens)
-        height, width = embedding.shape[-2:]
-        # A view in channels-last memory: the transformer's output is (B, HW, C).
-        source = source.reshape(batch, height, width, WIDTH).permute(0, 3, 1, 2)
-        upscaled = self.output_upscaling(source)
-        count = self.num_mask_tokens
-        hyper = torch.stack(
-            [self.output_hypernetworks_mlps[i](states[:, 1 + i]) for i in range(count)], dim=1
+
+class PiSamDecoder(HqSamDecoder):
+    """With Pi-SAM's modules: an object embedder, a high-resolution head and an interactor."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__(variant)
+        self.embedding_act = nn.Sequential(
+            LayerNorm2d(FEATURE_WIDTH),
+            nn.Conv2d(FEATURE_WIDTH, FEATURE_WIDTH, 3, padding=1),
+            nn.GELU(),
         )
-        sam_logits = torch.einsum("bmc,bchw->bmhw", hyper, upscaled)
-        iou = self.iou_prediction_head(states[:, 0])
-        if hq_features is None:
-            return DecoderOutput(sam_logits, iou, None, upscaled, hyper[:, 0])
-        hq_feature = feature = self.embedding_maskfeature(upscaled) + hq_features
-        if self.kind == "pisam":
-            feature = self.embedding_act(feature)
-        token = self.hf_mlp(states[:, 1 + count]) if with_hq_token else hyper[:, 0]
-        # HQ-SAM multiplies its token with the feature before Pi-SAM's activation.
-        source_feature = hq_feature if coarse_source == "sam+hq" else feature
-        hq_logits = torch.einsum("bc,bchw->bhw", token, source_feature).unsqueeze(1)
-        return DecoderOutput(sam_logits, iou, hq_logits, feature, token)
+        self.mask_aspp = ObjectEmbedder(FEATURE_WIDTH)
+        self.output_upscaling_2 = build_upscaling(FEATURE_WIDTH)
+        self.out_act = build_output(zero_init=variant.residual)
+        self.interact_2 = PreciseInteractor(FEATURE_WIDTH, click_maps=variant.click_maps)
 
-    def upscale(self, feature: Tensor, rgb: Tensor) -> Tensor:
+    def decode(
+        self,
+        image: EncodedImage,
+        prompts: EmbeddedPrompts,
+        *,
+        coarse_source: CoarseSource = "hq",
+        multimask: bool = False,
+    ) -> Decoded:
+        """Tell the mask feature what the coarse logits say."""
+        # The other tokens see the HQ token: SAM's own masks come out only without it.
+        more = () if coarse_source == "sam" else (self.hf_token.weight,)
+        masks = self.sam_masks(image, prompts, *more)
+        hq_feature = self.hq_feature(image, masks)
+        feature = self.embedding_act(hq_feature)
+        coarse, iou = masks.best(multimask)
+        token = self.hf_mlp(masks.last_state) if more else masks.tokens[:, 0]
+        if coarse_source == "hq":
+            coarse = _product(token, feature)
+        elif coarse_source == "sam+hq":
+            # HQ-SAM multiplies its token with the feature before Pi-SAM's activation.
+            coarse = coarse + _product(token, hq_feature)
+        for added in prompts.coarse:
+            coarse = coarse + added
+        if prompts.feature is not None:
+            feature = feature + prompts.feature
+        return Decoded(coarse, self.mask_aspp(feature, coarse), token, iou, coarse)
+
+    def upscale(
+        self,
+        image: EncodedImage,
+        decoded: Decoded,
+        *,
+        residual: bool = False,
+        region: tuple[int, int, int, int] | None = None,
+    ) -> Tensor:
+        """Logits of the high-resolution head, (B, 1, S, S) float; see `PiSam.upscale`."""
+        feature, rgb = decoded.feature, image.rgb
+        assert rgb is not None  # an image that a Pi-SAM encoded has it
+        if not residual:
+            return self.head(feature, rgb)
+        coarse = _enlarged(decoded.coarse)
+        if region is None:
+            return coarse + self.head(feature, rgb)
+        # One cell more at each edge than is kept: the head's convolutions reach 2 px.
+        row0, col0, row1, col1 = region
+        top, left = max(0, row0 - 1), max(0, col0 - 1)
+        head = self.head(
+            feature[:, :, top : row1 + 1, left : col1 + 1],
+            rgb[:, :, 4 * top : 4 * row1 + 4, 4 * left : 4 * col1 + 4],
+        )
+        kept = head[:, :, 4 * (row0 - top) :, 4 * (col0 - left) :]
+        coarse[:, :, 4 * row0 : 4 * row1, 4 * col0 : 4 * col1] += kept[
+            :, :, : 4 * (row1 - row0), : 4 * (col1 - col0)
+        ]
+        return coarse
+
+    def head(self, feature: Tensor, rgb: Tensor) -> Tensor:
         """High-resolution logits from a mask feature.
 
         Parameters
@@ -209,3 +323,10 @@ class MaskDecoder(_SamMaskDecoder):  # type: ignore[misc]
     def _head(self, feature: Tensor, rgb: Tensor) -> Tensor:
         logits: Tensor = self.out_act(self.output_upscaling_2(feature) + rgb)
         return logits
+
+
+DECODERS: dict[Kind, type[SamDecoder]] = {
+    "sam": SamDecoder,
+    "hqsam": HqSamDecoder,
+    "pisam": PiSamDecoder,
+}

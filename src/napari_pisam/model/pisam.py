@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from napari_pisam.model.appearance_prior import AppearancePrior, appearance
 from napari_pisam.model.high_resolution_head import build_rgb_embedding
 from napari_pisam.model.layer_norm import use_fused_layer_norms
-from napari_pisam.model.mask_decoder import FEATURE_WIDTH, WIDTH, MaskDecoder
+from napari_pisam.model.mask_decoder import DECODERS, FEATURE_WIDTH, WIDTH
 from napari_pisam.model.sam_modules import PromptEncoder
-from napari_pisam.model.states import Decoded, EncodedImage
+from napari_pisam.model.states import Decoded, EmbeddedPrompts, EncodedImage
 from napari_pisam.model.variants import get_variant
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_pisam.model.variants import Variant
 
 __all__ = ["Decoded", "EncodedImage", "PiSam", "build_model"]
@@ -55,14 +57,14 @@ class PiSam(nn.Module):
             mask_in_chans=16,
         )
         use_fused_layer_norms(self.prompt_encoder)
-        self.mask_decoder = MaskDecoder(variant)
+        self.mask_decoder = DECODERS[variant.kind](variant)
         if variant.box_maps:
             # How far the coarse logits start from the drawn box or the mask prompt.
             self.prior_gain = nn.Parameter(torch.tensor(0.2))
         self.appearance_prior = (
             AppearancePrior(WIDTH, FEATURE_WIDTH) if variant.appearance_prior else None
         )
-        self.rgb_embedding = build_rgb_embedding() if variant.kind == "pisam" else None
+        self.rgb_embedding = build_rgb_embedding() if variant.has_interactor else None
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
 
@@ -104,7 +106,7 @@ class PiSam(nn.Module):
     @property
     def has_interactor(self) -> bool:
         """Whether clicks correct what was decoded; otherwise they are decoded themselves."""
-        return self.variant.kind == "pisam"
+        return self.variant.has_interactor
 
     @property
     def offers_alternatives(self) -> bool:
@@ -116,7 +118,13 @@ class PiSam(nn.Module):
         """Where the weights are."""
         return self.pixel_mean.device
 
-    def encode(self, image: Tensor) -> EncodedImage:
+    def encode(
+        self,
+        image: Tensor,
+        *,
+        valid: Tensor | None = None,
+        features: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
+    ) -> EncodedImage:
         """Encode images; everything that no prompt changes happens here.
 
         Parameters
@@ -124,6 +132,11 @@ class PiSam(nn.Module):
         image : (N, 3, h, w) float or uint8
             RGB in 0..255, at most ``frame`` px high and wide. Normalised and padded with zeros
             at the right and the bottom here.
+        valid : (N, 1, h, w) float, optional
+            1 in the images, 0 where they were padded already.
+        features : callable, optional
+            Gives embedding and early feature of normalised, padded images in the image encoder's
+            place.
 
         Raises
         ------
@@ -138,21 +151,31 @@ class PiSam(nn.Module):
             raise ValueError(msg)
         height, width = image.shape[2:]
         x = (image.to(self.pixel_mean.dtype) - self.pixel_mean) / self.pixel_std
+        if valid is not None:
+            x = x * valid
         x = F.pad(x, (0, self.frame - width, 0, self.frame - height))
         x = x.contiguous(memory_format=torch.channels_last)
-        embedding, early = self.image_encoder.forward_features(x)  # type: ignore[operator]
+        if features is None:
+            embedding, early = self.image_encoder.forward_features(x)  # type: ignore[operator]
+        else:
+            embedding, early = features(x)
         hq_features = self.mask_decoder.image_features(embedding, early)
         rgb = None if self.rgb_embedding is None else self.rgb_embedding(x)
         bins = None if self.appearance_prior is None else appearance(image, self.frame)
         return EncodedImage(embedding, hq_features, rgb, (height, width), bins)
 
-    def _embed_prompts(
+    def _embed(
         self,
+        image: EncodedImage,
         boxes: Tensor | None,
         points: Tensor | None,
         labels: Tensor | None,
         masks: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> EmbeddedPrompts:
+        drawn = None
+        if self.variant.box_maps and boxes is not None:
+            drawn = self._draw_boxes(boxes)
+            masks = drawn if masks is None else masks
         if boxes is None and points is None and masks is None:
             msg = "There is no prompt: give boxes, points with labels, or masks."
             raise ValueError(msg)
@@ -164,7 +187,17 @@ class PiSam(nn.Module):
         sparse, dense = self.prompt_encoder(
             points=pair, boxes=None if boxes is None else boxes - 0.5, masks=masks
         )
-        return sparse, dense
+        position = self.prompt_encoder.get_dense_pe().to(image.embedding.dtype)
+        feature, coarse = None, []
+        if self.variant.box_maps and masks is not None:
+            coarse.append(self.prior_gain * masks)
+        if self.appearance_prior is not None and image.bins is not None and masks is not None:
+            inside = masks.clamp(-10, 10) / 20 + 0.5
+            within = None if drawn is None else drawn / 20 + 0.5
+            embedding, feature, likely = self.appearance_prior(image.bins, inside, within)
+            dense = dense + embedding
+            coarse.append(likely)
+        return EmbeddedPrompts(sparse, dense, position, feature, tuple(coarse))
 
     def _draw_boxes(self, boxes: Tensor) -> Tensor:
         """Boxes as mask logits: (B, 4) frame px -> (B, 1, S/4, S/4), -10 outside to 10 inside."""
@@ -210,49 +243,12 @@ class PiSam(nn.Module):
         ValueError
             If there is no prompt.
         """
-        drawn = None
-        if self.variant.box_maps and boxes is not None:
-            drawn = self._draw_boxes(boxes)
-            masks = drawn if masks is None else masks
-        sparse, dense = self._embed_prompts(boxes, points, labels, masks)
-        prior = None
-        if self.appearance_prior is not None and image.bins is not None and masks is not None:
-            inside = masks.clamp(-10, 10) / 20 + 0.5
-            within = None if drawn is None else drawn / 20 + 0.5
-            prior = self.appearance_prior(image.bins, inside, within)
-            dense = dense + prior[0]
-        out = self.mask_decoder.decode(
-            image.embedding,
-            self.prompt_encoder.get_dense_pe().to(image.embedding.dtype),
-            sparse,
-            dense,
-            image.hq_features,
+        return self.mask_decoder.decode(
+            image,
+            self._embed(image, boxes, points, labels, masks),
             coarse_source=self.variant.coarse_source,
+            multimask=multimask,
         )
-        chosen, iou = out.sam_logits[:, :1], out.iou[:, :1]
-        if multimask:
-            chosen, iou = out.sam_logits[:, 1:], out.iou[:, 1:]
-        if out.hq_logits is None:
-            return Decoded(chosen[:, :1], out.feature, out.token, iou, chosen)
-        if multimask:
-            iou, best = iou.max(dim=1, keepdim=True)
-            chosen = torch.gather(
-                chosen, 1, best[..., None, None].expand(-1, -1, *chosen.shape[2:])
-            )
-        if self.variant.kind == "hqsam":
-            coarse = chosen + out.hq_logits
-            return Decoded(coarse, out.feature, out.token, iou, coarse)
-        source = self.variant.coarse_source
-        coarse = out.hq_logits if source == "hq" else chosen
-        if source == "sam+hq":
-            coarse = coarse + out.hq_logits
-        if self.variant.box_maps and masks is not None:
-            coarse = coarse + self.prior_gain * masks
-        feature = out.feature
-        if prior is not None:
-            feature, coarse = feature + prior[1], coarse + prior[2]
-        feature = self.mask_decoder.mask_aspp(feature, coarse)
-        return Decoded(coarse, feature, out.token, iou, coarse)
 
     def correct(
         self,
@@ -353,27 +349,12 @@ class PiSam(nn.Module):
             M = 1, or SAM's 3 with multimask. For SAM and HQ-SAM the bilinear enlargement of
             their own logits.
         """
-        size = (self.frame, self.frame)
-        if image.rgb is None:
-            return F.interpolate(decoded.low_res, size, mode="bilinear", align_corners=False)
-        feature = decoded.feature if feature is None else feature
-        if not self.variant.residual:
-            return self.mask_decoder.upscale(feature, image.rgb)
-        coarse = F.interpolate(decoded.coarse, size, mode="bilinear", align_corners=False)
-        if region is None:
-            return coarse + self.mask_decoder.upscale(feature, image.rgb)
-        # One cell more at each edge than is kept: the head's convolutions reach 2 px.
-        row0, col0, row1, col1 = region
-        top, left = max(0, row0 - 1), max(0, col0 - 1)
-        head = self.mask_decoder.upscale(
-            feature[:, :, top : row1 + 1, left : col1 + 1],
-            image.rgb[:, :, 4 * top : 4 * row1 + 4, 4 * left : 4 * col1 + 4],
+        if feature is not None:
+            decoded = replace(decoded, feature=feature)
+        logits: Tensor = self.mask_decoder.upscale(
+            image, decoded, residual=self.variant.residual, region=region
         )
-        kept = head[:, :, 4 * (row0 - top) :, 4 * (col0 - left) :]
-        coarse[:, :, 4 * row0 : 4 * row1, 4 * col0 : 4 * col1] += kept[
-            :, :, : 4 * (row1 - row0), : 4 * (col1 - col0)
-        ]
-        return coarse
+        return logits
 
 
 def build_model(variant: Variant | str, *, seed: int = 0) -> PiSam:

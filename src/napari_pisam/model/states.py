@@ -52,6 +52,31 @@ class EncodedImage(_Tensors):
 
 
 @dataclass(frozen=True)
+class EmbeddedPrompts:
+    """B prompts, as a decoder reads them.
+
+    Attributes
+    ----------
+    sparse : (B, n, 256) float
+        Tokens of corners and clicks.
+    dense : (B, 256, S/16, S/16) float
+        What is added to the image embedding.
+    position : (1, 256, S/16, S/16) float
+        Position codes of the embedding's cells.
+    feature : (B, 32, S/4, S/4) float or None
+        What a Pi-SAM adds to its mask feature.
+    coarse : tuple of (B, 1, S/4, S/4) float
+        What a Pi-SAM adds to its coarse logits, in this order.
+    """
+
+    sparse: Tensor
+    dense: Tensor
+    position: Tensor
+    feature: Tensor | None = None
+    coarse: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
 class Decoded(_Tensors):
     """B decoded prompts, ready to be corrected by clicks and upscaled.
 

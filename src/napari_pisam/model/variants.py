@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
 Kind = Literal["sam", "hqsam", "pisam"]
+CoarseSource = Literal["hq", "sam", "sam+hq"]
+
+Shapes: TypeAlias = "Mapping[str, tuple[int, ...]]"
+"""Names of weights, as in `PiSam`'s state dict, and their shapes."""
+
+
+BACKBONES = (
+    "hgnetv2_b0",
+    "tf_efficientnet_lite0",
+    "tf_efficientnet_lite1",
+    "tf_efficientnet_lite2",
+)
+"""Backbones that a compact encoder may have: those that weights of ours were trained with."""
+
+FIRST_BACKBONE, FIRST_FOCUS_FRAME = "hgnetv2_b0", 384
+"""What the first weights were trained with, whose files do not say it."""
 
 
 class Encoder(Protocol):
@@ -26,6 +44,8 @@ class Encoder(Protocol):
     is_pretrained_sam : bool
         Whether its weights are those of a SAM, trained on more than any user has: fine-tuning
         leaves them as they are, and what they say of an image is worth keeping.
+    backbone : str or None
+        Name of an exchangeable part that weights belong to; None without one.
     """
 
     @property
@@ -42,6 +62,21 @@ class Encoder(Protocol):
 
     @property
     def is_pretrained_sam(self) -> bool: ...  # noqa: D102
+
+    @property
+    def backbone(self) -> str | None: ...  # noqa: D102
+
+    def with_backbone(self, backbone: str | None) -> Encoder:
+        """Return it with the backbone that a file of weights names, or does not.
+
+        Raises
+        ------
+        ValueError
+            If it cannot have that backbone.
+        """
+
+    def fits(self, shapes: Shapes) -> bool:
+        """Tell whether weights may be of this encoder, as far as they name one."""
 
     def describe(self) -> str:
         """Say what it is, in a few words."""
@@ -69,11 +104,21 @@ class VitEncoder:
     frame_step: ClassVar[int] = 16
     early_stride: ClassVar[int] = 16
     is_pretrained_sam: ClassVar[bool] = True
+    backbone: ClassVar[None] = None
 
     @property
     def early_channels(self) -> int:
         """Channels of the early feature (the first global-attention block's output)."""
         return self.embed_dim
+
+    def with_backbone(self, backbone: str | None) -> VitEncoder:
+        """Return it as it is: it has no exchangeable part."""
+        return self
+
+    def fits(self, shapes: Shapes) -> bool:
+        """Tell whether weights are of this encoder."""
+        codes = shapes.get("image_encoder.pos_embed")
+        return codes is not None and codes[-1] == self.embed_dim
 
     def describe(self) -> str:
         """Say what it is, in a few words."""
@@ -100,11 +145,22 @@ class TinyVitEncoder:
     frame_step: ClassVar[int] = 16
     early_stride: ClassVar[int] = 16
     is_pretrained_sam: ClassVar[bool] = True
+    backbone: ClassVar[None] = None
 
     @property
     def early_channels(self) -> int:
         """Channels of the early feature (the first stage of a stride of 16 px)."""
         return self.widths[2]
+
+    def with_backbone(self, backbone: str | None) -> TinyVitEncoder:
+        """Return it as it is: it has no exchangeable part."""
+        return self
+
+    def fits(self, shapes: Shapes) -> bool:
+        """Tell whether weights are of this encoder."""
+        neck = shapes.get("image_encoder.neck.0.weight")
+        has_codes = "image_encoder.pos_embed" in shapes  # of a ViT, whose neck has the same name
+        return neck is not None and not has_codes and neck[1] == self.widths[-1]
 
     def describe(self) -> str:
         """Say what it is, in a few words."""
@@ -129,6 +185,23 @@ class CompactEncoder:
     frame_step: ClassVar[int] = 32
     early_stride: ClassVar[int] = 4
     is_pretrained_sam: ClassVar[bool] = False
+
+    def with_backbone(self, backbone: str | None) -> CompactEncoder:
+        """Return it with another backbone; without a name with that of the first weights.
+
+        Raises
+        ------
+        ValueError
+            If it is none of those that weights of ours were trained with.
+        """
+        backbone = backbone or FIRST_BACKBONE
+        if backbone not in BACKBONES:
+            raise ValueError(f"the backbone {backbone!r}; expected one of: {', '.join(BACKBONES)}")
+        return replace(self, backbone=backbone)
+
+    def fits(self, shapes: Shapes) -> bool:
+        """Tell whether weights are of this encoder."""
+        return "image_encoder.lateral32.0.weight" in shapes
 
     def describe(self) -> str:
         """Say what it is, in a few words."""
@@ -208,7 +281,7 @@ class Variant:
     kind: Kind
     encoder: Encoder
     frame: int = 1024
-    coarse_source: Literal["hq", "sam", "sam+hq"] = "hq"
+    coarse_source: CoarseSource = "hq"
     residual: bool = False
     click_maps: bool = False
     local_clicks: bool = False
@@ -217,17 +290,15 @@ class Variant:
     click_order: Literal["xy", "rc"] = "xy"
     focus: Focus | None = None
 
+    @property
+    def has_interactor(self) -> bool:
+        """Whether it has Pi-SAM's modules: a high-resolution head, and an interactor for clicks."""
+        return self.kind == "pisam"
 
-BACKBONES = (
-    "hgnetv2_b0",
-    "tf_efficientnet_lite0",
-    "tf_efficientnet_lite1",
-    "tf_efficientnet_lite2",
-)
-"""Backbones that a compact encoder may have: those that weights of ours were trained with."""
+    def describe(self) -> str:
+        """Say what it is, in a few words."""
+        return f"{self.name} ({self.kind}), {self.encoder.describe()}"
 
-FIRST_BACKBONE, FIRST_FOCUS_FRAME = "hgnetv2_b0", 384
-"""What the first weights were trained with, whose files do not say it."""
 
 _VITS: dict[str, Encoder] = {
     "t": TinyVitEncoder(),
@@ -274,3 +345,24 @@ def get_variant(name: str) -> Variant:
     except KeyError:
         msg = f"There is no variant {name!r}. Choose one of: {', '.join(VARIANTS)}."
         raise ValueError(msg) from None
+
+
+# Weights that a kind has and those named after it lack.
+_MARKS: dict[Kind, str] = {
+    "pisam": "mask_decoder.mask_aspp.conv_out.0.weight",
+    "hqsam": "mask_decoder.hf_token.weight",
+    "sam": "mask_decoder.mask_tokens.weight",
+}
+
+
+def variant_of_weights(shapes: Shapes) -> Variant | None:
+    """Find the variant that weights are of; those of a decoder alone say what encoder it reads."""
+    kind = next((kind for kind, name in _MARKS.items() if name in shapes), None)
+    reads = shapes.get("mask_decoder.compress_vit_feat.0.weight", (0,))[0]
+    has_encoder = any(name.startswith("image_encoder.") for name in shapes)
+    for variant in VARIANTS.values():
+        encoder = variant.encoder
+        fits = encoder.fits(shapes) if has_encoder else encoder.early_channels == reads
+        if variant.kind == kind and fits:
+            return variant
+    return None

@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from napari_pisam.model.pisam import build_model
-from napari_pisam.model.variants import (
-    BACKBONES,
-    FIRST_BACKBONE,
-    FIRST_FOCUS_FRAME,
-    VARIANTS,
-    CompactEncoder,
-    get_variant,
-)
+from napari_pisam.model.variants import FIRST_FOCUS_FRAME, VARIANTS, get_variant
 from napari_pisam.weights.checkpoint_format import (
     RECOMPUTED,
     Checkpoint,
@@ -100,15 +93,10 @@ def variant_of(checkpoint: Checkpoint, *, click_order: Literal["xy", "rc"] = "xy
 
 def _as_trained(variant: Variant, header: CheckpointHeader) -> Variant:
     """Return a variant with the backbone and the largest frame that weights were trained with."""
-    if isinstance(variant.encoder, CompactEncoder):
-        backbone = header.backbone or FIRST_BACKBONE
-        if backbone not in BACKBONES:
-            msg = (
-                f"The checkpoint has the backbone {backbone!r}; expected one of: "
-                f"{', '.join(BACKBONES)}. Update napari-pisam."
-            )
-            raise CheckpointError(msg)
-        variant = replace(variant, encoder=replace(variant.encoder, backbone=backbone))
+    try:
+        variant = replace(variant, encoder=variant.encoder.with_backbone(header.backbone))
+    except ValueError as error:
+        raise CheckpointError(f"The checkpoint has {error}. Update napari-pisam.") from None
     if variant.focus is not None:
         frame = header.focus_frame or FIRST_FOCUS_FRAME
         variant = replace(variant, focus=replace(variant.focus, frame=frame))
@@ -244,7 +232,7 @@ def initialise_pisam_from(
     CheckpointError
         If the weights are of another encoder, or of neither SAM nor HQ-SAM.
     """
-    if model.variant.kind != "pisam":
+    if not model.has_interactor:
         msg = f"{model.variant.name!r} is not a Pi-SAM; build a pisam variant first."
         raise ValueError(msg)
     tensors = _base_tensors(base_checkpoint, None)

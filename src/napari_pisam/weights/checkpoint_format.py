@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from napari_pisam.model.variants import VARIANTS, TinyVitEncoder, VitEncoder
+from napari_pisam.model.variants import variant_of_weights
 from napari_pisam.weights.checkpoint_header import FORMAT, SWITCHES, CheckpointHeader
 from napari_pisam.weights.files import CheckpointError, file_sha256, mismatch, regular_file
 from napari_pisam.weights.safetensors_file import read_safetensors, write_safetensors
@@ -153,7 +153,7 @@ def save_checkpoint(
         only=tuple(only),
         switches={key: getattr(variant, key) for key in SWITCHES},
         software_version=_software_version(),
-        backbone=getattr(variant.encoder, "backbone", None),
+        backbone=variant.encoder.backbone,
         focus_frame=None if variant.focus is None else variant.focus.frame,
     )
     write_safetensors(path, tensors, header.to_metadata())
@@ -297,34 +297,13 @@ def infer_variant(tensors: Mapping[str, Tensor]) -> str:
     if "mask_decoder.mask_tokens.weight" not in tensors:
         msg = "There is no mask decoder among the weights; expected a SAM, HQ-SAM or Pi-SAM."
         raise CheckpointError(msg)
-    kind = "sam"
-    if "mask_decoder.hf_token.weight" in tensors:
-        kind = "hqsam"
-    if "mask_decoder.mask_aspp.conv_out.0.weight" in tensors:
-        kind = "pisam"
-    fitting = [v for v in VARIANTS.values() if v.kind == kind and _has_encoder_of(v, tensors)]
-    if not fitting:
+    found = variant_of_weights({name: tuple(value.shape) for name, value in tensors.items()})
+    if found is None:
         position = tensors.get("image_encoder.pos_embed")
         given = "none of SAM's" if position is None else f"{position.shape[-1]} channels wide"
-        vits = (v.encoder.embed_dim for v in VARIANTS.values() if isinstance(v.encoder, VitEncoder))
         msg = (
-            f"The image encoder is {given}; expected one of SAM's, "
-            f"{', '.join(map(str, dict.fromkeys(vits)))} channels wide, or MobileSAM's. Other "
-            "derivatives of SAM are not supported."
+            f"The image encoder is {given}; expected one of SAM's, 768, 1024, 1280 channels wide, "
+            "or MobileSAM's. Other derivatives of SAM are not supported."
         )
         raise CheckpointError(msg)
-    return fitting[0].name
-
-
-def _has_encoder_of(variant: Variant, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether weights are of a variant's encoder, or of a decoder made for it."""
-    position = tensors.get("image_encoder.pos_embed")
-    if position is not None:
-        encoder = variant.encoder
-        return isinstance(encoder, VitEncoder) and position.shape[-1] == encoder.embed_dim
-    neck = tensors.get("image_encoder.neck.0.weight")
-    if neck is not None:
-        encoder = variant.encoder
-        return isinstance(encoder, TinyVitEncoder) and neck.shape[1] == encoder.widths[-1]
-    compress = tensors.get("mask_decoder.compress_vit_feat.0.weight")
-    return compress is not None and compress.shape[0] == variant.encoder.early_channels
+    return found.name

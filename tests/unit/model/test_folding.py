@@ -71,9 +71,9 @@ def test_by_strips_the_head_gives_what_it_gives_at_once():
         decoder.out_act[-1].weight.normal_(generator=generator)
     feature = torch.randn(2, 32, 70, 12, generator=generator)
     rgb = torch.randn(1, 8, 280, 48, generator=generator)
-    at_once = decoder.upscale(feature, rgb).detach()  # as gradients want it
+    at_once = decoder.head(feature, rgb).detach()  # as gradients want it
     with torch.inference_mode():
-        torch.testing.assert_close(decoder.upscale(feature, rgb), at_once, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(decoder.head(feature, rgb), at_once, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("region", [(0, 0, 16, 16), (3, 2, 9, 15), (0, 5, 16, 6), (15, 15, 16, 16)])

@@ -19,7 +19,8 @@ import torch
 from segment_anything.modeling.prompt_encoder import PromptEncoder
 
 from closed_form import closed_form, fill_closed_form
-from napari_pisam.model.mask_decoder import MaskDecoder
+from napari_pisam.model.mask_decoder import DECODERS
+from napari_pisam.model.states import EmbeddedPrompts, EncodedImage
 from napari_pisam.model.variants import get_variant
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -40,13 +41,14 @@ def on_grid(x: torch.Tensor) -> np.ndarray:
     return array
 
 
-def decoder(name: str) -> MaskDecoder:
-    model = MaskDecoder(replace(get_variant(name), residual=False)).eval()
+def decoder(name: str) -> Any:
+    variant = replace(get_variant(name), residual=False)
+    model = DECODERS[variant.kind](variant).eval()
     fill_closed_form(model, "mask_decoder.")
     return model
 
 
-def inputs(dtype: torch.dtype, published: Any) -> dict[str, torch.Tensor]:
+def inputs(model: Any, dtype: torch.dtype, published: Any) -> tuple[EncodedImage, EmbeddedPrompts]:
     prompts = PromptEncoder(
         embed_dim=256,
         image_embedding_size=(64, 64),
@@ -55,51 +57,47 @@ def inputs(dtype: torch.dtype, published: Any) -> dict[str, torch.Tensor]:
     )
     fill_closed_form(prompts, "prompt_encoder.")
     sparse, dense = prompts(points=None, boxes=torch.from_numpy(published["box_xyxy"]), masks=None)
-    early = closed_form("input.early_feature", (1, 64, 64, 768)).permute(0, 3, 1, 2)
-    return {
-        "embedding": closed_form("input.image_embedding", (1, 256, 64, 64)).to(dtype),
-        "early": early.to(dtype),
-        "rgb": closed_form("input.rgb_embedding", (1, 8, 1024, 1024)).to(dtype),
-        "sparse": sparse.to(dtype),
-        "dense": dense.to(dtype),
-        "pe": prompts.get_dense_pe().to(dtype),
-    }
+    early = closed_form("input.early_feature", (1, 64, 64, 768)).permute(0, 3, 1, 2).to(dtype)
+    embedding = closed_form("input.image_embedding", (1, 256, 64, 64)).to(dtype)
+    rgb = closed_form("input.rgb_embedding", (1, 8, 1024, 1024)).to(dtype)
+    features = model.image_features(embedding, early)
+    return (
+        EncodedImage(embedding, features, rgb, (1024, 1024)),
+        EmbeddedPrompts(sparse.to(dtype), dense.to(dtype), prompts.get_dense_pe().to(dtype)),
+    )
 
 
 @torch.inference_mode()
 def run_pisam(dtype: torch.dtype, published: Any) -> dict[str, torch.Tensor]:
-    model, x = decoder("pisam_vit_b").to(dtype), inputs(dtype, published)
-    features = model.image_features(x["embedding"], x["early"])
-    out = model.decode(x["embedding"], x["pe"], x["sparse"], x["dense"], features)
-    assert out.hq_logits is not None
-    feature = model.mask_aspp(out.feature, out.hq_logits)
+    model = decoder("pisam_vit_b").to(dtype)
+    image, prompts = inputs(model, dtype, published)
+    decoded = model.decode(image, prompts)
     corrected = model.interact_2(
-        feature,
-        out.token,
+        decoded.feature,
+        decoded.token,
         torch.from_numpy(published["clicks_xy"])[None].to(dtype),
         torch.from_numpy(published["click_labels"])[None],
     )
     return {
-        "sparse": x["sparse"],
-        "coarse_256": out.hq_logits,
-        "fine_1024": model.upscale(feature, x["rgb"]),
-        "clicked_1024": model.upscale(corrected, x["rgb"]),
+        "sparse": prompts.sparse,
+        "coarse_256": decoded.coarse,
+        "fine_1024": model.upscale(image, decoded),
+        "clicked_1024": model.upscale(image, replace(decoded, feature=corrected)),
     }
 
 
 @torch.inference_mode()
 def run_hqsam(dtype: torch.dtype, published: Any) -> dict[str, torch.Tensor]:
-    model, x = decoder("hqsam_vit_b").to(dtype), inputs(dtype, published)
-    features = model.image_features(x["embedding"], x["early"])
-    out = model.decode(x["embedding"], x["pe"], x["sparse"], x["dense"], features)
-    assert out.hq_logits is not None
-    best = out.iou[:, 1:].argmax(dim=1)
+    model = decoder("hqsam_vit_b").to(dtype)
+    image, prompts = inputs(model, dtype, published)
+    single = model.decode(image, prompts)
+    best = model.decode(image, prompts, multimask=True)
     return {
-        "mask_hqonly1_multi0": out.hq_logits,
-        "mask_hqonly0_multi0": out.hq_logits + out.sam_logits[:, :1],
-        "mask_hqonly0_multi1": out.hq_logits + out.sam_logits[:, 1:][:, best],
-        "iou_hqonly0_multi0": out.iou[:, :1],
-        "iou_hqonly0_multi1": out.iou[:, 1:].max(dim=1, keepdim=True).values,
+        "mask_hqonly1_multi0": torch.einsum("bc,bchw->bhw", single.token, single.feature)[:, None],
+        "mask_hqonly0_multi0": single.low_res,
+        "mask_hqonly0_multi1": best.low_res,
+        "iou_hqonly0_multi0": single.iou,
+        "iou_hqonly0_multi1": best.iou,
     }
 
 
