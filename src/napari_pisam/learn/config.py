@@ -75,6 +75,10 @@ class TrainConfig(BaseModel):
         Most clicks of one training sample.
     clicks_only, mask_prompt
         Share of steps whose prompt is clicks without a box, or a spoilt mask with a box.
+    fewer_clicks
+        How likely a sample's clicks end after each one.
+    scribbles
+        Share of steps whose last correction is a scribble along an error instead of a click.
     workers, seed, save_minutes, validate_minutes
         Loader processes; seed of weights and samples; minutes between checkpoints and between
         validations.
@@ -112,6 +116,8 @@ class TrainConfig(BaseModel):
     max_clicks: PositiveInt = 6
     clicks_only: float = Field(default=0.1, ge=0, le=1)
     mask_prompt: float = Field(default=0.05, ge=0, le=1)
+    fewer_clicks: float = Field(default=0.4, gt=0, le=1)
+    scribbles: float = Field(default=0.1, ge=0, le=1)
     workers: NonNegativeInt = 1
     seed: NonNegativeInt = 0
     save_minutes: PositiveFloat = 5.0

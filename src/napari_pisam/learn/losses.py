@@ -164,3 +164,33 @@ def click_loss(logits: Tensor, points: Tensor, labels: Tensor) -> Tensor:
         sampled, labels.clamp(min=0).to(sampled.dtype), reduction="none"
     )
     return ((bce * real).sum(1) / real.sum(1).clamp(min=1)).mean()
+
+
+def local_loss(
+    logits: Tensor, target: Tensor, valid: Tensor, before: Tensor, around: Tensor
+) -> Tensor:
+    """Cross entropy near the newest clicks: what was wrong there is mended, what was right stays.
+
+    Parameters
+    ----------
+    logits, target, valid
+        As in `dice_loss`.
+    before : (B, 1, H, W) bool
+        The masks that the clicks were made on.
+    around : (B, 1, H, W) bool
+        Where the newest clicks are near.
+
+    Returns
+    -------
+    () float
+        Half the mean over pixels that were wrong, half that over pixels that were right, near the
+        clicks of each object; then the mean over the objects. Zero for an object without.
+    """
+    bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    near = around & (valid > 0.5)
+    wrong = before != (target > 0.5)
+    halves = []
+    for chosen in (near & wrong, near & ~wrong):
+        weight = chosen.to(bce.dtype).flatten(1)
+        halves.append((bce.flatten(1) * weight).sum(1) / weight.sum(1).clamp(min=1))
+    return 0.5 * (halves[0] + halves[1]).mean()

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from napari_pisam.learn.click_simulation import training_click
+from napari_pisam.learn.click_simulation import training_click, training_scribble
 from napari_pisam.learn.corruption import decode_with_flaws, flaws
 from napari_pisam.learn.encoding import encode_batch, set_training_mode
-from napari_pisam.learn.losses import click_loss, mask_loss, point_loss
+from napari_pisam.learn.losses import click_loss, local_loss, mask_loss, point_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
 
 Batch = dict[str, Any]
+
+# Of the loss near the newest clicks: its weight, and how near, by the frame's side.
+_LOCAL_WEIGHT = 0.5
+_LOCAL_REACH = 1 / 8
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,15 @@ class Clicks:
             row, col, sign = click
             self.points[i].append((col + 0.5, row + 0.5))
             self.labels[i].append(int(sign))
+
+    def near(self, since: Sequence[int], side: int) -> NDArray[np.bool_]:
+        """(B, 1, side, side) bool: what is near the clicks from number ``since[i]`` on."""
+        ys, xs = np.ogrid[:side, :side]
+        result = np.zeros((len(self.points), 1, side, side), dtype=np.bool_)
+        for i, points in enumerate(self.points):
+            for x, y in points[since[i] :]:
+                result[i, 0] |= np.hypot(ys + 0.5 - y, xs + 0.5 - x) <= _LOCAL_REACH * side
+        return result
 
     def tensors(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
         """(B, n, 2) float (x, y) frame px, and (B, n) int with -1 for padding; n >= 1."""
@@ -185,18 +198,28 @@ def _click_rounds(
     truth = mask[:, 0].cpu().numpy() > 0.5
     inside = valid[:, 0].cpu().numpy() > 0.5
     # Few clicks most often: each further one is less likely.
-    rounds = min(config.max_clicks, int(draws.step.geometric(0.4)))
+    rounds = min(config.max_clicks, int(draws.step.geometric(config.fewer_clicks)))
+    is_scribble = draws.step.random() < config.scribbles
     logits = fine
     for r in range(rounds):
+        before = logits.detach() > 0
         found = predicted(logits) & inside
+        since = [len(points) for points in clicks.points]
         for i, rng in enumerate(draws.objects):
-            clicks.add(i, training_click(found[i], truth[i], rng))
+            # The last round's, so that it is what is learnt from.
+            if is_scribble and r == rounds - 1:
+                for place in training_scribble(found[i], truth[i], rng):
+                    clicks.add(i, place)
+            else:
+                clicks.add(i, training_click(found[i], truth[i], rng))
         points, labels = clicks.tensors(mask.device)
         with torch.set_grad_enabled(r == rounds - 1):
             corrected = model.correct(image, decoded, points, labels, boxes=boxes)
             logits = model.upscale(image, corrected)
     measure, _ = _mask_losses(config, draws)
-    return measure(logits, mask, valid) + 0.1 * click_loss(logits, points, labels)
+    around = torch.from_numpy(clicks.near(since, mask.shape[-1])).to(mask.device)
+    loss = measure(logits, mask, valid) + 0.1 * click_loss(logits, points, labels)
+    return loss + _LOCAL_WEIGHT * local_loss(logits, mask, valid, before, around)
 
 
 class Objective(nn.Module):

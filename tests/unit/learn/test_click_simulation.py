@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_pisam.learn.click_simulation import evaluation_click, innermost, training_click
+from napari_pisam.learn.click_simulation import (
+    evaluation_click,
+    innermost,
+    training_click,
+    training_scribble,
+)
 
 
 def masks() -> tuple[np.ndarray, np.ndarray]:
@@ -43,8 +48,24 @@ def test_components_are_drawn_by_the_root_of_their_area() -> None:
     assert np.mean(np.array(rows) < 30) == pytest.approx(2 / 3, abs=0.1)
 
 
+def test_a_scribble_stays_in_one_error_and_follows_it() -> None:
+    predicted, truth = masks()
+    for seed in range(50):
+        places = training_scribble(predicted, truth, np.random.default_rng(seed), places=5)
+        assert 1 < len(places) <= 5
+        assert len(set(places)) == len(places)
+        assert len({sign for _, _, sign in places}) == 1
+        assert all(truth[row, col] == sign != predicted[row, col] for row, col, sign in places)
+        if places[0][2]:
+            assert {row for row, _, _ in places} == {10}
+            cols = sorted(col for _, col, _ in places)
+            # Not beyond a hand's reach: an eighth to a half of the longer side, to both ends.
+            assert 120 / 8 <= cols[-1] - cols[0] <= 120
+
+
 def test_without_an_error_there_is_no_click() -> None:
     _, truth = masks()
+    assert training_scribble(truth, truth, np.random.default_rng(0)) == []
     assert training_click(truth, truth, np.random.default_rng(0)) is None
     assert evaluation_click(truth, truth) is None
 

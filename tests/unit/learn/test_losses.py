@@ -8,6 +8,7 @@ from napari_pisam.learn.losses import (
     balanced_bce_loss,
     click_loss,
     dice_loss,
+    local_loss,
     point_loss,
     uncertain_points,
 )
@@ -122,3 +123,20 @@ def test_the_points_of_an_object_do_not_depend_on_the_others() -> None:
     both = point_loss(logits, mask, valid, rngs(2))
     apart = [point_loss(logits[i : i + 1], mask[:1], valid[:1], [rngs(2)[i]]) for i in range(2)]
     torch.testing.assert_close(both, torch.stack(apart).mean())
+
+
+def test_near_a_click_wrong_pixels_weigh_as_much_as_all_right_ones_and_far_ones_nothing() -> None:
+    mask, valid = square(), torch.ones(1, 1, 16, 16)
+    before = mask > 0.5
+    before[..., 4, 4] = False  # one pixel of the square is missed
+    around = torch.zeros_like(before)
+    around[..., :8, :8] = True
+    logits = (torch.where(before, 2.0, -2.0)).requires_grad_()
+    loss = local_loss(logits, mask, valid, before, around)
+    wrong, right = float(np.log1p(np.exp(2.0))), float(np.log1p(np.exp(-2.0)))
+    assert loss.item() == pytest.approx(0.5 * wrong + 0.5 * right, rel=1e-5)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert not gradient[~around].any()
+    assert gradient[..., 4, 4].abs().item() > 10 * gradient[..., 5, 5].abs().item()
+    nowhere = local_loss(logits, mask, valid, before, torch.zeros_like(around))
+    assert nowhere.item() == 0
