@@ -73,7 +73,7 @@ def measure(
     baselines : mapping of str to Segmenter, optional
         With the same image set. Each gets the box with the model's first clicks
         (``NAME_same``), and with clicks in its own errors (``NAME_own``): the former lie where the
-        model was wrong, so that both are fair in one way only.
+        model was wrong, so that both are fair in one way only; and the box alone (``NAME_box``).
 
     Returns
     -------
@@ -108,7 +108,17 @@ def measure(
     for name, baseline in (baselines or {}).items():
         row[f"{name}_same"] = metrics.iou(protocols.ask(baseline, box, same), truth)
         row[f"{name}_own"] = protocols.run_clicks(baseline, truth, BASELINE_CLICKS).ious[-1]
-    return row
+        row[f"{name}_box"] = metrics.iou(protocols.ask(baseline, box, ()), truth)
+    return row | _better_polarity(row)
+
+
+def _better_polarity(row: Row) -> Row:
+    """Of baselines for bright and for dark objects, the better: no prompt tells which it is."""
+    return {
+        name.replace("_bright", ""): max(value, row[name.replace("_bright", "_dark")])
+        for name, value in row.items()
+        if "_bright_" in name and name.replace("_bright", "_dark") in row
+    }
 
 
 def _filled(truth: NDArray[np.bool_]) -> float:
@@ -252,7 +262,7 @@ def report(rows: Sequence[Row]) -> str:
         ),
     ]
     extra = {name for name in names if name.startswith("kind_")}
-    extra |= {name for name in names if name.endswith(("_same", "_own"))}
+    extra |= {name for name in names if name.endswith(("_box", "_same", "_own"))}
     if extra:
         ordered = sorted(extra, key=lambda name: (not name.startswith("kind_"), name))
         shown = ["iou_0", "iou_3", *ordered]

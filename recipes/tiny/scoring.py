@@ -227,7 +227,7 @@ def add_options(parser: argparse.ArgumentParser, objects: int = 3) -> None:
     parser.add_argument("--sources", default="", help="these sets only, by commas")
     parser.add_argument("--parts", default="", help="compact, class, network; by commas")
     parser.add_argument("--no-kinds", action="store_true", help="without Table 7")
-    parser.add_argument("--baselines", default="", help="grabcut,random_walker,otsu,box: slow")
+    parser.add_argument("--baselines", default="", help="of evaluate/baselines.py, by commas: slow")
     parser.add_argument("--processes", type=int, default=2, help="of one thread each")
     parser.add_argument("--seconds", type=float, default=3600, help="stop after")
     parser.add_argument("--json", type=Path)

@@ -262,7 +262,11 @@ def evaluate(
         typer.Option("--predictions", metavar="[NAME=]DIR", help="Masks that a system saved."),
     ] = None,
     baselines: Annotated[
-        str, typer.Option("--baselines", help="Of box, otsu, grabcut, random_walker; by commas.")
+        str,
+        typer.Option(
+            "--baselines",
+            help="By commas: box, otsu, grabcut, random_walker, local_* and sato_* (bright, dark).",
+        ),
     ] = "",
     protocols: Annotated[
         str, typer.Option("--protocols", help="More: of worst, ablation, efficiency; by commas.")

@@ -10,6 +10,7 @@ import importlib.util
 import math
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -134,32 +135,84 @@ class FilledBox(Baseline):
         return result
 
 
-class OtsuInBox(Baseline):
-    """Otsu's threshold inside the box; the object is the side that the box's edge shows less of.
+class _Threshold(Baseline):
+    """A threshold of Otsu's (1979) on some value of the pixels inside the box.
 
     A click changes the pixels right around it and no others.
     """
 
-    margin = 0.0
     longest = 1 << 30
+
+    def _value(self, grey: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+        """Compute what is compared with the threshold; `side` is the box's longer side, px."""
+        raise TypeError(f"{type(self).__name__} does not say what it compares.")
+
+    def _turned(self, above: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Choose the object's side of the threshold."""
+        return above
 
     def _segment(self, view: _View) -> NDArray[np.bool_]:
         from skimage import filters
 
         threshold: Any = filters.threshold_otsu
-
         window = view.box or (slice(None), slice(None))
-        grey = view.pixels[window].mean(axis=2)
+        grey = view.pixels.mean(axis=2)
+        value = self._value(grey, max(grey[window].shape))[window]
         result = np.zeros(view.seeds.shape, dtype=np.bool_)
-        if grey.min() == grey.max():
+        if value.min() == value.max():
             result[window] = True
             return result
-        bright = grey > threshold(grey)
-        edge = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
-        result[window] = bright if edge.mean() <= 0.5 else ~bright
+        result[window] = self._turned(value > threshold(value))
         result[view.seeds == _FG] = True
         result[view.seeds == _BG] = False
         return result
+
+
+class OtsuInBox(_Threshold):
+    """Grey levels; the object is the side that the box's edge shows less of."""
+
+    margin = 0.0
+
+    def _value(self, grey: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+        return grey
+
+    def _turned(self, above: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        edge = np.concatenate([above[0], above[-1], above[:, 0], above[:, -1]])
+        return above if edge.mean() <= 0.5 else ~above
+
+
+@dataclass
+class LocalThreshold(_Threshold):
+    """Grey levels against their surroundings, for what is brighter than these, or darker.
+
+    Attributes
+    ----------
+    dark : bool
+        The object is darker.
+    """
+
+    dark: bool = False
+    margin: ClassVar[float] = 0.1
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def _value(self, grey: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+        from scipy import ndimage
+
+        around = ndimage.gaussian_filter(grey, float(np.clip(side / 16, 4, 50)))
+        return np.asarray(around - grey if self.dark else grey - around)
+
+
+@dataclass
+class SatoRidges(LocalThreshold):
+    """Ridges of 1 to 4 px (Sato et al., 1998) by scikit-image, bright or dark ones."""
+
+    def _value(self, grey: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+        from skimage import filters
+
+        sato: Any = filters.sato
+        return np.asarray(sato(grey, sigmas=range(1, 5), black_ridges=self.dark))
 
 
 class GrabCut(Baseline):
@@ -254,5 +307,9 @@ BASELINES: dict[str, Callable[[], Baseline]] = {
     "otsu": OtsuInBox,
     "grabcut": GrabCut,
     "random_walker": RandomWalker,
+    "local_bright": LocalThreshold,
+    "local_dark": partial(LocalThreshold, dark=True),
+    "sato_bright": SatoRidges,
+    "sato_dark": partial(SatoRidges, dark=True),
 }
 """By the name that the command line knows them by."""

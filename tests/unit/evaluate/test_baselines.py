@@ -37,7 +37,11 @@ def test_a_plain_disc_is_found_from_its_box(name, dark):
 
 
 @pytest.mark.parametrize(
-    "name", ["box", "otsu", "random_walker", pytest.param("grabcut", marks=needs_opencv)]
+    "name",
+    [
+        *("box", "otsu", "random_walker", "local_bright", "sato_dark"),
+        pytest.param("grabcut", marks=needs_opencv),
+    ],
 )
 def test_a_box_around_everything_is_answered(name):
     image, truth = scene()
@@ -45,6 +49,22 @@ def test_a_box_around_everything_is_answered(name):
     baseline.set_image(image)
     mask = baseline.predict(box=(-0.5, -0.5, 59.5, 79.5))
     assert (mask.shape, mask.dtype) == (truth.shape, np.bool_)
+
+
+@pytest.mark.parametrize("method", ["local", "sato"])
+@pytest.mark.parametrize("dark", [False, True])
+def test_lines_on_an_uneven_ground_are_found_by_their_own_polarity_only(method, dark):
+    ys, xs = np.mgrid[:120, :160]
+    truth = (np.abs(ys - 60 - 20 * np.sin(xs / 20)) < 1.5) | (np.abs(xs - 80) < 1.5)
+    ground = 60 + xs * 0.6 + np.random.default_rng(0).normal(0, 2, truth.shape)
+    image = (ground + truth * (-40 if dark else 40)).clip(0, 255).astype(np.uint8)
+    found = {}
+    for polarity in ("bright", "dark"):
+        baseline = BASELINES[f"{method}_{polarity}"]()
+        baseline.set_image(image)
+        found[polarity] = iou(baseline.predict(box=box_of(truth)), truth)
+    assert found["dark" if dark else "bright"] > 0.6
+    assert found["bright" if dark else "dark"] < 0.3
 
 
 def test_the_filled_box_is_the_box():
