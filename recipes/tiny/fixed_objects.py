@@ -173,7 +173,9 @@ def _read(row: Mapping[str, str]) -> FixedObject:
 GENERATED_SIDE = 512
 """Side of the generated images that are measured on, px."""
 
-_NETS = frozenset({"filaments", "network", "vessels", "membranes", "mesh", "cracks"})
+_NETS = frozenset(
+    {"filaments", "network", "vessels", "membranes", "mesh", "cracks", "vessel_tree", "roots"}
+)
 
 
 def generated_object(kind: str, rank: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_], Part]:

@@ -95,10 +95,10 @@ leaves out its like."""
 
 KIND_FOLDS: tuple[frozenset[str], ...] = (
     frozenset({"cells", "nuclei"}),
-    frozenset({"filaments", "network", "membranes", "rings"}),
+    frozenset({"filaments", "network", "membranes", "rings", "hairs", "cables"}),
     frozenset({"particles", "mesh", "regions"}),
     frozenset({"cracks", "shapes"}),
-    frozenset({"vessels", "leaves"}),
+    frozenset({"vessels", "vessel_tree", "roots", "leaves"}),
 )
 """Families of generated images by fold."""
 

@@ -189,7 +189,7 @@ def render(
     size = labels.shape[0]
     inside = (labels > 0).astype(np.uint8) * 255
     rich = rich or rng.random() < 0.25
-    contrast = log_uniform(rng, 14, 200) * rng.choice([-1.0, 1.0])
+    contrast = log_uniform(rng, 30 if thin else 14, 200) * rng.choice([-1.0, 1.0])
     middle = rng.uniform(min(abs(contrast) / 2, 100), 255 - min(abs(contrast) / 2, 100))
     back_level, fore_level = middle - contrast / 2, middle + contrast / 2
     strength = abs(contrast)

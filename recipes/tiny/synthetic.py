@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage, spatial
 
 from napari_pisam.learn.augment import smooth_noise
+from recipes.tiny import lines
 from recipes.tiny.drawing import Canvas, meander, rough_outline, turned
 from recipes.tiny.rendering import log_uniform, render
 
@@ -340,12 +341,19 @@ _SHAPES: dict[str, Callable[[int, np.random.Generator], Labels]] = {
     "regions": _regions,
     "leaves": _leaves,
     "cracks": _cracks,
+    "vessel_tree": lines.vessel_tree,
+    "roots": lines.roots,
+    "hairs": lines.hairs,
+    "cables": lines.cables,
 }
 
 KINDS: tuple[str, ...] = tuple(_SHAPES)
 """Families of generated images."""
 
-_THIN = {"filaments", "network", "vessels", "membranes", "mesh", "cracks", "particles"}
+_THIN = {
+    *("filaments", "network", "vessels", "membranes", "mesh", "cracks", "particles"),
+    *("vessel_tree", "roots", "hairs", "cables"),
+}
 
 
 def generate(
@@ -386,4 +394,25 @@ def generate(
     else:
         labels = _shapes(size, np.random.default_rng(0))
     shapes, rich, thin = tuple(_SHAPES.values()), name == "regions", name in _THIN
+    if thin and rng.random() < 0.15:
+        return _in_a_field_of_view(labels, shapes, rng)
     return render(labels, rng, distractors=shapes, rich=rich, thin=thin), labels
+
+
+def _in_a_field_of_view(
+    labels: Labels,
+    shapes: tuple[Callable[[int, np.random.Generator], Labels], ...],
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.uint8], Labels]:
+    """Show labels in a disc on black or white, whose rim is no line of theirs."""
+    size = labels.shape[0]
+    ys, xs = np.ogrid[:size, :size]
+    middle = rng.uniform(0.35, 0.65, 2) * size
+    away = np.hypot(ys - middle[0], xs - middle[1])
+    radius = rng.uniform(0.4, 0.75) * size
+    seen = np.where(away < radius, labels, 0).astype(np.int32)
+    pixels = render(seen, rng, distractors=shapes, thin=True)
+    share = np.clip((radius - away) / rng.uniform(1, 6) + 0.5, 0, 1)
+    share = share if pixels.ndim == 2 else share[..., None]
+    outside = 0 if rng.random() < 0.85 else 255
+    return (pixels * share + outside * (1 - share)).astype(np.uint8), seen
