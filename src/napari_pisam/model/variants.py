@@ -275,6 +275,8 @@ class Variant:
     focus
         How to look at one object, where the network was trained on crops around objects;
         ``None``: the whole frame, as for SAM.
+    score_curve
+        What scores were worth with these weights, see `predict.scores.score`.
     """
 
     name: str
@@ -289,6 +291,7 @@ class Variant:
     appearance_prior: bool = False
     click_order: Literal["xy", "rc"] = "xy"
     focus: Focus | None = None
+    score_curve: tuple[tuple[float, float], ...] = ()
 
     @property
     def has_interactor(self) -> bool:

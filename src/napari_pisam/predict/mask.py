@@ -33,7 +33,7 @@ class Mask:
     crop : (row1 - row0, col1 - col0) bool array
         The mask inside `bbox`; read-only.
     score : float
-        The network's own estimate of the mask's IoU, made before any correction.
+        What the mask's IoU is likely to be, see `predict.scores.score`.
     window : (int, int, int, int)
         (row0, col0, row1, col1), px, half open: the part of the image that was looked at.
     """
@@ -68,7 +68,7 @@ class Mask:
         shape : (int, int)
             (H, W) of the image, px.
         score : float
-            The network's estimate of the IoU.
+            What its IoU is likely to be.
 
         Raises
         ------

@@ -11,6 +11,7 @@ import torch
 from napari_pisam.predict.clicks import CLICKS, ClickPolicy
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.preprocessing import FrameTransform
+from napari_pisam.predict.scores import score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,8 +221,14 @@ class Stages:
             if network.variant.local_clicks:
                 self._policy.obey(logits[0], *given)
         return [
-            Mask.from_frame_logits(one, transform, window.native_bbox(shape), shape, float(score))
-            for one, transform, window, score in zip(
+            Mask.from_frame_logits(
+                one,
+                transform,
+                window.native_bbox(shape),
+                shape,
+                score(float(estimate), one, network.variant.score_curve),
+            )
+            for one, transform, window, estimate in zip(
                 logits, transforms, windows, decoded.iou[:, 0], strict=True
             )
         ]

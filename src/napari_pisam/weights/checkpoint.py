@@ -85,7 +85,9 @@ def variant_of(checkpoint: Checkpoint, *, click_order: Literal["xy", "rc"] = "xy
         raise CheckpointError(msg)
     variant = get_variant(checkpoint.variant)
     if checkpoint.header is not None:
-        return replace(_as_trained(variant, checkpoint.header), **checkpoint.header.switches)
+        header = checkpoint.header
+        trained = _as_trained(variant, header)
+        return replace(trained, score_curve=header.score_curve, **header.switches)
     if checkpoint.format == "pisam-published":
         return replace(variant, residual=False, coarse_source="hq", click_order=click_order)
     return variant

@@ -155,6 +155,7 @@ def save_checkpoint(
         software_version=_software_version(),
         backbone=variant.encoder.backbone,
         focus_frame=None if variant.focus is None else variant.focus.frame,
+        score_curve=variant.score_curve,
     )
     write_safetensors(path, tensors, header.to_metadata())
     return file_sha256(path)

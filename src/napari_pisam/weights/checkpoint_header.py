@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 FORMAT = "napari-pisam"
 FORMAT_VERSION = "1"
+_LONGEST_CURVE = 64
 _FOCUS_FRAMES = tuple(str(side) for side in range(128, 1025, 128))
 # The switches of a variant that weights are trained with, and what each may be.
 SWITCHES: dict[str, tuple[Any, ...]] = {
@@ -51,6 +53,8 @@ class CheckpointHeader:
         timm's name of a compact encoder's backbone; ``None`` for other encoders.
     focus_frame
         Largest frame that the weights look at one object in, px, where they look so.
+    score_curve
+        What scores were worth with these weights, see `predict.scores.score`; none by default.
     """
 
     variant: str
@@ -63,6 +67,7 @@ class CheckpointHeader:
     format_version: str = FORMAT_VERSION
     backbone: str | None = None
     focus_frame: int | None = None
+    score_curve: tuple[tuple[float, float], ...] = ()
 
     def to_metadata(self) -> dict[str, str]:
         """Write the header as safetensors metadata (text only)."""
@@ -78,6 +83,7 @@ class CheckpointHeader:
             "software_version": self.software_version,
             "backbone": self.backbone or "",
             "focus_frame": "" if self.focus_frame is None else str(self.focus_frame),
+            "score_curve": json.dumps(self.score_curve),
         }
 
     @classmethod
@@ -133,4 +139,21 @@ class CheckpointHeader:
             format_version=version,
             backbone=values.get("backbone") or None,
             focus_frame=int(focus_frame) if focus_frame else None,
+            score_curve=_curve(json.loads(values.get("score_curve", "[]"))),
         )
+
+
+def _curve(value: Any) -> tuple[tuple[float, float], ...]:
+    """Check a score curve: two to some pairs of numbers from 0 to 1 that rise, or none."""
+    try:
+        curve = tuple((float(said), float(was)) for said, was in value)
+    except (TypeError, ValueError):
+        curve = ((math.nan, math.nan),)
+    said, was = [pair[0] for pair in curve], [pair[1] for pair in curve]
+    rises = said == sorted(set(said)) and was == sorted(was)
+    if curve and not (
+        2 <= len(curve) <= _LONGEST_CURVE and rises and all(0 <= v <= 1 for v in (*said, *was))
+    ):
+        msg = "its header's 'score_curve' is not a list of rising pairs of numbers from 0 to 1"
+        raise ValueError(msg)
+    return curve

@@ -314,6 +314,29 @@ def test_a_compact_model_comes_back_with_the_backbone_and_frame_of_its_training(
     assert built.variant == model.variant
 
 
+def test_a_score_curve_comes_back(tmp_path):
+    curve = ((0.1, 0.05), (0.9, 0.8))
+    model = build_model(replace(MICRO, name="tiny", score_curve=curve))
+    save_checkpoint(tmp_path / "a.safetensors", model, licence="MIT")
+    assert read_checkpoint(tmp_path / "a.safetensors").header.score_curve == curve
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        *("[[0.1, 0.2]]", "[[0.5, 0.1], [0.4, 0.2]]", "[[0, 0], [1, 2]]", "[[0, NaN], [1, 1]]"),
+        *("[[0, [1]], [1, 1]]", "7", "{}x"),
+        "[" + ", ".join(f"[{i / 100}, 0]" for i in range(90)) + "]",
+    ],
+)
+def test_a_score_curve_that_is_none_is_refused(tmp_path, curve):
+    model = build_model(replace(MICRO, name="tiny"))
+    save_checkpoint(tmp_path / "a.safetensors", model, licence="MIT")
+    path = with_metadata(tmp_path / "a.safetensors", score_curve=curve)
+    with pytest.raises(CheckpointError):
+        read_checkpoint(path)
+
+
 def test_a_file_that_names_no_backbone_has_the_first_one(tmp_path):
     model = compact("hgnetv2_b0", 384)
     save_checkpoint(tmp_path / "a.safetensors", model, licence="MIT", dtype=torch.float16)
