@@ -105,9 +105,9 @@ def error(rows: Sequence[dict[str, Any]], curve: Curve = ()) -> float:
     """Mean over sources of how far scores are from IoU."""
     by_source: dict[str, list[float]] = {}
     for row in rows:
-        said = (
-            row["said"] if not curve else float(np.interp(row["said"], *zip(*curve, strict=True)))
-        )
+        said = float(row["said"])
+        if curve:
+            said = float(np.interp(said, [x for x, _ in curve], [y for _, y in curve]))
         by_source.setdefault(row["source"], []).append(abs(said - row["iou"]))
     return float(np.mean([np.mean(values) for values in by_source.values()]))
 
