@@ -24,7 +24,7 @@ ifeq ($(wildcard $(BIN)/napari-pisam),)
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help setup system demo test test-eval lint format benchmark docs tiny screenshots clean
+.PHONY: help setup system demo test test-eval lowest lint format benchmark docs tiny screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -78,6 +78,20 @@ test: lint system $(if $(PYTEST_ARGS),,test-eval) ## lint, then all tests
 		pytest=(xvfb-run -a -s "-screen 0 1600x1000x24" "$${pytest[@]}"); \
 	fi; \
 	echo "$${pytest[@]}"; \
+	"$${pytest[@]}"
+
+# In an environment of its own; tests that need later versions say so themselves.
+LOWEST := $(VENV)/lowest
+lowest: system ## all tests with the lowest versions that pyproject.toml allows
+	"$(PYTHON)" -m venv --clear $(LOWEST) && $(LOWEST)/bin/python -m pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct -e ".[all]"
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python pytest pytest-qt pytest-timeout \
+		hypothesis "dask[array]" "zarr>=3" mobilesam-mirror shapely segment-anything-hq import-linter
+	@pytest=($(LOWEST)/bin/python -m pytest -W default $(PYTEST_ARGS)); \
+	if [ -z "$$DISPLAY" ] && command -v xvfb-run >/dev/null; then \
+		export QT_QPA_PLATFORM=xcb; \
+		pytest=(xvfb-run -a -s "-screen 0 1600x1000x24" "$${pytest[@]}"); \
+	fi; \
 	"$${pytest[@]}"
 
 format: setup ## let ruff mend what it can
