@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from napari_pisam.predict.predictor import Predictor
     from napari_pisam.predict.prompts import Prompts
     from napari_pisam.predict.propagation import propagate
+    from napari_pisam.session.series import Series
 
     __version__: str
 
-__all__ = ["Mask", "Predictor", "Prompts", "__version__", "propagate", "segment_layers"]
+__all__ = ["Mask", "Predictor", "Prompts", "Series", "__version__", "propagate", "segment_layers"]
 
 _HOMES = {
     "Mask": "napari_pisam.predict.mask",
     "Predictor": "napari_pisam.predict.predictor",
     "Prompts": "napari_pisam.predict.prompts",
+    "Series": "napari_pisam.session.series",
     "propagate": "napari_pisam.predict.propagation",
     "segment_layers": "napari_pisam.layers.scripting",
 }

@@ -371,6 +371,59 @@ def test_mistakes_in_several_images_are_found_before_the_work(
     assert message in result.stderr
 
 
+def test_a_folder_or_a_pattern_of_images_has_boxes_by_name(run, several, micro):
+    images = several / "images"
+    (images / "b").mkdir(parents=True)
+    (several / "a.tif").rename(images / "a.tif")
+    (several / "b.tif").rename(images / "b" / "cell.tif")
+    tifffile.imwrite(images / "c.tif", np.zeros((48, 64), np.uint8))
+    (several / "prompts" / "b").mkdir()
+    (several / "prompts" / "b.csv").rename(several / "prompts" / "b" / "cell.csv")
+    for source in ("images", "images/**/*.tif"):
+        result = run("segment", source, "--boxes", "prompts", "-o", "out")
+        assert result.exit_code == 0, result.stderr
+        assert "Left out, without prompts: 1 of 3 images (c)." in result.stderr
+        for name in ("a", "b/cell"):
+            expected = expected_labels(tifffile.imread(images / f"{name}.tif"), TWO)
+            assert (tifffile.imread(f"out/{name}.tif") != expected).mean() < 1e-3
+            (several / "out" / f"{name}.tif").unlink()
+
+
+def test_a_folder_without_any_prompts_is_an_error(run, several, micro):
+    (several / "none").mkdir()
+    (several / "images").mkdir()
+    (several / "a.tif").rename(several / "images" / "a.tif")
+    result = run("segment", "images", "--boxes", "none", "-o", "out")
+    assert (result.exit_code, micro) == (2, [])
+    assert "None of the 1 images has prompts" in result.stderr
+
+
+def test_positions_and_ome_zarr_are_images(run, several, micro):
+    import zarr
+
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 255, (3, 48, 64), dtype=np.uint8)
+    with tifffile.TiffWriter(several / "wells.ome.tif", ome=True) as file:
+        for image in images[:2]:
+            file.write(image, metadata={"axes": "YX"})
+    group = zarr.create_group(several / "wells.zarr", zarr_format=2)
+    group.create_array("0", data=images[2])
+    axes = [{"name": "y"}, {"name": "x"}]
+    group.attrs["multiscales"] = [{"axes": axes, "datasets": [{"path": "0"}]}]
+    for name in ("wells-p1", "wells-p2", "wells"):
+        (several / "prompts" / f"{name}.csv").write_text(BOXES)
+    arguments = ("--boxes", "prompts", "-o", "out")
+    result = run("segment", "wells.ome.tif", "wells.zarr", *arguments)
+    assert result.exit_code == 0, result.stderr
+    for name, image in zip(("wells-p1", "wells-p2", "wells"), images, strict=True):
+        expected = expected_labels(image, TWO)
+        assert (tifffile.imread(f"out/{name}.tif") != expected).mean() < 1e-3
+    result = run("segment", "wells.zarr", "--boxes", "boxes.csv", "-o", "one.tif")
+    assert result.exit_code == 0, result.stderr
+    expected = expected_labels(images[2], TWO)
+    assert (tifffile.imread("one.tif") != expected).mean() < 1e-3
+
+
 def test_names_in_messages_give_no_orders_to_the_terminal(run, work, micro):
     name = "\x1b]0;owned\x07\x1b[2Jcells.tif"
     (work / name).write_bytes(b"no image")

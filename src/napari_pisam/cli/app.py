@@ -58,7 +58,11 @@ def common(
 @app.command()
 def segment(
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="TIFF, OME-TIFF, PNG or JPEG.")
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="TIFF, OME-TIFF, PNG, JPEG or OME-Zarr; folders and patterns of them.",
+        ),
     ],
     output: Annotated[
         Path,

@@ -10,9 +10,10 @@ from napari_pisam.cli.console import download_progress, progress, say
 from napari_pisam.cli.files import check_output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
+    from napari_pisam.images.addresses import ImageAddress
     from napari_pisam.images.image_files import ImageFile
     from napari_pisam.images.image_source import ImageSource
     from napari_pisam.predict.mask import Mask
@@ -36,6 +37,7 @@ class SegmentRequest:
 
     image: Path
     output: Path
+    position: int = 0
     boxes: Path | None = None
     points: Path | None = None
     model: str = "tiny"
@@ -95,23 +97,27 @@ def segment_all(request: SegmentRequest, images: Sequence[Path]) -> None:
         For several images `output` is a folder, made where it does not exist; labels get the name
         of their image. Prompts may be folders, too, of CSV files named like the images.
     images : sequence of Path
+        Files, OME-Zarr, folders and patterns, see `find_images`. What is not named itself, but
+        found in a folder, by a pattern or as a position of a file, needs no prompts: it is left
+        out then.
 
     Raises
     ------
     ValueError
         If an input cannot be used.
     """
-    requests = [replace(request, image=images[0])]
-    if len(images) > 1:
-        requests = _requests(request, images)
-        request.output.mkdir(parents=True, exist_ok=True)
-    for one in requests:
-        _check(one)
-    models = _Models()
-    if len(requests) == 1:
-        segment(requests[0], models)
+    from napari_pisam.images.addresses import find_images, is_one_image
+
+    found = find_images(images, but=request.output)
+    if len(found) == 1 and is_one_image(images[0]):
+        segment(replace(request, image=found[0].path, position=found[0].position))
         return
-    failed = []
+    requests = _requests(request, found, {path for path in images if is_one_image(path)})
+    request.output.mkdir(parents=True, exist_ok=True)
+    for one in requests:
+        one.output.parent.mkdir(parents=True, exist_ok=True)
+        _check(one)
+    models, failed = _Models(), []
     for one in requests:
         try:
             segment(one, models)
@@ -124,38 +130,57 @@ def segment_all(request: SegmentRequest, images: Sequence[Path]) -> None:
         )
 
 
-def _requests(request: SegmentRequest, images: Sequence[Path]) -> list[SegmentRequest]:
+def _requests(
+    request: SegmentRequest, found: Sequence[ImageAddress], named: Collection[Path]
+) -> list[SegmentRequest]:
+    boxes, points = _by_name(request.boxes), _by_name(request.points)
+    requests, without = [], []
+    for image in found:
+        one = replace(
+            request,
+            image=image.path,
+            position=image.position,
+            output=request.output / f"{image.name}.tif",
+            boxes=_prompts_of(request.boxes, boxes, image),
+            points=_prompts_of(request.points, points, image),
+        )
+        if image.path not in named:
+            one = replace(one, boxes=_if_there(one.boxes), points=_if_there(one.points))
+        if one.prompt_files or image.path in named or not request.prompt_files:
+            requests.append(one)
+        else:
+            without.append(image.name)
+    if not requests:
+        raise ValueError(
+            f"None of the {len(found)} images has prompts, expected CSV files of their names: "
+            f"{without[0]}.csv, for example."
+        )
+    if without:
+        few = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
+        say(f"Left out, without prompts: {len(without)} of {len(found)} images ({few}).")
+    return requests
+
+
+def _if_there(path: Path | None) -> Path | None:
+    return path if path is not None and path.is_file() else None
+
+
+def _by_name(given: Path | None) -> dict[str, Path]:
+    """Find the prompts in a folder, by the name of their image."""
     from napari_pisam.images.folders import match_name
 
-    requests: dict[str, SegmentRequest] = {}
-    for image in images:
-        name = match_name(image, image.parent)
-        if name in requests:
-            raise ValueError(
-                f"{requests[name].image} and {image} have one name, and so would their labels. "
-                "Segment them one by one."
-            )
-        requests[name] = replace(
-            request,
-            image=image,
-            output=request.output / f"{name}.tif",
-            boxes=_prompts_of(request.boxes, name),
-            points=_prompts_of(request.points, name),
-        )
-    return list(requests.values())
+    if given is None or not given.is_dir():
+        return {}
+    return {match_name(path, given): path for path in given.rglob("*.[cC][sS][vV]")}
 
 
-def _prompts_of(given: Path | None, name: str) -> Path | None:
+def _prompts_of(
+    given: Path | None, by_name: Mapping[str, Path], image: ImageAddress
+) -> Path | None:
     """Find an image's file in a folder of prompts; a file is for every image."""
-    import unicodedata
-
     if given is None or not given.is_dir():
         return given
-    for path in given.iterdir():
-        is_csv = path.suffix.lower() == ".csv"
-        if is_csv and unicodedata.normalize("NFC", path.stem) == name:
-            return path
-    return given / f"{name}.csv"
+    return by_name.get(image.name, given / f"{image.name}.csv")
 
 
 def _check(request: SegmentRequest) -> None:
@@ -188,7 +213,7 @@ def segment(request: SegmentRequest, models: _Models | None = None) -> dict[Inde
     from napari_pisam.images.label_files import write_label_stack
 
     planes: dict[Index, dict[int, Mask]] = {}
-    with open_image(request.image) as opened:
+    with open_image(request.image, request.position) as opened:
         leading, parts = find_parts(opened, request)
         loaded, predictor = (models or _Models()).get(request)
         with progress("Segmenting", sum(len(part.prompts) for part in parts)) as advance:

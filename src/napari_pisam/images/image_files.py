@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_pisam.images import zarr_files
 from napari_pisam.images.image_source import ImageSource
 from napari_pisam.images.pixel_size import PixelSize, pixel_size_of
 
@@ -43,6 +44,9 @@ _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # TIFF's numbers, from its specification.
 _GREY, _RGB, _PALETTE, _HOLES, _INK, _YCBCR, _RAW = (0, 1), 2, 3, 4, 5, 6, 34892
 _JPEG_COMPRESSIONS = (6, 7, 33007, 34892, 34933)
+# What tifffile calls the layouts in which each image of its own is a position.
+_POSITIONED = ("ome", "generic", "uniform", "shaped")
+_NO_POSITIONS = ("label", "macro", "thumbnail", "overview")
 _ALPHA = (1, 2)
 _INKS = 4
 
@@ -146,10 +150,16 @@ class ImageFile:
 
 
 @contextlib.contextmanager
-def open_image(path: Path) -> Iterator[ImageFile]:
-    """Open a TIFF (OME-TIFF and pyramids included), PNG, JPEG, WebP, BMP or GIF.
+def open_image(path: Path, position: int = 0) -> Iterator[ImageFile]:
+    """Open a TIFF (OME-TIFF and pyramids included), OME-Zarr, PNG, JPEG, WebP, BMP or GIF.
 
-    Large TIFFs are not read: windows of them are, while the block runs.
+    Large TIFFs and OME-Zarr are not read: windows of them are, while the block runs.
+
+    Parameters
+    ----------
+    path : Path
+    position : int
+        Which image of a TIFF that holds several, see `positions_in`.
 
     Raises
     ------
@@ -157,8 +167,14 @@ def open_image(path: Path) -> Iterator[ImageFile]:
         If the file is missing, damaged, of another kind, or larger than can be read; in the
         block, if a part of it is damaged.
     """
-    if is_tiff(path):
-        with open_tiff(path) as (data, axes, page):
+    if zarr_files.is_zarr(path):
+        with _foreign_errors(path, "as OME-Zarr"):
+            opened = zarr_files.open_zarr(path)
+        levels = [_GuardedArray(path, level, "as OME-Zarr") for level in opened.levels]
+        data = levels if len(levels) > 1 else levels[0]
+        yield ImageFile(path, data, opened.axes, pixel_size=opened.pixel_size)
+    elif is_tiff(path):
+        with open_tiff(path, position) as (data, axes, page):
             yield replace(_tiff_picture(path, data, axes, page), pixel_size=pixel_size_of(page))
     else:
         with open_picture(path) as picture:
@@ -194,6 +210,33 @@ def open_plane(path: Path) -> Iterator[ImageSource]:
         yield source
 
 
+def positions_in(path: Path) -> int:
+    """Count the images of a file: the positions of a TIFF that holds several, else one.
+
+    Those of other axes or another type than the first, and the labels, overviews and thumbnails
+    of slide scanners, are not counted, nor is what comes after one of them.
+
+    Raises
+    ------
+    ImageFileError
+        If it cannot be read.
+    """
+    if not is_tiff(path):
+        return 1
+    import tifffile
+
+    with _foreign_errors(path, "as TIFF"), tifffile.TiffFile(path) as file:
+        _check_pages_end(path, file)
+        first, count = file.series[0], 0
+        for series in file.series:
+            is_alike = (series.axes, series.dtype) == (first.axes, first.dtype)
+            words = str(series.name).lower().removesuffix(" image")
+            if not is_alike or series.kind not in _POSITIONED or words in _NO_POSITIONS:
+                break
+            count += 1
+    return max(count, 1)
+
+
 # -- TIFF -------------------------------------------------------------------------------------
 
 
@@ -212,8 +255,14 @@ def is_tiff(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def open_tiff(path: Path) -> Iterator[tuple[Any, str, tifffile.TiffPage]]:
+def open_tiff(path: Path, position: int = 0) -> Iterator[tuple[Any, str, tifffile.TiffPage]]:
     """Open a TIFF: its numbers as stored, their axes, and the first page's tags.
+
+    Parameters
+    ----------
+    path : Path
+    position : int
+        Which of its images, see `positions_in`.
 
     Raises
     ------
@@ -227,10 +276,15 @@ def open_tiff(path: Path) -> Iterator[tuple[Any, str, tifffile.TiffPage]]:
             file = stack.enter_context(tifffile.TiffFile(path))
             _check_pages_end(path, file)
             _check_files_named(path, file)
-            series = file.series[0]
+            if not 0 <= position < len(file.series):
+                raise ImageFileError(
+                    f"{path} holds {len(file.series)} image(s), and position {position} is asked "
+                    "for, counted from 0."
+                )
+            series = file.series[position]
             page: Any = series.keyframe
             _check_sizes(path, series, page)
-            data = _tiff_data(path, series, stack)
+            data = _tiff_data(path, series, stack, position)
         yield data, series.axes, page
 
 
@@ -288,7 +342,9 @@ def _check_sizes(path: Path, series: tifffile.TiffPageSeries, page: Any) -> None
             )
 
 
-def _tiff_data(path: Path, series: tifffile.TiffPageSeries, stack: contextlib.ExitStack) -> Any:
+def _tiff_data(
+    path: Path, series: tifffile.TiffPageSeries, stack: contextlib.ExitStack, position: int
+) -> Any:
     size = math.prod(series.shape) * np.dtype(series.dtype).itemsize
     if size <= _SMALL:
         return series.asarray()
@@ -300,12 +356,13 @@ def _tiff_data(path: Path, series: tifffile.TiffPageSeries, stack: contextlib.Ex
             # A pyramid's level may have dropped axes of length 1.
             if level.ndim == series.ndim:
                 store = stack.enter_context(contextlib.closing(series.aszarr(level=number)))
-                levels.append(_GuardedArray(path, zarr.open_array(store, mode="r")))
+                array = zarr.open_array(store, mode="r")
+                levels.append(_GuardedArray(path, array, "as TIFF"))
         return levels
     import tifffile
 
     if series.dataoffset is not None:  # uncompressed, in one piece
-        return tifffile.memmap(path, mode="r")
+        return tifffile.memmap(path, series=position, mode="r")
     if size > _LARGEST:
         raise ImageFileError(
             f"{path} has {size / 2**30:.0f} GiB of pixels, expected at most {_LARGEST >> 30} GiB "
@@ -317,12 +374,13 @@ def _tiff_data(path: Path, series: tifffile.TiffPageSeries, stack: contextlib.Ex
 class _GuardedArray:
     """An array in a file, whose reader's own errors become sentences."""
 
-    def __init__(self, path: Path, array: Any) -> None:
+    def __init__(self, path: Path, array: Any, how: str) -> None:
         self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
-        self._path, self._array = path, array
+        self.size = math.prod(array.shape)
+        self._path, self._array, self._how = path, array, how
 
     def __getitem__(self, key: Any) -> Any:
-        with _foreign_errors(self._path, "as TIFF"):
+        with _foreign_errors(self._path, self._how):
             return self._array[key]
 
 

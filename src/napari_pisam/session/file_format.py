@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_pisam.session.json_reader import Node
+    from napari_pisam.images.json_reader import Node
 
 Arrays = dict[str, "NDArray[Any]"]
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from napari_pisam.images.files import replacing
+from napari_pisam.images.json_reader import parse
 from napari_pisam.session.file_format import (
     ARRAYS,
     VERSION,
@@ -32,7 +33,6 @@ from napari_pisam.session.file_format import (
     decode,
     encode,
 )
-from napari_pisam.session.json_reader import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_pisam.images.json_reader import Node
     from napari_pisam.session.file_format import Arrays
-    from napari_pisam.session.json_reader import Node
     from napari_pisam.session.merge import Bbox
     from napari_pisam.session.records import SessionState
 
