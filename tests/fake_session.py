@@ -53,7 +53,7 @@ class FakePredictor:
 
         if self.errors:
             raise self.errors.pop(0)
-        prompts = Prompts(box, points, labels, mask)
+        prompts = box if isinstance(box, Prompts) else Prompts(box, points, labels, mask)
         self.calls.append(prompts)
         return mask_of(drawn(self.shape, prompts))
 

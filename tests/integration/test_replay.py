@@ -14,6 +14,7 @@ from fake_session import at_once, save_session
 from micro import micro_model
 from napari_pisam.cli.app import app
 from napari_pisam.images.image_source import ImageSource
+from napari_pisam.predict.areas import Area
 from napari_pisam.predict.predictor import Predictor
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.session.identity import PlaneIdentity
@@ -78,6 +79,10 @@ def made_session(work):
     session.reopen(2)
     session.set_prompts(2, session.get(2).prompts.with_clicks([(60, 60)], [True]))
     session.rule = CommitRule.KEEP
+    session.commit()
+    strokes = [(((20.0, 12.5), (30.0, 30.0)), True), (((25.0, 20.0),), False)]
+    areas = [Area.of((60, 60, 85, 105)), Area.of([(8, 8), (8, 20), (14, 14)], False)]
+    session.new_object(Prompts.from_strokes((4, 6, 50, 60), strokes, areas=areas))
     session.commit()
     session.new_object(Prompts((60, 60, 85, 105)))
     session.commit()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_pisam.predict.areas import Area
 from napari_pisam.predict.prompts import Click, Prompts
 from napari_pisam.prompt_files import (
     FileBox,
@@ -14,6 +15,8 @@ from napari_pisam.prompt_files import (
     prompts_digest,
     read_boxes,
     read_clicks,
+    read_shapes,
+    write_prompts,
 )
 
 SHAPES = """index,shape-type,vertex-index,axis-0,axis-1
@@ -42,6 +45,87 @@ def write(tmp_path):
         return path
 
     return write_text
+
+
+FULL = """index,shape-type,vertex-index,axis-0,axis-1,object,label,use,after
+0,rectangle,0,10,20,3,FG,,
+0,rectangle,1,30,40,3,FG,,
+1,path,0,11,21,3,BG,,1
+1,path,1,12.5,25,3,BG,,1
+1,path,2,12,30,3,BG,,1
+2,rectangle,0,1,1,3,FG,part,
+2,rectangle,1,5,9,3,FG,part,
+3,rectangle,0,12,22,3,BG,,
+3,rectangle,1,14,24,3,BG,,
+4,polygon,0,40,40,5,FG,outline,
+4,polygon,1,40,50,5,FG,outline,
+4,polygon,2,50,45,5,FG,outline,
+5,line,0,12,36,,,,
+5,line,1,12,38,,,,
+"""
+
+
+def test_paths_are_scribbles_and_columns_say_what_other_shapes_are(write):
+    shapes = read_shapes(write(FULL))
+    points = write("index,axis-0,axis-1,label,object\n0,15,30,FG,3\n1,16,31,BG,3\n", "points.csv")
+    prompts = collect_prompts(shapes.boxes, read_clicks(points) + shapes.scribbles, shapes.areas)
+    assert prompts[3] == Prompts.from_strokes(
+        (10, 20, 30, 40),
+        [
+            (((15, 30),), True),
+            (((11, 21), (12.5, 25), (12, 30)), False),
+            (((16, 31),), False),
+            (((12, 36), (12, 38)), True),
+        ],
+        areas=[Area.of((1, 1, 5, 9)), Area.of((12, 22, 14, 24), False)],
+    )
+    assert prompts[5] == Prompts(areas=[Area.of([(40, 40), (40, 50), (50, 45)])])
+
+
+def test_written_prompts_come_back(write, tmp_path):
+    shapes = read_shapes(write(FULL))
+    start = np.zeros((20, 20), bool)
+    start[3:9, 4:12] = True
+    prompts = collect_prompts(shapes.boxes, shapes.scribbles, shapes.areas)
+    prompts[9] = Prompts(points=[(5, 5), (1, 2)], labels=[False, True], mask=start)
+    write_prompts(tmp_path / "b.csv", tmp_path / "p.csv", prompts)
+    again, clicks = read_shapes(tmp_path / "b.csv"), read_clicks(tmp_path / "p.csv")
+    found = collect_prompts(again.boxes, clicks + again.scribbles, again.areas)
+    assert {3: found[3], 5: found[5]} == {3: prompts[3], 5: prompts[5]}
+    assert found[9].strokes == prompts[9].strokes
+    assert found[9].with_start().mask.box == prompts[9].mask.box
+    assert found[9].with_start().mask.crop.all()
+
+
+def test_written_prompts_open_in_napari(write, tmp_path):
+    io = pytest.importorskip("napari_builtins.io", reason="napari is not installed")
+    shapes = read_shapes(write(FULL))
+    prompts = collect_prompts(shapes.boxes, shapes.scribbles, shapes.areas)
+    write_prompts(tmp_path / "b.csv", tmp_path / "p.csv", prompts)
+    data, settings, kind = io.csv_to_layer_data(str(tmp_path / "b.csv"), require_type="shapes")
+    assert kind == "shapes"
+    assert sorted(settings["shape_type"]) == ["path"] * 2 + ["polygon"] + ["rectangle"] * 3
+    assert [np.asarray(one).shape[1] for one in data] == [2] * 6
+
+
+def test_a_name_of_a_class_in_the_labels_of_shapes_is_no_bg(write):
+    lines = [f"{line},0" if line[0].isdigit() else line for line in SHAPES.splitlines()]
+    text = "\n".join(lines).replace("axis-1", "axis-1,label") + "\n"
+    assert len(read_boxes(write(text))) == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "match"),
+    [
+        ("0,path,0,1,1,3,maybe,,", "line 2: the shape has the label 'maybe'"),
+        ("0,path,0,1,1,3,FG,hole,", "line 2: use is 'hole', expected box, part, outline"),
+        ("0,path,0,1,1,3,FG,,soon", "line 2: after is 'soon'"),
+    ],
+)
+def test_a_column_that_says_nothing_known_is_refused(write, row, match):
+    header = FULL.splitlines()[0]
+    with pytest.raises(ValueError, match=match):
+        read_shapes(write(f"{header}\n{row}\n"))
 
 
 def test_any_shape_gives_its_bounding_box(write):
@@ -195,12 +279,12 @@ def test_points_file_that_is_none_is_refused(write, text, match):
     [
         ("index,axis-0,axis-1\n0,1,2\n", "pass the file with --points"),
         (
-            "index,shape-type,vertex-index,axis-0,axis-1\n0,line,0,1,1\n0,line,1,1,9\n",
+            "index,shape-type,vertex-index,axis-0,axis-1\n0,ellipse,0,1,1\n0,ellipse,1,1,9\n",
             "line 2: shape 0 has no area",
         ),
         (
             "index,shape-type,vertex-index,axis-0,axis-1,object\n"
-            "0,line,0,1,1,4\n0,line,1,5,9,4\n1,line,0,1,1,4\n1,line,1,5,9,4\n",
+            "0,ellipse,0,1,1,4\n0,ellipse,1,5,9,4\n1,ellipse,0,1,1,4\n1,ellipse,1,5,9,4\n",
             "line 4: shape 1 is of object 4, which has a box already",
         ),
     ],

@@ -465,16 +465,17 @@ def read_prompts(
     ValueError
         If there are none in the plane, or one is wrong.
     """
-    from napari_pisam.prompt_files import collect_prompts, read_boxes, read_clicks
+    from napari_pisam.prompt_files import FileShapes, collect_prompts, read_clicks, read_shapes
 
-    boxes = [] if request.boxes is None else read_boxes(request.boxes, plane)
+    shapes = FileShapes() if request.boxes is None else read_shapes(request.boxes, plane)
     clicks = [] if request.points is None else read_clicks(request.points, plane)
-    if not boxes and not clicks:
+    clicks += shapes.scribbles
+    if not shapes.boxes and not clicks and not shapes.areas:
         files = " and ".join(str(path) for path in request.prompt_files)
         where = f" in plane {request.plane}" if request.plane else ""
         raise ValueError(f"{files}: no prompts{where}. Draw a box or click on the objects.")
     checked = {}
-    for object_id, prompts in collect_prompts(boxes, clicks).items():
+    for object_id, prompts in collect_prompts(shapes.boxes, clicks, shapes.areas).items():
         try:
             checked[object_id] = prompts.validated_for(shape)
         except ValueError as error:
@@ -532,25 +533,22 @@ def predict_objects(
     variant = predictor.model.variant
     windows: dict[Window | None, list[int]] = {}
     for object_id, prompt in prompts.items():
-        # Where every object has a window of its own there is nothing to share.
-        shared = variant.focus is None
+        # Where every object has a window of its own, or several, there is nothing to share.
         window = None
-        if shared:
+        if variant.focus is None and not prompt.areas:
             window = stable_window(prompt, source.shape, source.levels, variant.frame)
         windows.setdefault(window, []).append(object_id)
     masks: dict[int, Mask] = {}
     for members in windows.values():
-        boxes = [i for i in members if not len(prompts[i].points)]
+        boxes = [i for i in members if prompts[i].is_only_box]
         for start in range(0, len(boxes), _CALL):
             batch = boxes[start : start + _CALL]
-            found = predictor.predict_many([prompts[i].region or () for i in batch])
+            found = predictor.predict_many([prompts[i].box or () for i in batch])
             masks.update(zip(batch, found, strict=True))
             advance(len(batch))
         for object_id in members:
-            prompt = prompts[object_id]
-            if len(prompt.points):
-                mask = predictor.predict(prompt.box, prompt.points, prompt.labels)
-                masks[object_id] = mask.without_logits()
+            if not prompts[object_id].is_only_box:
+                masks[object_id] = predictor.predict(prompts[object_id]).without_logits()
                 advance(1)
     return {object_id: masks[object_id] for object_id in prompts}
 

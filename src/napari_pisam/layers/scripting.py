@@ -103,14 +103,14 @@ def segment_layers(
 
 def _predict(predictor: Predictor, prompts: Mapping[int, Prompts]) -> dict[int, Mask]:
     """Predict every object, those with nothing but a box together."""
-    boxed = {number: one.box for number, one in prompts.items() if not len(one.points)}
+    boxed = {number: one.box for number, one in prompts.items() if one.is_only_box}
     masks: dict[int, Mask] = {}
     if boxed:
         found = predictor.predict_many([box for box in boxed.values() if box is not None])
         masks = dict(zip(boxed, found, strict=True))
     for number, one in prompts.items():
         if number not in masks:
-            masks[number] = predictor.predict(one.box, one.points, one.labels).without_logits()
+            masks[number] = predictor.predict(one).without_logits()
     return {number: masks[number] for number in prompts}
 
 

@@ -39,12 +39,51 @@ class ClickPolicy:
         nearly halves what a click can spoil and costs nothing on average.
     start : float
         What a click has to overcome where a mask to start from was given, as a share of 10.
+    spacing : float
+        How far apart the clicks are that a network gets of a scribble, in spots.
+    most : int
+        How many clicks a network gets of a scribble at most: it was trained with few.
     """
 
     reach: int = 3
     spot: float = 1.5
     held_back: float = 0.2
     start: float = 0.3
+    spacing: float = 4.0
+    most: int = 16
+
+    def clicks_along(
+        self, line: NDArray[np.floating], *, every_pixel: bool = False
+    ) -> NDArray[np.floating]:
+        """Return the clicks that a click or a scribble stands for.
+
+        Parameters
+        ----------
+        line : (n, 2) float array
+            Its places; of one place, that is the click.
+        every_pixel : bool
+            All that it passes, to be obeyed there; else what a network gets of it.
+
+        Returns
+        -------
+        (m, 2) float array
+            In equal steps along the line, its ends included.
+        """
+        lengths = np.hypot(*np.diff(line, axis=0).T)
+        total = float(lengths.sum())
+        if not total:
+            return line[:1]
+        # Half a pixel apart no pixel is passed over but at a corner.
+        step = 0.5 if every_pixel else self.spacing * self.spot
+        count = max(2, int(np.ceil(total / step)) + 1)
+        along = np.linspace(0, total, count if every_pixel else min(count, self.most))
+        travelled = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.stack([np.interp(along, travelled, line[:, axis]) for axis in (0, 1)], axis=1)
+        if not every_pixel:
+            return places
+        moved = np.diff(np.floor(places), axis=0).any(axis=1)
+        cells: NDArray[np.floating] = places[np.concatenate([[True], moved])]
+        return cells
 
     def follow(
         self,
@@ -53,6 +92,7 @@ class ClickPolicy:
         change: NDArray[np.float32],
         points: NDArray[np.floating],
         labels: NDArray[np.integer],
+        last: int = 1,
     ) -> NDArray[np.float32]:
         """Follow the last of some clicks.
 
@@ -66,13 +106,15 @@ class ClickPolicy:
             What the network would change of them, with all clicks.
         points, labels
             All clicks.
+        last
+            How many of them are the last one, which may be a scribble.
 
         Returns
         -------
         (h, w) float32 array
         """
         after: NDArray[np.float32] = first + (1 - self.held_back) * change
-        self.keep_local(before, after, points[-1:], labels[-1:])
+        self.keep_local(before, after, points[-last:], labels[-last:])
         self.obey(after, points, labels)
         return after
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,19 +88,40 @@ class Mask:
         crop = np.zeros((max(row1 - row0, 0), max(col1 - col0, 0)), dtype=np.bool_)
         for part, values in _blocks(logits, rows, cols, (row0, col0, row1, col1)):
             np.greater(values, 0, out=crop[part])
-        used_rows = np.flatnonzero(crop.any(axis=1))
-        used_cols = np.flatnonzero(crop.any(axis=0))
-        if used_rows.size == 0:
-            bbox = (window[0], window[1], window[0], window[1])
-            crop = np.zeros((0, 0), dtype=np.bool_)
+        origin = window[0] + row0, window[1] + col0
+        tight = cls.of_crop(crop, origin, shape, score, window)
+        return replace(tight, _frame_logits=logits, _transform=transform)
+
+    @classmethod
+    def of_crop(
+        cls,
+        crop: NDArray[np.bool_],
+        origin: tuple[int, int],
+        shape: tuple[int, int],
+        score: float,
+        window: tuple[int, int, int, int] | None = None,
+    ) -> Mask:
+        """Build from pixels, a (h, w) bool array at (row, col) `origin`; without logits.
+
+        Parameters
+        ----------
+        crop, origin
+            The pixels, borders without any included.
+        shape, score, window
+            See the class; the mask's own bbox serves as the window where there is none.
+        """
+        rows, cols = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
+        if rows.size == 0:
+            place = origin if window is None else window[:2]
+            bbox = (*place, *place)
+            tight = np.zeros((0, 0), dtype=np.bool_)
         else:
-            first = int(used_rows[0]), int(used_cols[0])
-            last = int(used_rows[-1]), int(used_cols[-1])
-            crop = np.ascontiguousarray(crop[first[0] : last[0] + 1, first[1] : last[1] + 1])
-            row0, col0 = window[0] + row0 + first[0], window[1] + col0 + first[1]
-            bbox = (row0, col0, row0 + crop.shape[0], col0 + crop.shape[1])
-        crop.flags.writeable = False
-        return cls(shape, bbox, crop, score, window, logits, transform)
+            row0, col0 = int(rows[0]), int(cols[0])
+            tight = crop[row0 : int(rows[-1]) + 1, col0 : int(cols[-1]) + 1].copy()
+            row0, col0 = origin[0] + row0, origin[1] + col0
+            bbox = (row0, col0, row0 + tight.shape[0], col0 + tight.shape[1])
+        tight.flags.writeable = False
+        return cls(shape, bbox, tight, score, bbox if window is None else window)
 
     @property
     def area(self) -> int:

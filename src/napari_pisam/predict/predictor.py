@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +12,12 @@ import torch
 
 from napari_pisam.images.image_source import ImageSource
 from napari_pisam.model.folding import folded
+from napari_pisam.predict.areas import pixels_of
+from napari_pisam.predict.clicks import CLICKS
 from napari_pisam.predict.device import DeviceRunner, select_device, select_precision
 from napari_pisam.predict.embedding_cache import WindowEncoder
-from napari_pisam.predict.prompts import Prompts
+from napari_pisam.predict.mask import Mask
+from napari_pisam.predict.prompts import MaskPrompt, Prompts, overlap
 from napari_pisam.predict.stages import RefinementCache, Stages, take
 from napari_pisam.predict.windows import stable_window
 
@@ -24,9 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
+    from napari_pisam.predict.areas import Area
     from napari_pisam.predict.embedding_cache import EmbeddingCache
-    from napari_pisam.predict.mask import Mask
-    from napari_pisam.predict.prompts import Box, MaskPrompt
+    from napari_pisam.predict.prompts import Box, Stroke
     from napari_pisam.predict.windows import Window
 
 # Decoded prompts take about 10 MB each at a frame of 1024 px.
@@ -179,7 +183,10 @@ class Predictor:
             if all(prompt is None for prompt in (box, points, mask)):
                 box = (-0.5, -0.5, shape[0] - 0.5, shape[1] - 0.5)
             prompts = _prompts(box, points, labels, mask).validated_for(shape)
-            self._encoder.encode(self._window(prompts))
+            prompts = prompts.with_start()
+            for box in prompts.boxes[1:]:
+                self._encoder.encode(self._window(Prompts(box)))
+            self._encoder.encode(self._window(_first(prompts)))
 
     def predict(
         self,
@@ -193,7 +200,9 @@ class Predictor:
         Parameters
         ----------
         box : (4,) float or Prompts, optional
-            (row_min, col_min, row_max, col_max) px; or all prompts, and nothing else.
+            (row_min, col_min, row_max, col_max) px; or all prompts, and nothing else: scribbles,
+            several boxes, outlines to start from and areas without the object are given so. Each
+            of several boxes is predicted, and clicks change what they give together.
         points : (n, 2) float, optional
             All clicks of the object in the order in which they were made, (row, col) px. `tiny`
             follows them one after another; one click more than before costs one step.
@@ -218,7 +227,7 @@ class Predictor:
             self._last = prompts
             return result
 
-    def refine(self, points: ArrayLike, labels: ArrayLike) -> Mask:
+    def refine(self, points: ArrayLike, labels: ArrayLike, joined: ArrayLike | None = None) -> Mask:
         """Add clicks to the prompts of the last `predict` or `refine` and predict again.
 
         Parameters
@@ -227,6 +236,8 @@ class Predictor:
             The new clicks, (row, col) px.
         labels : (n,) bool
             True for FG, False for BG.
+        joined : (n,) bool, optional
+            Which of them make scribbles; see `Prompts`.
 
         Raises
         ------
@@ -240,7 +251,7 @@ class Predictor:
                 raise RuntimeError(
                     "There is no prediction to refine in this image. Call predict first."
                 )
-            prompts = self._last.with_clicks(points, labels)
+            prompts = self._last.with_clicks(points, labels, joined)
             prompts = prompts.validated_for(self._image().shape)
             result = self._predict(prompts)
             self._last = prompts
@@ -330,6 +341,29 @@ class Predictor:
         return self._stages.finish(windows, encoded, decoded, None, shape, boxes)
 
     def _predict(self, prompts: Prompts) -> Mask:
+        if not prompts.areas:
+            return self._predict_one(prompts)
+        shape, not_here = self._image().shape, prompts.not_here
+        prompts = prompts.with_start()
+        strokes = prompts.strokes
+        if prompts.is_only_start and prompts.mask is not None:
+            return Mask.of_crop(prompts.mask.crop, prompts.mask.origin, shape, 1.0)
+        if len(prompts.boxes) > 1:
+            parts = [self._predict_one(Prompts(box)) for box in prompts.boxes]
+            score = min(part.score for part in parts)
+            crops = [MaskPrompt.from_any(part) for part in parts if part.crop.size]
+            crops += [] if prompts.mask is None else [prompts.mask]
+            if not crops:
+                return parts[0].without_logits()
+            start = reduce(MaskPrompt.joined_with, crops)
+            found = Mask.of_crop(start.crop, start.origin, shape, score)
+            if strokes:
+                found = self._predict_one(Prompts.from_strokes(None, strokes, start))
+        else:
+            found = self._predict_one(_first(prompts))
+        return _without(found, not_here, strokes) if not_here else found
+
+    def _predict_one(self, prompts: Prompts) -> Mask:
         window = self._window(prompts)
         encoded = self._encoder.encode(window)
         clicks = prompts if len(prompts.points) else None
@@ -374,6 +408,26 @@ class Predictor:
                 self._decoded.popitem(last=False)
         self._decoded.move_to_end((window, prompts))
         return known
+
+
+def _first(prompts: Prompts) -> Prompts:
+    """Prompts of the first box alone, with clicks and the mask to start from."""
+    box = prompts.boxes[0] if prompts.boxes else None
+    return Prompts.from_strokes(box, prompts.strokes, prompts.mask)
+
+
+def _without(mask: Mask, areas: Sequence[Area], strokes: Sequence[Stroke]) -> Mask:
+    """Take areas out of a mask; where FG was clicked in them, the click counts."""
+    crop, origin = pixels_of(areas)
+    for places, is_foreground in strokes if crop.size else ():
+        if is_foreground:
+            line = CLICKS.clicks_along(np.array(places) + 0.5, every_pixel=True)
+            for row, col in np.unique(np.floor(line).astype(int) - origin, axis=0).tolist():
+                crop[max(row - 1, 0) : max(row + 2, 0), max(col - 1, 0) : max(col + 2, 0)] = False
+    kept = mask.crop.copy()
+    here, there = overlap(mask.bbox, (*origin, *np.add(origin, crop.shape).tolist()))
+    kept[here] &= ~crop[there]
+    return Mask.of_crop(kept, mask.bbox[:2], mask.shape, mask.score, mask.window)
 
 
 def _prompts(

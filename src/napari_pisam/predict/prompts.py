@@ -1,4 +1,4 @@
-"""What a person asks for: a box, clicks and a starting mask, in the image's own coordinates.
+"""What a person asks for: a box, clicks, scribbles, areas and a start, in the image's coordinates.
 
 Coordinates are (row, col) floats with pixel centres at integers, so that an image of shape (H, W)
 covers [-0.5, H - 0.5] x [-0.5, W - 0.5]. This module knows neither torch nor the network's frame.
@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+
+from napari_pisam.predict.areas import Area, pixels_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -61,6 +63,11 @@ def is_foreground(label: object) -> bool:
         f"has the label {label!r}, expected FG or BG (foreground or background, positive or "
         "negative, True or False, 1 or 0)"
     )
+
+
+def says_background(label: object) -> bool:
+    """Whether a shape's label is a word for BG; anything else, as the name of a class, is none."""
+    return str(label).strip().lower() in _BG_WORDS
 
 
 def label_column(columns: Mapping[str, Sequence[object]]) -> str | None:
@@ -167,11 +174,45 @@ class MaskPrompt:
         (row, col), (height, width) = self.origin, self.crop.shape
         return row, col, row + height, col + width
 
+    def joined_with(self, other: MaskPrompt) -> MaskPrompt:
+        """Return the pixels of both."""
+        pairs = zip(self.bbox, other.bbox, strict=True)
+        (row0, *_), (col0, *_), (_, row1), (_, col1) = (sorted(pair) for pair in pairs)
+        crop = np.zeros((row1 - row0, col1 - col0), dtype=np.bool_)
+        for one in (self, other):
+            top, left, bottom, right = one.bbox
+            crop[top - row0 : bottom - row0, left - col0 : right - col0] |= one.crop
+        return MaskPrompt.from_any((crop, (row0, col0)))
+
+    def without(self, crop: NDArray[np.bool_], origin: tuple[int, int]) -> MaskPrompt:
+        """Return it without the pixels of a crop at (row, col) `origin`.
+
+        Raises
+        ------
+        ValueError
+            If none is left.
+        """
+        left = self.crop.copy()
+        here, there = overlap(self.bbox, (*origin, *np.add(origin, crop.shape).tolist()))
+        left[here] &= ~crop[there]
+        return MaskPrompt.from_any((left, self.origin))
+
     @property
     def box(self) -> Box:
         """The outer edges of the crop's pixels as a box."""
         row0, col0, row1, col1 = self.bbox
         return row0 - 0.5, col0 - 0.5, row1 - 0.5, col1 - 0.5
+
+
+def overlap(first: Sequence[int], second: Sequence[int]) -> tuple[Any, Any]:
+    """Where two half-open (row0, col0, row1, col1) px windows meet, as slices into each."""
+    low = np.maximum(first[:2], second[:2])
+    high = np.maximum(np.minimum(first[2:], second[2:]), low)
+    parts = []
+    for window in (first, second):
+        (r0, c0), (r1, c1) = (low - window[:2]).tolist(), (high - window[:2]).tolist()
+        parts.append((slice(r0, r1), slice(c0, c1)))
+    return parts[0], parts[1]
 
 
 def _checked_box(box: ArrayLike) -> Box:
@@ -247,23 +288,52 @@ def _checked_clicks(
 
 @dataclass(frozen=True)
 class Click:
-    """A click on an image, as it was found in a layer or a file.
+    """A click on an image or a scribble, as it was found in a layer or a file.
 
     Attributes
     ----------
     object_id : int or None
         The object that it names.
     point : (float, float)
-        (row, col) px.
+        (row, col) px; of a scribble where it begins.
     is_foreground : bool
     name : str
         How an error calls it, for example "Point 3".
+    line : tuple of (float, float)
+        Where a scribble goes from there, in straight lines.
+    after : int or None
+        How many of its object's clicks were made before a scribble; None: all.
     """
 
     object_id: int | None
     point: tuple[float, float]
     is_foreground: bool
     name: str = field(default="The click", compare=False)
+    line: tuple[tuple[float, float], ...] = ()
+    after: int | None = None
+
+    @property
+    def stroke(self) -> Stroke:
+        """Its places, and whether it is FG."""
+        return (self.point, *self.line), self.is_foreground
+
+
+Stroke: TypeAlias = "tuple[tuple[tuple[float, float], ...], bool]"
+"""The places of a click (one) or of a scribble, (row, col) px, and whether it is FG."""
+
+
+def strokes_in_order(clicks: Iterable[Click]) -> list[Stroke]:
+    """Put one object's clicks and scribbles into the order in which they were made.
+
+    Clicks keep theirs. A scribble comes after as many of them as it says, behind those scribbles
+    that were found before it and say the same.
+    """
+    points = [click for click in clicks if not click.line]
+    lines = [click for click in clicks if click.line]
+    places = [len(points) if one.after is None else min(one.after, len(points)) for one in lines]
+    order = [(place, 1, number) for number, place in enumerate(places)]
+    order += [(number, 2, number) for number in range(len(points))]
+    return [(lines if kind == 1 else points)[number].stroke for _, kind, number in sorted(order)]
 
 
 def clicks_by_object(
@@ -328,6 +398,23 @@ def _box_of(point: NDArray[np.float64], boxes: NDArray[np.float64]) -> int | Non
     return int(nearest[int(reached.argmax())]) if reached.any() else None
 
 
+def _checked_joined(joined: ArrayLike | None, labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    flags = (
+        np.zeros(len(labels), dtype=np.bool_) if joined is None else np.array(joined, dtype=bool)
+    )
+    if flags.shape != labels.shape or flags[:1].any():
+        raise ValueError(
+            f"There are {len(labels)} points and joins of shape {flags.shape}, expected one per "
+            "point and none of the first: it has none before it to be joined to."
+        )
+    if (labels[1:] != labels[:-1])[flags[1:]].any():
+        raise ValueError(
+            "A scribble has FG and BG points, expected one label for all of it. Make it two."
+        )
+    flags.flags.writeable = False
+    return flags
+
+
 def _label_of(point: list[float], label: object) -> bool:
     try:
         return is_foreground(label)
@@ -359,18 +446,25 @@ class Prompts:
         True for FG, False for BG, or another word of `is_foreground`.
     mask : optional
         Where to start from: a 2D bool array, an ``(array, (row, col))`` pair, or a ``Mask``.
+    joined : (n,) bool array-like, optional
+        Which points are joined to the one before by a straight line: a click and those joined to
+        it are one scribble. The label of its first point is that of all.
+    areas : sequence of Area, optional
+        Boxes of further parts, outlines to start from, and where the object is not.
 
     Raises
     ------
     ValueError
         For NaN or infinity, a wrong shape, a box without area, lengths that differ, an empty mask,
-        or no prompt that says where the object is (nothing at all, or BG clicks alone).
+        or no prompt that says where the object is (nothing at all, or BG alone).
     """
 
     box: Box | None = None
     points: NDArray[np.float64] = field(default_factory=_no_points)
     labels: NDArray[np.bool_] = field(default_factory=_no_labels)
     mask: MaskPrompt | None = None
+    joined: NDArray[np.bool_] = field(default_factory=_no_labels)
+    areas: tuple[Area, ...] = ()
 
     def __init__(
         self,
@@ -378,13 +472,18 @@ class Prompts:
         points: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         mask: Any = None,
+        joined: ArrayLike | None = None,
+        areas: Iterable[Area] = (),
     ) -> None:
         rc, flags = _checked_clicks(points, labels)
         object.__setattr__(self, "box", None if box is None else _checked_box(box))
         object.__setattr__(self, "points", rc)
         object.__setattr__(self, "labels", flags)
         object.__setattr__(self, "mask", None if mask is None else MaskPrompt.from_any(mask))
-        if self.box is None and self.mask is None and not flags.any():
+        object.__setattr__(self, "joined", _checked_joined(joined, flags))
+        object.__setattr__(self, "areas", tuple(areas))
+        is_there = any(area.is_foreground for area in self.areas)
+        if self.box is None and self.mask is None and not flags.any() and not is_there:
             given = f"{len(rc)} BG clicks alone" if len(rc) else "no prompt"
             raise ValueError(
                 f"Given {given}, expected a box, a mask or at least one FG click. "
@@ -394,7 +493,7 @@ class Prompts:
     def _with(self, **changes: Any) -> Prompts:
         """Return these prompts with other parts that were checked already."""
         result = object.__new__(Prompts)
-        for name in ("box", "points", "labels", "mask"):
+        for name in ("box", "points", "labels", "mask", "joined", "areas"):
             object.__setattr__(result, name, changes.get(name, getattr(self, name)))
         return result
 
@@ -404,6 +503,24 @@ class Prompts:
     def __hash__(self) -> int:
         return hash(self.digest())
 
+    @classmethod
+    def from_strokes(
+        cls,
+        box: ArrayLike | None,
+        strokes: Iterable[Stroke],
+        mask: Any = None,
+        areas: Iterable[Area] = (),
+    ) -> Prompts:
+        """Build from clicks and scribbles as `strokes` gives them."""
+        points: list[tuple[float, float]] = []
+        labels: list[bool] = []
+        joined: list[bool] = []
+        for places, is_fg in strokes:
+            points += places
+            labels += [is_fg] * len(places)
+            joined += [False, *[True] * (len(places) - 1)]
+        return cls(box, points, labels, mask, joined, areas)
+
     @property
     def region(self) -> Box | None:
         """The box, or else the outline of the mask, or else None."""
@@ -411,17 +528,89 @@ class Prompts:
             return self.box
         return None if self.mask is None else self.mask.box
 
-    def with_clicks(self, points: ArrayLike, labels: ArrayLike) -> Prompts:
-        """Return these prompts with more clicks, (n, 2) (row, col) px and (n,) bool, at the end."""
+    @property
+    def is_only_box(self) -> bool:
+        """Whether there is one box and nothing else."""
+        return (
+            self.box is not None and self.mask is None and not len(self.points) and not self.areas
+        )
+
+    @property
+    def is_only_start(self) -> bool:
+        """Whether a mask or outlines are all that says where the object is: they are the answer."""
+        has_start = self.mask is not None or any(a.is_foreground for a in self.areas)
+        return has_start and not self.boxes and not len(self.points)
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """All boxes that hold a part of the object."""
+        parts = [area.box for area in self.areas if area.is_box and area.is_foreground]
+        return (*([] if self.box is None else [self.box]), *parts)
+
+    @property
+    def not_here(self) -> tuple[Area, ...]:
+        """Where the object is not."""
+        return tuple(area for area in self.areas if not area.is_foreground)
+
+    @property
+    def strokes(self) -> list[Stroke]:
+        """Clicks and scribbles in the order in which they were made."""
+        starts = np.flatnonzero(~self.joined)
+        lines = np.split(self.points, starts[1:]) if len(starts) else []
+        return [
+            (tuple((row, col) for row, col in line.tolist()), flag)
+            for line, flag in zip(lines, self.labels[starts].tolist(), strict=True)
+        ]
+
+    @property
+    def click_count(self) -> int:
+        """How many clicks there are; a scribble is one."""
+        return int(np.count_nonzero(~self.joined))
+
+    def with_clicks(
+        self, points: ArrayLike, labels: ArrayLike, joined: ArrayLike | None = None
+    ) -> Prompts:
+        """Return these prompts with more clicks, (n, 2) (row, col) px and (n,) bool, at the end.
+
+        `joined` as for the class: with it they are scribbles.
+        """
         rc, flags = _checked_clicks(points, labels)
-        together = np.concatenate([self.points, rc]), np.concatenate([self.labels, flags])
-        for part in together:
+        lines = _checked_joined(joined, flags)
+        added = {"points": rc, "labels": flags, "joined": lines}
+        together = {name: np.concatenate([getattr(self, name), new]) for name, new in added.items()}
+        for part in together.values():
             part.flags.writeable = False
-        return self._with(points=together[0], labels=together[1])
+        return self._with(**together)
 
     def first_clicks(self, count: int) -> Prompts:
-        """Return these prompts with the first `count` clicks only."""
-        return self._with(points=self.points[:count], labels=self.labels[:count])
+        """Return these prompts with the first `count` clicks only; a scribble is one."""
+        starts = np.flatnonzero(~self.joined)
+        end = int(starts[count]) if count < len(starts) else len(self.points)
+        return self._with(
+            points=self.points[:end], labels=self.labels[:end], joined=self.joined[:end]
+        )
+
+    def with_start(self) -> Prompts:
+        """Return these prompts with mask and outlines drawn as one mask, to be predicted.
+
+        Where the object is not, the mask has no pixel. For prompts that lie inside an image: what
+        is drawn takes memory.
+
+        Raises
+        ------
+        ValueError
+            If the outlines hold no pixel.
+        """
+        outlines = [area for area in self.areas if area.is_foreground and not area.is_box]
+        if not self.areas or (self.mask is None and not outlines):
+            return self
+        mask = self.mask
+        if outlines:
+            drawn = MaskPrompt.from_any(pixels_of(outlines))
+            mask = drawn if mask is None else mask.joined_with(drawn)
+        if mask is not None and self.not_here:
+            mask = mask.without(*pixels_of(self.not_here))
+        return self._with(mask=mask, areas=tuple(a for a in self.areas if a not in outlines))
 
     def validated_for(self, shape: Iterable[int]) -> Prompts:
         """Check these prompts against an image and clip the box to it.
@@ -467,7 +656,8 @@ class Prompts:
                     f"The mask covers rows {row0}:{row1}, cols {col0}:{col1}, expected inside "
                     f"{where}. Pass a mask of the same image, or its right origin."
                 )
-        return self if box == self.box else self._with(box=box)
+        areas = tuple(area.clipped((height, width)) for area in self.areas)
+        return self if (box, areas) == (self.box, self.areas) else self._with(box=box, areas=areas)
 
     def digest(self) -> str:
         """SHA-256 of the prompts as 64 hex digits, the same in every process."""
@@ -478,4 +668,9 @@ class Prompts:
         if self.mask is not None:
             hasher.update(repr(self.mask.bbox).encode())
             hasher.update(np.packbits(self.mask.crop).tobytes())
+        # Prompts of earlier versions keep the digests that they had.
+        if self.joined.any():
+            hasher.update(b"joined" + self.joined.tobytes())
+        if self.areas:
+            hasher.update(repr(self.areas).encode())
         return hasher.hexdigest()

@@ -66,7 +66,7 @@ class RefinementCache:
 
     def latest(self, clicks: Prompts) -> tuple[int, NDArray[np.float32] | None]:
         """How many of the clicks, from the first on, were followed already, and what came then."""
-        for count in range(len(clicks.points), 0, -1):
+        for count in range(clicks.click_count, 0, -1):
             found = self.corrected.get(clicks.first_clicks(count).digest())
             if found is not None:
                 return count, found
@@ -126,7 +126,7 @@ class Stages:
         pairs = [(self.transform(w), p) for w, p in zip(windows, prompts, strict=True)]
         boxes = [t.box_to_frame(p.region) for t, p in pairs if p.region is not None]
         masks = [t.mask_to_logits(p.mask, frame) for t, p in pairs if p.mask is not None]
-        clicks = [_clicks(t, p) for t, p in pairs if len(p.points)]
+        clicks = [self._clicks(t, p) for t, p in pairs if len(p.points)]
         # One click may mean a part or the whole: of several answers the best is kept.
         multimask = self._model.offers_alternatives and not boxes and len(clicks[0][1]) == 1
 
@@ -152,7 +152,7 @@ class Stages:
     ) -> Decoded:
         """Follow the clicks of prompts whose box was decoded; see `PiSam.correct`."""
         transform = self.transform(window)
-        points, labels = _clicks(transform, prompts)
+        points, labels = self._clicks(transform, prompts)
         box = None if prompts.region is None else transform.box_to_frame(prompts.region)
 
         def run() -> Decoded:
@@ -213,13 +213,13 @@ class Stages:
             logits = self._follow(batch, clicks, kept, cache or RefinementCache())[None]
         else:
             # Published weights are left to say what they say.
-            given = _clicks(transforms[0], clicks)
+            given = self._clicks(transforms[0], clicks)
             logits = self._head(batch, batch.region(given[0]), given, compares=kept is not None)
             if kept is not None:
                 # What the clicks change is added to the mask to keep.
                 logits = kept + (logits[:1] - logits[1:])
             if network.variant.local_clicks:
-                self._policy.obey(logits[0], *given)
+                self._policy.obey(logits[0], *self._clicks(transforms[0], clicks, every_pixel=True))
         return [
             Mask.from_frame_logits(
                 one,
@@ -259,9 +259,14 @@ class Stages:
         What a click does depends on those before it alone: what was put right stays right.
         """
         done, logits = cache.latest(clicks)
-        points, labels = _clicks(batch.transforms[0], clicks)
-        for count in range(done + 1, len(labels) + 1):
-            given = points[:count], labels[:count]
+        transform, passed = batch.transforms[0], 0
+        for count in range(done, clicks.click_count + 1):
+            so_far_given = clicks.first_clicks(count)
+            places = self._clicks(transform, so_far_given, every_pixel=True)
+            last, passed = len(places[1]) - passed, len(places[1])
+            if count == done:
+                continue
+            given = self._clicks(transform, so_far_given)
             region = batch.region(given[0])
             reference = cache.logits if cache.region == region else None
             found = self._head(batch, region, given, compares=reference is None)
@@ -271,12 +276,31 @@ class Stages:
             first = reference if kept is None else kept
             # What the clicks change is added to a mask to keep.
             so_far = first if logits is None else logits
-            after = self._policy.follow(so_far, first, found[0] - reference, *given)
-            cache.keep(clicks.first_clicks(count), after)
+            after = self._policy.follow(so_far, first, found[0] - reference, *places, last)
+            cache.keep(so_far_given, after)
             logits = after
         assert logits is not None  # there is a click
         # A copy: the caller's mask is the caller's to change.
         return logits.copy()
+
+    def _clicks(
+        self, transform: FrameTransform, prompts: Prompts, *, every_pixel: bool = False
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(n, 2) (x, y) frame px inside its valid part, and (n,) int labels.
+
+        Scribbles are the clicks along them, see `ClickPolicy.clicks_along`.
+        """
+        height, width = transform.size
+        points = np.clip(transform.points_to_frame(prompts.points), 0, [width, height])
+        labels = prompts.labels.astype(np.int64)
+        if not prompts.joined.any():
+            return points, labels
+        starts = np.flatnonzero(~prompts.joined)
+        lines = [
+            self._policy.clicks_along(line, every_pixel=every_pixel)
+            for line in np.split(points, starts[1:])
+        ]
+        return np.concatenate(lines), np.repeat(labels[starts], [len(line) for line in lines])
 
     def _head(
         self,
@@ -347,10 +371,3 @@ def _region(
     col0, row0 = (int(v) for v in np.clip(low, 0, frame // 4 - 1))
     col1, row1 = (int(v) for v in np.clip(high, 1, frame // 4))
     return row0, col0, row1, col1
-
-
-def _clicks(transform: FrameTransform, prompts: Prompts) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(n, 2) (x, y) frame px inside its valid part, and (n,) int labels."""
-    height, width = transform.size
-    points = np.clip(transform.points_to_frame(prompts.points), 0, [width, height])
-    return points, prompts.labels.astype(np.int64)

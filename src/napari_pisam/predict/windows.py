@@ -200,9 +200,12 @@ def stable_window(
     The window of the box (or of the first click) is kept; a click outside it leads to the window
     of everything so far. It depends on the prompts alone, not on what was predicted before.
     """
-    first = 0 if prompts.region is not None else 1 + int(np.argmax(prompts.labels))
+    first = 0
+    if prompts.region is None:
+        # How many clicks there are up to the first FG one.
+        first = int(np.count_nonzero(~prompts.joined[: 1 + int(np.argmax(prompts.labels))]))
     window = choose_window(prompts.first_clicks(first), shape, levels, frame, focus=focus)
-    for count in range(first + 1, len(prompts.points) + 1):
+    for count in range(first + 1, prompts.click_count + 1):
         so_far = prompts.first_clicks(count)
         if not window.holds(so_far):
             window = choose_window(so_far, shape, levels, frame, focus=focus)

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from napari_pisam.predict.areas import Area
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.prompts import MaskPrompt, Prompts
 from napari_pisam.session.merge import CommitRule, Patch, inflated
@@ -43,17 +44,19 @@ _CLICKS: Mapping[str, tuple[str, int | None]] = {
     "clicks": ("<f8", 2),
     "click_labels": ("|b1", None),
 }
+_PACKED: Mapping[str, tuple[str, int | None]] = {
+    "mask_bytes": ("|u1", None),
+    "patch_bytes": ("|u1", None),
+    "tile_bytes": ("|u1", None),
+}
 ARRAYS: Mapping[int, Mapping[str, tuple[str, int | None]]] = {
     1: {**_CLICKS, "mask_bits": ("|u1", None), "patch_bytes": ("|u1", None)},
-    2: {
-        **_CLICKS,
-        "mask_bytes": ("|u1", None),
-        "patch_bytes": ("|u1", None),
-        "tile_bytes": ("|u1", None),
-    },
+    2: {**_CLICKS, **_PACKED},
+    3: {**_CLICKS, **_PACKED, "click_joined": ("|b1", None), "corners": ("<f8", 2)},
 }
 """The arrays of a file, by version: name -> (dtype, columns or None for one axis). Version 1 has
-the masks' bits as they are, version 2 each mask compressed, and the labels as tiles."""
+the masks' bits as they are, version 2 each mask compressed, and the labels as tiles, version 3
+scribbles (which clicks are joined to the one before) and the corners of areas."""
 VERSION = max(ARRAYS)
 
 _EFFORT = 1
@@ -134,10 +137,22 @@ class _Writer:
         def describe() -> dict[str, Any]:
             self._parts.add("clicks", prompts.points)
             self._parts.add("click_labels", prompts.labels)
+            self._parts.add("click_joined", prompts.joined)
             mask = None if prompts.mask is None else self.mask_prompt(prompts.mask)
-            return {"box": _list(prompts.box), "clicks": len(prompts.points), "mask": mask}
+            described: dict[str, Any] = {
+                "box": _list(prompts.box),
+                "clicks": len(prompts.points),
+                "mask": mask,
+            }
+            if prompts.areas:
+                described["areas"] = [self.area(area) for area in prompts.areas]
+            return described
 
         return self._place("prompts", prompts, describe)
+
+    def area(self, area: Area) -> dict[str, Any]:
+        count = self._parts.add("corners", np.array(area.vertices))
+        return {"corners": count, "foreground": area.is_foreground}
 
     def mask_prompt(self, mask: MaskPrompt) -> int:
         return self._mask(mask, {"bbox": list(mask.bbox), "score": 1.0, "window": None})
@@ -341,8 +356,23 @@ class _Reader:
         labels = self._supplies.take("click_labels", count, node)
         box = node.at("box").optional(lambda n: n.box())
         mask = node.at("mask").optional(self._mask_prompt)
+        joined = None
+        if self._supplies.version > 2:
+            joined = self._supplies.take("click_joined", count, node)
+        listed = node.get("areas")
+        areas = [] if listed is None else [self._area(one) for one in listed.items()]
         try:
-            return Prompts(box, points, labels, mask)
+            return Prompts(box, points, labels, mask, joined, areas)
+        except ValueError as error:
+            raise ValueError(f"{node.where}: {error}") from error
+
+    def _area(self, node: Node) -> Area:
+        if self._supplies.version < 3:
+            raise node.wrong("none in a file of this version")
+        corners = self._supplies.take("corners", node.at("corners").integer(), node)
+        is_foreground = node.at("foreground").boolean()
+        try:
+            return Area.of(corners, is_foreground).clipped(self.shape)
         except ValueError as error:
             raise ValueError(f"{node.where}: {error}") from error
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from napari_pisam.session.records import ModelRef, is_only_mask, mask_from_label, same_prompts
+from napari_pisam.session.records import ModelRef, mask_of_start, same_prompts
 from napari_pisam.session.requests import Execute, Request, Requests, failure_sentence
 
 if TYPE_CHECKING:
@@ -33,10 +33,8 @@ _REMEMBERED_PIXELS = 64 << 20
 class Predicts(Protocol):
     """The part of a `Predictor` that a session needs."""
 
-    def predict(
-        self, box: Any = ..., points: Any = ..., labels: Any = ..., mask: Any = ...
-    ) -> Mask:
-        """Predict the mask of one object."""
+    def predict(self, box: Any = ...) -> Mask:
+        """Predict the mask of one object, of which all prompts are given."""
 
     def predict_many(self, boxes: Any) -> list[Mask]:
         """Predict one mask per box."""
@@ -208,9 +206,14 @@ class Predicting:
         prompts, epoch = record.view.prompts, record.epoch
         if prompts is None or record.view.committed:
             return
-        if is_only_mask(prompts) and prompts.mask is not None:
+        try:
+            start = mask_of_start(prompts, self._shape)
+        except ValueError as error:
+            self._owner.tell_failed(str(error))
+            return
+        if start is not None:
             self._requests.drop(number)
-            self._receive(number, epoch, prompts, None, mask_from_label(prompts.mask, self._shape))
+            self._receive(number, epoch, prompts, None, start)
             return
         if model is None or not self.is_ready:
             return
@@ -401,7 +404,7 @@ class Predicting:
 
 def _one(prompts: Prompts) -> Callable[[Any], Mask]:
     def work(predictor: Any) -> Mask:
-        mask: Mask = predictor.predict(prompts.box, prompts.points, prompts.labels, prompts.mask)
+        mask: Mask = predictor.predict(prompts)
         # The logits of many objects would fill the memory.
         return mask.without_logits()
 

@@ -81,10 +81,7 @@ class SessionObject:
     @property
     def is_only_box(self) -> bool:
         """Whether it is open and of a box alone: what *Segment all* may finish unseen."""
-        prompts = None if self.committed else self.prompts
-        if prompts is None or prompts.box is None:
-            return False
-        return prompts.mask is None and not len(prompts.points)
+        return not self.committed and self.prompts is not None and self.prompts.is_only_box
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,14 +147,23 @@ def same_prompts(first: Prompts | None, second: Prompts | None) -> bool:
     return first is second or (first is not None and first == second)
 
 
-def is_only_mask(prompts: Prompts) -> bool:
-    """Whether a mask is all there is: then it is the answer, nothing need be predicted."""
-    return prompts.mask is not None and prompts.box is None and not len(prompts.points)
-
-
 def mask_from_label(mask: MaskPrompt, shape: tuple[int, int]) -> Mask:
     """Take an existing label's pixels as a mask of an image of `shape`."""
     return Mask(shape, mask.bbox, mask.crop, 1.0, mask.bbox)
+
+
+def mask_of_start(prompts: Prompts, shape: tuple[int, int]) -> Mask | None:
+    """Return the mask that prompts are by themselves; None where it has to be predicted.
+
+    Raises
+    ------
+    ValueError
+        If no pixel lies in it.
+    """
+    if not prompts.is_only_start:
+        return None
+    start = prompts.validated_for(shape).with_start().mask
+    return None if start is None else mask_from_label(start, shape)
 
 
 def claimed_pixels(record: Record | None, bbox: Bbox) -> NDArray[np.bool_]:

@@ -20,6 +20,7 @@ import napari_pisam as pisam
 from napari_pisam import sample_data
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.predictor import Predictor
+from napari_pisam.predict.prompts import Prompts
 
 RNG = np.random.default_rng(0)
 
@@ -34,6 +35,8 @@ class Boxes:
         self.shape, self.source = source.shape, source
 
     def predict(self, box=None, points=None, labels=None):
+        if isinstance(box, Prompts):
+            box, points, labels = box.box, box.points, box.labels
         self.asked.append((box, np.asarray(points).tolist(), np.asarray(labels).tolist()))
         if box is None:
             box = (*points[0], *points[0])

@@ -500,7 +500,7 @@ def test_labels_that_are_only_read_and_written_in_windows():
         def predict(self, box=None, points=None, labels=None, mask=None):
             from napari_pisam.predict.mask import Mask
 
-            r0, c0, r1, c1 = (round(value) for value in box)
+            r0, c0, r1, c1 = (round(value) for value in box.box)
             crop = np.ones((r1 - r0, c1 - c0), bool)
             return Mask(Windows.shape, (r0, c0, r1, c1), crop, 0.5, (r0, c0, r1, c1))
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fake_session import SHAPE, fake_session, mask_of, save_session
 from napari_pisam.images.image_source import ImageSource
+from napari_pisam.predict.areas import Area
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.session import storage
@@ -147,6 +148,33 @@ def test_a_file_written_by_version_1_opens():
     assert count_objects(OLD) == len(first.objects)
 
 
+def test_a_file_written_by_version_2_opens():
+    loaded = load_session(OLD.with_name("session_v2.pisam"))
+    assert loaded.planes[0].view == VIEW
+    assert seen(restored(OLD.with_name("session_v2.pisam"))) == seen(busy_session())
+
+
+def test_scribbles_and_areas_come_back(tmp_path):
+    asked = Prompts.from_strokes(
+        (4, 4, 12, 12),
+        [(((5.0, 5.0),), True), (((6.25, 6.0), (7.0, 9.5), (8.0, 8.0)), False)],
+        areas=[Area.of((2, 14, 6, 20)), Area.of([(1, 1), (9, 1), (5, 9.125)], False)],
+    )
+    session = fake_session()
+    for prompts in (asked, OTHER, Prompts(areas=[Area.of([(1, 1), (9, 1), (5, 9.125)])])):
+        session.new_object(prompts)
+        session.commit()
+    save_session(tmp_path / "s.pisam", session)
+    again = fake_session()
+    again.from_state(load_session(tmp_path / "s.pisam").state)
+    assert [one[:3] + one[4:] for one in seen(again)] == [
+        one[:3] + one[4:] for one in seen(session)
+    ]
+    found = again.objects[0].prompts
+    assert found.strokes == asked.strokes
+    assert found.areas == asked.areas
+
+
 def test_many_large_objects_have_room(tmp_path):
     """The bits of 120 objects of 3,000 px are above 128 MiB, the limit of version 1."""
     side, shape = 3000, (4000, 4000)
@@ -252,7 +280,7 @@ def write(path, members, compression=zipfile.ZIP_DEFLATED):
 
 def test_the_file_is_json_and_arrays_that_numpy_reads(path):
     described = json.loads(contents(path)["session.json"])
-    assert (described["format"], described["version"]) == ("napari-pisam session", 2)
+    assert (described["format"], described["version"]) == ("napari-pisam session", 3)
     assert described["planes"][0]["models"] == [
         {"name": "tiny", "sha256": "ab" * 32, "device": "cpu"}
     ]
@@ -276,7 +304,7 @@ def change(*keys, to):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (change("version", to=3), "is of version 3, this software reads up to 2"),
+        (change("version", to=4), "is of version 4, this software reads up to 3"),
         (change("planes", to=[]), r"planes is \[\], expected at least one plane"),
         (change("shown", to=1), "shown is 1, expected a whole number from 0 to 0"),
         (change("windows", to=[[[0, 0, 99, 99], "ab"]]), "expected a window inside the image"),

@@ -20,7 +20,7 @@ from napari_pisam.docks.segment.workspace import NO_IMAGE, Workspace
 from napari_pisam.docks.segment.writing import commit, segment
 from napari_pisam.layers import is_own, relabel_clicks, set_click_label, unwrapped
 from napari_pisam.layers.prompt_layers import prompt_axes
-from napari_pisam.session.records import is_only_mask, same_prompts
+from napari_pisam.session.records import same_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ class _Picked:
         if one is None or one.committed or one.mask is None or one.prompts is None:
             return False
         if self._prompts is None:
-            return is_only_mask(one.prompts)
+            return one.prompts.is_only_start
         return one.mask is self._mask and same_prompts(one.prompts, self._prompts)
 
 
