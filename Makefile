@@ -46,7 +46,7 @@ $(STAMP): pyproject.toml constraints.txt
 system:
 	@.ci/system-packages display
 
-demo: setup ## segment a real image into demo-output/, then show it in napari where there is a display
+demo: setup ## segment real images into demo-output/, then show one in napari where there is a display
 	@if [ -n "$$DISPLAY" ]; then .ci/system-packages display || true; fi
 	$(BIN)/napari-pisam demo $(ARGS)
 

@@ -25,6 +25,9 @@ class RecipeConfig(TrainConfig):
         Folder with ``sets/``, ``cutouts/`` and ``textures/``.
     backbone
         timm's name of the compact encoder's backbone; the variant's own unless given.
+    focus_frame
+        Largest frame that the weights will look at one object in, px; the variant's own unless
+        given. Once resolution is trained, larger frames win instead of losing.
     decoder
         To compare decoders on one footing: this one on the variant's image encoder, without what
         the variant adds to the published networks (`starting.compared_variant`). Of ``initial``
@@ -51,6 +54,7 @@ class RecipeConfig(TrainConfig):
 
     data: Path
     backbone: str | None = None
+    focus_frame: PositiveInt | None = None
     decoder: Decoder | None = None
     initial: Path | None = None
     initial_part: Literal["model", "ema"] = "ema"

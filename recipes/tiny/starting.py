@@ -53,6 +53,8 @@ def variant_of_run(config: RecipeConfig) -> variants.Variant:
         if not isinstance(variant.encoder, variants.CompactEncoder):
             raise ValueError(f"backbone is set, but {variant.name!r} has no compact encoder.")
         variant = replace(variant, encoder=replace(variant.encoder, backbone=config.backbone))
+    if config.focus_frame is not None and variant.focus is not None:
+        variant = replace(variant, focus=replace(variant.focus, frame=config.focus_frame))
     return variant if config.decoder is None else compared_variant(variant, config.decoder)
 
 

@@ -217,10 +217,12 @@ def demo(
         bool, typer.Option("--headless", help="Do not open napari afterwards.")
     ] = False,
     model: ModelOption = "tiny",
-    image: Annotated[str, typer.Option("--image", help="coins, cell or retina.")] = "retina",
+    image: Annotated[
+        str, typer.Option("--image", help="coins, cell, retina, photographer, vessels; or all.")
+    ] = "all",
     device: DeviceOption = "auto",
 ) -> None:
-    """Segment a real picture, correct it, show it in napari."""
+    """Segment real pictures, correct them, show one in napari."""
     with one_line_errors():
         from napari_pisam.cli.demo import demo as run
 

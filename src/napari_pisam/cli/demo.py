@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_pisam.cli.console import answer, progress, say
-from napari_pisam.cli.demo_scenes import SCENES, DemoObject, load
+from napari_pisam.cli.demo_scenes import OVERVIEW, SCENES, DemoObject, Scene, load
 from napari_pisam.cli.files import check_output
 from napari_pisam.images.files import replacing
 
@@ -16,23 +17,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from PIL import Image
 
     from napari_pisam.predict.predictor import Predictor
 
+ALL = "all"
 CLICKS = 3
 # A person would not click for a single pixel at the edge.
 _GOOD = 0.95
 
 
 def demo(output: Path, image: str, model: str, device: str, *, headless: bool) -> None:
-    """Segment a scene, write ``labels.tif`` and ``preview.png``, print a report, open napari.
+    """Segment scenes, write labels and pictures of them, print reports, open napari.
+
+    The first scene's are ``labels.tif`` and ``preview.png``; those of further ones have the scene's
+    name in theirs, and ``overview.png`` shows all.
 
     Parameters
     ----------
     output : Path
         Folder of the results, made where it does not exist.
     image : str
-        The scene.
+        A scene, or ``"all"`` for one picture each of many objects, of a large one with a fine
+        outline, and of a network of thin lines.
     model, device : str
         As for the predictor.
     headless : bool
@@ -43,43 +50,70 @@ def demo(output: Path, image: str, model: str, device: str, *, headless: bool) -
     ValueError
         If there is no such scene or model, or the folder cannot be used.
     """
-    from napari_pisam.cli.segment import load_predictor
-
-    if image not in SCENES:
-        raise ValueError(f"The image is {image!r}, expected one of: {', '.join(SCENES)}.")
-    scene = SCENES[image]
-    pixels = load(scene)
-    output.mkdir(parents=True, exist_ok=True)
-    labels_file, preview_file = output / "labels.tif", output / "preview.png"
-    check_output(labels_file, (".tif",), ())
-    loaded, predictor = load_predictor(model, device, "auto")
-    predictor.set_image(pixels)
-    started = time.perf_counter()
-    predictor.encode()
-    encode_seconds = time.perf_counter() - started
-    objects = [DemoObject(box, scene.reference(pixels, box)) for box in scene.boxes]
-    with progress("Segmenting", len(objects)) as advance:
-        for one in objects:
-            correct(predictor, one)
-            advance(1)
-
-    from napari_pisam.cli.preview import draw_preview
-    from napari_pisam.cli.segment import description_of
+    from napari_pisam.cli.preview import draw_preview, stacked
+    from napari_pisam.cli.segment import description_of, load_predictor
     from napari_pisam.images.label_files import write_labels
     from napari_pisam.prompt_files import prompts_digest
 
-    prompts = {number: one.prompts() for number, one in enumerate(objects, 1)}
-    masks = {number: one.masks[-1] for number, one in enumerate(objects, 1)}
-    description = description_of(loaded, model, prompts_digest(prompts), len(masks))
-    description |= {"image": scene.file}
-    write_labels(labels_file, masks, masks[1].shape, description)
-    with replacing(preview_file) as part:
-        draw_preview(pixels, objects, scene.reference_name).save(part, format="PNG")
-    name = predictor.model.variant.name
-    report(objects, encode_seconds, f"{image}, {name} on {predictor.device}")
-    answer(f"{labels_file}\n{preview_file}")
+    if image not in (ALL, *SCENES):
+        raise ValueError(f"The image is {image!r}, expected one of: {', '.join((ALL, *SCENES))}.")
+    scenes = [SCENES[name] for name in (OVERVIEW if image == ALL else (image,))]
+    pictures = [load(scene) for scene in scenes]
+    output.mkdir(parents=True, exist_ok=True)
+    check_output(output / "labels.tif", (".tif",), ())
+    loaded, predictor = load_predictor(model, device, "auto")
+    results: list[_Result] = []
+    for scene, pixels in zip(scenes, pictures, strict=True):
+        objects, seconds = _segmented(predictor, scene, pixels)
+        ending = f"-{scene.name}" if results else ""
+        labels_file, preview_file = output / f"labels{ending}.tif", output / f"preview{ending}.png"
+        masks = {number: one.masks[-1] for number, one in enumerate(objects, 1)}
+        prompts = {number: one.prompts() for number, one in enumerate(objects, 1)}
+        description = description_of(loaded, model, prompts_digest(prompts), len(masks))
+        write_labels(labels_file, masks, masks[1].shape, description | {"image": scene.file})
+        preview = draw_preview(pixels, objects, scene.reference_name)
+        _write(preview, preview_file)
+        report(
+            objects, seconds, f"{scene.name}, {predictor.model.variant.name} on {predictor.device}"
+        )
+        results.append(_Result(pixels, objects, labels_file, preview_file, preview))
+    for one in results:
+        answer(f"{one.labels_file}\n{one.preview_file}")
+    if len(results) > 1:
+        _write(stacked([one.preview for one in results]), output / "overview.png")
+        answer(str(output / "overview.png"))
     if not headless:
-        _show(pixels, objects, labels_file)
+        _show(results[0].pixels, results[0].objects, results[0].labels_file)
+
+
+@dataclass(frozen=True)
+class _Result:
+    pixels: NDArray[Any]
+    objects: list[DemoObject]
+    labels_file: Path
+    preview_file: Path
+    preview: Image.Image
+
+
+def _segmented(
+    predictor: Predictor, scene: Scene, pixels: NDArray[Any]
+) -> tuple[list[DemoObject], float]:
+    """Segment and correct a scene's objects; tell how long the image took to encode, s."""
+    predictor.set_image(pixels)
+    started = time.perf_counter()
+    predictor.encode()
+    seconds = time.perf_counter() - started
+    objects = [DemoObject(box, scene.reference(pixels, box)) for box in scene.boxes]
+    with progress(f"Segmenting {scene.name}", len(objects)) as advance:
+        for one in objects:
+            correct(predictor, one)
+            advance(1)
+    return objects, seconds
+
+
+def _write(picture: Image.Image, path: Path) -> None:
+    with replacing(path) as part:
+        picture.save(part, format="PNG")
 
 
 def correct(predictor: Predictor, one: DemoObject) -> None:

@@ -115,6 +115,47 @@ def _largest(
     return result
 
 
+def _photographer(image: NDArray[Any], box: Box) -> NDArray[np.bool_]:
+    """Take what is darker than Otsu's threshold, and the face, which is drawn by eye."""
+    from PIL import Image, ImageDraw
+    from scipy import ndimage
+    from skimage.filters import threshold_otsu
+
+    rows, cols = _around(image, box, margin=0)
+    values = ndimage.gaussian_filter(image.astype(np.float64), sigma=1.0)[rows, cols]
+    found = values < threshold_otsu(values)  # type: ignore[no-untyped-call]
+    canvas = Image.new("1", (image.shape[1], image.shape[0]))
+    ImageDraw.Draw(canvas).polygon(_FACE, fill=1)
+    found |= np.asarray(canvas)[rows, cols]
+    return _largest(image.shape[:2], ndimage.binary_opening(found, iterations=2), rows, cols)
+
+
+_FACE = (
+    *((180, 125), (240, 124), (243, 140), (240, 150), (246, 160), (240, 170), (241, 190)),
+    *((215, 200), (190, 212), (172, 180)),
+)
+"""(x, y) px around the face and the collar."""
+
+
+def _dark_ridges(image: NDArray[Any], box: Box) -> NDArray[np.bool_]:
+    """Take what is darker in green than its surroundings, by Otsu's threshold on the difference."""
+    from scipy import ndimage
+    from skimage.filters import threshold_otsu
+
+    rows, cols = _around(image, box, margin=0)
+    green = ndimage.gaussian_filter(image[..., 1].astype(np.float64), sigma=1.5)
+    darker = (ndimage.gaussian_filter(green, sigma=16) - green)[rows, cols]
+    pieces, _ = ndimage.label(darker > threshold_otsu(darker))  # type: ignore[no-untyped-call]
+    large = np.bincount(pieces.ravel()) >= _SPECK
+    result = np.zeros(image.shape[:2], dtype=np.bool_)
+    result[rows, cols] = large[pieces] & (pieces > 0)
+    return result
+
+
+_SPECK = 400
+"""Smaller pieces of a vessel are no vessels, px."""
+
+
 def _ellipse(image: NDArray[Any], box: Box) -> NDArray[np.bool_]:
     """Fill the ellipse in the box, for an outline that was drawn by eye."""
     centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
@@ -157,5 +198,22 @@ SCENES = {
             _ellipse,
             "an ellipse drawn by eye",
         ),
+        Scene(
+            "photographer",
+            "camera.png",
+            ((66, 0, 511, 308),),
+            _photographer,
+            "Otsu's threshold and a face drawn by eye",
+        ),
+        Scene(
+            "vessels",
+            "retina.jpg",
+            ((405, 330, 830, 880),),
+            _dark_ridges,
+            "a local threshold on green",
+        ),
     )
 }
+
+OVERVIEW = ("coins", "photographer", "vessels")
+"""Many objects, a large one with a fine outline, and a network of thin lines."""

@@ -152,3 +152,18 @@ def _legend(draw: ImageDraw.ImageDraw, y: float, reference_name: str) -> None:
 
 def _font(size: int) -> Any:
     return ImageFont.load_default(size)
+
+
+def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Put pictures below each other, each as wide as the narrowest of them."""
+    width = min(picture.width for picture in pictures)
+    scaled = [
+        picture.resize((width, round(picture.height * width / picture.width)))
+        for picture in pictures
+    ]
+    canvas = Image.new("RGB", (width, sum(picture.height for picture in scaled)), _WHITE)
+    top = 0
+    for picture in scaled:
+        canvas.paste(picture, (0, top))
+        top += picture.height
+    return canvas
