@@ -4,8 +4,8 @@
 
 Damaged files (pictures and masks, sessions, checkpoints, prompts, runs of fine-tuning) have to be
 read or refused with a sentence; a file that is being replaced has to be whole or the earlier one
-after kill -9, with two writers, and on a full disk. Prints tried/survived; the exit status is 1
-where something did not.
+after kill -9, with two writers, and on a full disk; labels in zarr never hold half an object after
+kill -9. Prints tried/survived; the exit status is 1 where something did not.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from killed_commits import AUTOSAVES, Boxes, killed_commit
 from napari_pisam.images.files import replacing
 from napari_pisam.images.image_files import open_plane
 from napari_pisam.images.mask_files import read_mask
 from napari_pisam.learn.finetune.runs import list_runs
 from napari_pisam.learn.finetune.state import StateReader
-from napari_pisam.predict.mask import Mask
 from napari_pisam.prompt_files import read_boxes, read_clicks
 from napari_pisam.session.session import ModelRef, Session
 from napari_pisam.session.storage import SavedPlane, SessionFile, load_session, save_planes
@@ -115,6 +115,11 @@ def full_disk(folder: Path, rng: random.Random) -> bool:
     return writer.exitcode == 7 and is_old and is_whole(path) and left_behind(folder) == 0
 
 
+def killed_commits(folder: Path, rng: random.Random) -> bool:
+    """Kill a process in the midst of writing objects into zarr labels of either format."""
+    return killed_commit(folder, rng, rng.choice((2, 3)))[1]
+
+
 def pictures(folder: Path) -> Iterator[Path]:
     """Write good files of every kind."""
     rng = np.random.default_rng(0)
@@ -132,25 +137,12 @@ def pictures(folder: Path) -> Iterator[Path]:
     yield folder / "a.ome.tif"
 
 
-class Boxes:
-    """Answers with the box."""
-
-    def predict_many(self, boxes: list[tuple[float, ...]]) -> list[Mask]:
-        """Fill them."""
-        masks = []
-        for box in boxes:
-            row0, col0, row1, col1 = (int(edge) for edge in box)
-            crop = np.ones((row1 - row0, col1 - col0), dtype=np.bool_)
-            masks.append(Mask((40, 60), (row0, col0, row1, col1), crop, 0.9, (0, 0, 40, 60)))
-        return masks
-
-
 def others(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
     """Write good files of other kinds, with what reads them."""
     session = Session(lambda job, done, _failed: done(job()))
     session.set_image((40, 60), "", lambda _predictor: None)
     session.set_labels(np.zeros((40, 60), np.uint16))
-    session.set_predictor(Boxes(), ModelRef("boxes"))  # type: ignore[arg-type]
+    session.set_predictor(Boxes((40, 60)), ModelRef("boxes"))  # type: ignore[arg-type]
     session.segment_all([(2, 3, 12, 20), (15, 5, 30, 40), (20, 30, 39, 59)])
     save_planes(folder / "a.pisam", SessionFile((SavedPlane(session.to_state()),)))
     yield folder / "a.pisam", load_session
@@ -234,7 +226,8 @@ def main() -> int:
     counts: dict[str, tuple[int, int]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for fault in (killed, two_writers, full_disk):
+        os.environ[AUTOSAVES] = str(folder / "autosaves")
+        for fault in (killed, two_writers, full_disk, killed_commits):
             good = sum(fault(folder, rng) for _ in range(arguments.times))
             counts[fault.__name__.replace("_", " ")] = (arguments.times, good)
         files = [(path, one) for path in pictures(folder) for one in (picture_of, read_mask)]

@@ -15,6 +15,7 @@ from fake_session import ByHand, at_once
 from napari_pisam.docks.segment.controller import SegmentController
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.session import numbers
+from napari_pisam.session.rollback import RollbackJournal
 
 SHAPE = (60, 80)
 BOXES = [(2.0, 2.0, 12.0, 12.0), (20.0, 2.0, 30.0, 12.0), (40.0, 2.0, 50.0, 12.0)]
@@ -122,6 +123,32 @@ def test_a_commit_waits_until_large_labels_have_been_looked_through(viewer, monk
     controller.commit()
     execute.run()
     assert ids(controller) == [2, 4]
+
+
+def test_half_an_object_that_a_kill_left_on_disk_is_taken_back_and_told(
+    viewer, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("NAPARI_PISAM_AUTOSAVE", str(tmp_path / "autosaves"))
+    data = zarr.create_array(tmp_path / "labels.zarr", shape=SHAPE, chunks=(8, 8), dtype="uint16")
+    controller = dock_on(viewer, viewer.add_labels(data))
+    box(controller, 0)
+    controller.commit()
+    whole = data[:]
+    # As a process that is killed in the midst of the second one.
+    journal = RollbackJournal(data)
+    journal.note((slice(20, 40), slice(0, 20)), np.full((20, 20), 2))
+    data[20:32, :20] = 2
+    journal.close(is_whole=False)
+    controller.close()
+    again = ViewerModel()
+    again.add_image(np.zeros(SHAPE))
+    controller = dock_on(again, again.add_labels(zarr.open_array(tmp_path / "labels.zarr")))
+    np.testing.assert_array_equal(data[:], whole)
+    assert any("taken back" in text for text in controller.told)
+    box(controller, 1)
+    controller.commit()
+    assert ids(controller) == [2]
+    assert not list((tmp_path / "autosaves" / "unfinished").iterdir())
 
 
 def test_int16_labels_that_are_full_become_wider_by_themselves(viewer):
@@ -234,6 +261,31 @@ def test_an_object_of_a_layer_that_is_only_read_stays_one_when_its_slice_comes_b
     viewer.dims.set_point(0, 0)
     assert ids(controller) == [8]
     assert controller.session.objects[0].committed
+
+
+def test_what_is_moved_in_somebodys_layer_is_its_object_under_whatever_number(viewer):
+    labels = viewer.add_labels(np.zeros(SHAPE, np.uint16))
+    labels.data[55, 70] = 7
+    corners = np.array([[2, 2], [2, 12], [12, 12], [12, 2]])
+    shapes = viewer.add_shapes([corners], shape_type="rectangle", features={"object": [7]})
+    controller = dock_on(viewer, labels)
+    work = controller.workspace
+    work.choice.choose("boxes", shapes)
+    work.choice["clicks"].add([20, 20])
+    controller.commit()
+    assert ids(controller) == [8]
+    shapes.data = [corners + np.array([0, 30])]
+    assert ids(controller) == [8]
+    prompts = controller.session.current.prompts
+    assert (prompts.box, prompts.points.tolist()) == ((2, 32, 12, 42), [[20, 20]])
+    controller.commit()
+    # Again, now that it has been moved once.
+    shapes.data = [corners + 30]
+    controller.commit()
+    assert ids(controller) == [8]
+    assert np.unique(labels.data).tolist() == [0, 7, 8]
+    assert labels.data[35, 35] == 8
+    assert labels.data[7, 35] == labels.data[7, 7] == 0
 
 
 def test_a_copy_of_somebodys_layers_is_drawn_on(viewer):

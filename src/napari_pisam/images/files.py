@@ -85,16 +85,27 @@ def _new_part(path: Path) -> tuple[Path, int]:
     """Make a part file that did not exist, locked as long as its descriptor is open."""
     # Not the file's own name: with anything added it might be too long for the file system.
     about = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    return new_locked_file(path.parent, f"{_PART_PREFIX}{about}-", _PART_SUFFIX)
+
+
+def new_locked_file(folder: Path, start: str, end: str) -> tuple[Path, int]:
+    """Make a file that did not exist, of a random name, and open it to read and write.
+
+    Returns
+    -------
+    path : Path
+    descriptor : int
+        Locked as long as it is open, see `lock_file`.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     while True:
-        name = f"{_PART_PREFIX}{about}-{secrets.token_hex(8)}{_PART_SUFFIX}"
-        part = path.with_name(name)
-        descriptor = os.open(part, flags, 0o666)
+        path = folder / f"{start}{secrets.token_hex(8)}{end}"
+        descriptor = os.open(path, flags, 0o666)
         # Between the two somebody who sweeps may have taken it for one left behind.
-        is_mine = lock_file(descriptor) is not False and part.exists()
+        is_mine = lock_file(descriptor) is not False and path.exists()
         if is_mine:
-            return part, descriptor
+            return path, descriptor
         os.close(descriptor)
 
 

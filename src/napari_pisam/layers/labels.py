@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,11 @@ from napari_pisam.layers.geometry import ImagePlane, plane_of, spatial_shape
 from napari_pisam.layers.prompt_layers import prompt_axes
 from napari_pisam.layers.transforms import placement_of, transform_of
 from napari_pisam.session.labels import wider_dtype
+from napari_pisam.session.rollback import RollbackJournal, roll_back
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import DTypeLike, NDArray
 
 _IN_MEMORY = 512 << 20
@@ -81,6 +85,7 @@ class LabelsPlane:
         self.layer = layer
         self.axes = axes
         self._index = index
+        self._journal: RollbackJournal | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -126,7 +131,29 @@ class LabelsPlane:
             block = block.reshape([next(shape) if axis in self.axes else 1 for axis in new])
             sizes = [len(range(*key[a].indices(int(self.layer.data.shape[a])))) for a in new]
             block = np.broadcast_to(block, sizes)
+        if self._journal is not None:
+            self._journal.note(key, block)
         self.layer.data[key] = block
+
+    @contextmanager
+    def edit(self) -> Iterator[None]:
+        """Make what is written within one edit: of labels on disk a kill leaves all or nothing.
+
+        What a kill leaves is taken back by `finish_edits`.
+        """
+        self._journal = journal = RollbackJournal(self.layer.data)
+        try:
+            yield
+        except BaseException:
+            # Most often it was taken back already.
+            journal.close(is_whole=False)
+            with suppress(ValueError, OSError):
+                roll_back(self.layer.data)
+            raise
+        else:
+            journal.close(is_whole=True)
+        finally:
+            self._journal = None
 
     def window_of(self, part: tuple[slice, ...]) -> tuple[int, int, int, int] | None:
         """Return what a part of the layer's array has of this plane.
@@ -212,6 +239,20 @@ def labels_plane(layer: Any, plane: ImagePlane, image: Any = None) -> LabelsPlan
         )
     axes = plane.axes[0] - extra, plane.axes[1] - extra
     return LabelsPlane(layer, axes, plane.index[extra:])
+
+
+def finish_edits(layer: Any) -> bool:
+    """Take back what a process that was killed left half written in a Labels layer; whether.
+
+    Raises
+    ------
+    ValueError, OSError
+        If it cannot be: it is tried again with the next layer of these labels.
+    """
+    is_found = roll_back(layer.data)
+    if is_found:
+        layer.refresh()
+    return is_found
 
 
 def painted_windows(value: Any) -> list[tuple[slice, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from napari_pisam.session.tiles import SparseLabels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -101,6 +103,11 @@ class LabelStore:
             raise ValueError("There are no labels to commit to. Choose or add a Labels layer.")
         if self.needed_dtype(value) is not None:
             raise _overflow(value, np.dtype(self.labels.dtype))
+
+    def edit(self) -> AbstractContextManager[None]:
+        """Make what is written until its end one edit, whole or not at all, if the labels can."""
+        edit: Callable[[], AbstractContextManager[None]] = getattr(self.labels, "edit", nullcontext)
+        return edit()
 
     def read(self, bbox: Bbox) -> NDArray[Any]:
         """Read a window as an array of its own."""

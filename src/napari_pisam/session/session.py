@@ -619,7 +619,8 @@ class Session:
     def _made(self, change: Callable[[], Change]) -> Change | None:
         """Make a change that is to be told; None where writing the labels failed, which is told."""
         try:
-            return change()
+            with self._document.store.edit():
+                return change()
         except _STORE_ERRORS as error:
             self.failed.emit(failure_sentence(error, "Writing the labels"))
             return None

@@ -12,7 +12,7 @@ from napari_pisam.layers.prompts import Reason, objects_of, read_boxes, read_cli
 from napari_pisam.predict.prompts import Prompts, clicks_by_object, describe_strays
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from napari_pisam.layers import ImagePlane
     from napari_pisam.layers.prompts import LayerBox
@@ -58,6 +58,16 @@ def clicks_of(prompts: Prompts) -> list[tuple[float, float, bool]]:
     """Return an object's clicks as they are drawn: (row, col, is FG)."""
     rows = zip(prompts.points.tolist(), prompts.labels.tolist(), strict=True)
     return [(row, col, flag) for (row, col), flag in rows]
+
+
+def under_names(drawn: dict[int, Drawn], renamed: Mapping[int, int]) -> dict[int, Drawn]:
+    """Return what is drawn by the numbers that objects have now; what is one object's together."""
+    result: dict[int, Drawn] = {}
+    for number, one in drawn.items():
+        name = renamed.get(number, number)
+        other = result.get(name, Drawn())
+        result[name] = Drawn(one.box or other.box, other.clicks + one.clicks)
+    return result
 
 
 class PlanePrompts(NamedTuple):

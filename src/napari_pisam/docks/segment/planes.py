@@ -19,7 +19,7 @@ from napari_pisam.layers import (
     refresh_labels_windows,
 )
 from napari_pisam.layers.label_numbers import LayerNumbers
-from napari_pisam.layers.labels import painted_windows, plane_is_displayed
+from napari_pisam.layers.labels import finish_edits, painted_windows, plane_is_displayed
 from napari_pisam.session.requests import failure_sentence
 from napari_pisam.session.session import CommitRule, Session
 
@@ -226,9 +226,21 @@ class Planes:
 
     def set_labels_layer(self, layer: Any) -> None:
         """Commit to another Labels layer, or to none."""
+        if layer is not None and layer is not self._labels_layer:
+            self._finish_edits(layer)
         self._follow_painting(layer)
         self._labels_layer, self._undone = layer, _strokes_undone(layer)
         self._attach_labels()
+
+    def _finish_edits(self, layer: Any) -> None:
+        try:
+            if finish_edits(layer):
+                self.failed.emit(
+                    f"napari ended while something was being written into {layer.name!r}. What was "
+                    "half written was taken back: look whether the last object is missing."
+                )
+        except (ValueError, OSError, RuntimeError) as error:
+            self.failed.emit(failure_sentence(error, "Taking back what was half written"))
 
     def _follow_painting(self, layer: Any) -> None:
         for one, connect in ((self._labels_layer, False), (layer, True)):

@@ -13,6 +13,7 @@ from napari_pisam.docks.segment.drawn import (
     read_drawn,
     separated,
     targets,
+    under_names,
 )
 from napari_pisam.layers import is_own, remove_prompts, set_current_object, write_prompts
 from napari_pisam.predict.prompts import Prompts
@@ -135,14 +136,29 @@ class PromptSync:
         if session is None or self._is_syncing:
             return
         self._separate()
-        drawn = self._read()
-        numbers = drawn.keys() | self._shown.keys()
-        changed = {n: drawn.get(n, Drawn()) for n in numbers if drawn.get(n) != self._shown.get(n)}
-        self._shown = drawn
+        renamed = self._renamed(session)
+        before, self._shown = under_names(self._shown, renamed), self._read()
+        drawn = under_names(self._shown, renamed)
+        numbers = drawn.keys() | before.keys()
+        changed = {n: drawn.get(n, Drawn()) for n in numbers if drawn.get(n) != before.get(n)}
         if changed:
             self._planes.freshen()
         self._apply(changed)
         self.push()
+
+    def _renamed(self, session: Session) -> dict[int, int]:
+        """Return the numbers of now, by those that somebody's own layers still say.
+
+        An object gets another number where the labels have its own.
+        """
+        if all(is_own(layer) for layer in self._layers.values() if layer is not None):
+            return {}
+        return {
+            number: one.id
+            for number, drawn in self._shown.items()
+            for one in session.objects
+            if session.get(number) is None and drawn.is_in(one.prompts)
+        }
 
     def _read(self) -> dict[int, Drawn]:
         image, plane = self._planes.image, self._planes.plane
