@@ -93,6 +93,25 @@ class Window:
         return None if current is None or current.stale else current.mask
 
     @property
+    def table(self):
+        """The texts of the object list, line by line, columns by their headings."""
+        model = self.dock.object_list.table.model()
+        columns = range(model.columnCount())
+        names = [model.headerData(n, Qt.Orientation.Horizontal) for n in columns]
+        return [
+            {name: model.index(line, n).data() for n, name in zip(columns, names, strict=True)}
+            for line in range(model.rowCount())
+        ]
+
+    def click_line(self, line, double=False, modifier=Qt.KeyboardModifier.NoModifier):
+        """Click a line of the object list."""
+        table = self.dock.object_list.table
+        place = table.visualRect(table.model().index(line, 0)).center()
+        press = self.qtbot.mouseDClick if double else self.qtbot.mouseClick
+        press(table.viewport(), Qt.MouseButton.LeftButton, modifier, pos=place)
+        self.settle()
+
+    @property
     def canvas(self):
         return self.viewer.window._qt_viewer.canvas.native
 

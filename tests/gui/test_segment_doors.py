@@ -73,7 +73,7 @@ def test_the_dock_that_is_opened_again_goes_on_with_layers_and_objects(entered):
         assert "Pi-SAM preview" not in entered.viewer.layers
         entered.open(door)
         assert sorted(layer.name for layer in entered.viewer.layers) == sorted(layers)
-        assert entered.dock.object_list.table.rowCount() == 2
+        assert len(entered.table) == 2
         assert [one.committed for one in entered.session.objects] == [True, False]
         assert entered.mask is not None
         np.testing.assert_array_equal(entered.labels.data, written)
@@ -135,7 +135,7 @@ def test_a_second_dock_takes_over_and_its_keys_work(window):
     docks = list(window.viewer.window.dock_widgets.values())
     assert [one for one in docks if isinstance(one, SegmentWidget)] == [window.dock]
     assert first is not window.dock
-    assert window.dock.object_list.table.rowCount() == 1
+    assert len(window.table) == 1
     window.press("q")
     assert not window.dock.controller.foreground
     close(window)

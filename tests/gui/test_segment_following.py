@@ -13,7 +13,8 @@ from fake_dock import ImagePredictor, click, draw_box, expected
 from fake_session import at_once
 from napari_pisam.docks.segment.controller import SegmentController
 from napari_pisam.docks.segment.hints import hint
-from napari_pisam.docks.segment.rows import ListedObject, ObjectRows
+from napari_pisam.docks.segment.object_table import ObjectTable
+from napari_pisam.docks.segment.rows import ListedObject
 from napari_pisam.session.session import ModelRef
 
 SHAPE = (40, 50)
@@ -200,30 +201,30 @@ def test_a_label_that_was_picked_up_and_not_changed_goes_back(dock):
 
 
 def test_a_row_says_that_its_label_was_erased_and_when_it_is_back(dock):
-    rows = ObjectRows()
+    table = ObjectTable(dock.controller.workspace, at_once, lambda call: call())
 
     def states():
-        plane = dock.controller.workspace.planes.labels
-        return [row.status for row in rows.rows(dock.session, dock.labels, plane)]
+        return [row.status for row in table.rows()]
 
     dock.commit(BOX)
     dock.commit(OTHER)
     assert states() == ["committed", "committed"]
     kept = dock.labels.data.copy()
     dock.labels.data[kept == 1] = 0
-    rows.mark_edited()
+    dock.labels.refresh()
     assert states() == ["erased", "committed"]
     # One pixel is enough to be there.
     dock.labels.data[5, 6] = 1
-    rows.mark_edited()
+    dock.labels.refresh()
     assert states() == ["committed", "committed"]
 
 
 def test_low_scores_are_marked_and_sorted_as_numbers():
     low = ListedObject(10, 0.3, None, "preview", (0.0, 0.0, 0.0))
     high = ListedObject(9, 0.9, 1000, "committed", (0.0, 0.0, 0.0))
-    assert (low.cells[1], high.cells[1]) == ("low 0.30", "0.90")
-    assert [sorted([low, high], key=lambda one: one.sort_key(c))[0].id for c in range(4)] == [
+    assert (low.text("score"), high.text("score")) == ("low 0.30", "0.90")
+    keys = ("id", "score", "area_px", "status")
+    assert [sorted([low, high], key=lambda one: one.sort_key(c))[0].id for c in keys] == [
         9,
         10,
         10,

@@ -71,19 +71,14 @@ def test_objects_are_listed_a_click_shows_one_and_a_double_click_picks_it_up(win
         window.until(lambda: window.mask is not None)
         window.dock.object_list.commit_button.click()
         window.until(lambda: window.session.current is None)
-    table = window.dock.object_list.table
-    cells = [[table.item(line, column).text() for column in range(4)] for line in range(2)]
     area = int(expected(SHAPE, BOX).sum())
-    assert cells[0] == ["1", "0.50", f"{area:,}", "committed"]
-    place = table.visualItemRect(table.item(0, 0)).center()
+    assert list(window.table[0].values()) == ["1", "0.50", f"{area:,}", "committed"]
     written = window.labels.data.copy()
-    window.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
-    window.settle()
+    window.click_line(0)
     assert window.session.current.id == 1
     assert window.session.current.committed
     np.testing.assert_array_equal(window.labels.data, written)
-    window.qtbot.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
-    window.settle()
+    window.click_line(0, double=True)
     assert not window.session.current.committed
     window.press("n")
     np.testing.assert_array_equal(window.labels.data, written)
@@ -97,18 +92,17 @@ def test_the_table_sorts_moves_and_deletes_and_leaves_other_keys_to_the_viewer(w
         window.until(lambda: window.session.current is None)
     table = window.dock.object_list.table
 
-    def column(number):
-        return [table.item(line, number).text() for line in range(table.rowCount())]
+    def column(name):
+        return [line[name] for line in window.table]
 
     header = table.horizontalHeader()
     for order in (1, -1):
         place = QPoint(header.sectionViewportPosition(2) + 5, 5)
         window.qtbot.mouseClick(header.viewport(), Qt.MouseButton.LeftButton, pos=place)
-        areas = [int(text.replace(",", "")) for text in column(2)]
+        areas = [int(text.replace(",", "")) for text in column("Area (px)")]
         assert areas == sorted(areas)[::order]
-    first = column(0)
-    place = table.visualItemRect(table.item(0, 0)).center()
-    window.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    first = column("Object")
+    window.click_line(0)
     assert window.session.current.id == int(first[0])
     window.qtbot.keyClick(table, Qt.Key.Key_Down)
     assert window.session.current.id == int(first[1])
@@ -116,10 +110,10 @@ def test_the_table_sorts_moves_and_deletes_and_leaves_other_keys_to_the_viewer(w
     assert not window.dock.controller.foreground
     window.qtbot.keyClick(table, Qt.Key.Key_Delete)
     window.settle()
-    assert column(0) == [first[0], first[2]]
+    assert column("Object") == [first[0], first[2]]
     assert not (window.labels.data == int(first[1])).any()
     window.press("u")
-    assert column(0) == first
+    assert column("Object") == first
     assert (window.labels.data == int(first[1])).any()
 
 
@@ -130,10 +124,10 @@ def test_an_object_that_was_erased_by_hand_is_marked(window):
     window.until(lambda: window.session.current is None)
     window.labels.fill((60, 70), 0)
     window.settle()
-    assert window.dock.object_list.table.item(0, 3).text() == "erased"
+    assert window.table[0]["Status"] == "erased"
     window.labels.undo()
     window.settle()
-    assert window.dock.object_list.table.item(0, 3).text() == "committed"
+    assert window.table[0]["Status"] == "committed"
 
 
 def test_a_plain_click_with_the_box_tool_is_an_fg_click(window):

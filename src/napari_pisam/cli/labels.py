@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +9,11 @@ import numpy as np
 
 from napari_pisam.cli.console import say
 from napari_pisam.cli.files import check_output
-from napari_pisam.images.files import replacing
 from napari_pisam.images.image_files import open_image, open_plane
 from napari_pisam.images.label_formats import FORMATS, LabelImage, format_for
+from napari_pisam.images.label_formats.table import write_rows
 from napari_pisam.images.mask_files import read_mask
-from napari_pisam.measure.regions import Pixel, measure_objects
+from napari_pisam.measure.regions import Pixel, measure_objects, with_unit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,21 +85,14 @@ def measure(
     found = _read(labels, image, None)
     values = None if image is None else _intensities(image, found.labels.shape)
     rows = measure_objects(found.labels, values, pixel=pixel)
-    columns = list(next(iter(rows.values()), {}))
-    with replacing(output) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        names = [_with_unit(name, (pixel or Pixel()).unit) for name in columns]
-        writer.writerow(["label", "class", *names])
-        for label, row in rows.items():
-            measures = [f"{row[name]:.7g}" for name in columns]
-            writer.writerow([label, found.classes.get(label, ""), *measures])
+    unit = (pixel or Pixel()).unit
+    table = {
+        label: {"class": found.classes.get(label, "")}
+        | {with_unit(name, unit): value for name, value in row.items()}
+        for label, row in rows.items()
+    }
+    write_rows(output, table)
     say(f"{output}: {len(rows)} object(s).")
-
-
-def _with_unit(name: str, unit: str) -> str:
-    if name in ("perimeter", "length", "width"):
-        return f"{name}_{unit}"
-    return f"area_{unit}2" if name == "area" else name
 
 
 def _read(path: Path, image: Path | None, read_as: str | None) -> LabelImage:

@@ -232,7 +232,7 @@ def labels_plane(layer: Any, plane: ImagePlane, image: Any = None) -> LabelsPlan
             f"The Labels layer {layer.name!r} has shape {shape}, expected {plane.shape} as the "
             f"image. {advice}"
         )
-    if image is not None and not _lie_alike(layer, image, extra):
+    if image is not None and not lie_alike(layer, image, extra):
         raise ValueError(
             f"The Labels layer {layer.name!r} lies elsewhere than the image (another scale, "
             f"translation or rotation). {advice}"
@@ -333,7 +333,8 @@ def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[np.integer[A
         return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
 
 
-def _lie_alike(labels: Any, image: Any, extra: int) -> bool:
+def lie_alike(labels: Any, image: Any, extra: int = 0) -> bool:
+    """Whether a layer lies pixel on pixel where the last axes, from `extra` on, of another lie."""
     own, theirs = placement_of(labels), placement_of(image)
     axes = range(extra, theirs.ndim)
     linear, offset = theirs.part(axes)

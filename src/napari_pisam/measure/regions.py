@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SLICES = tuple[slice, slice]
+_LENGTHS = ("perimeter", "length", "width", "centroid_y", "centroid_x")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def measure_objects(
     pixel: Pixel | None = None,
     channels: Sequence[str] = (),
     only: Iterable[int] | None = None,
+    origin: tuple[int, int] = (0, 0),
 ) -> dict[int, dict[str, float]]:
     """Measure every object of a label image, as scikit-image's ``regionprops`` does.
 
@@ -70,6 +72,8 @@ def measure_objects(
         Names of the channels; numbers from 1 where there are several and none are named.
     only : iterable of int, optional
         Labels to measure; those that are absent are left out.
+    origin : (int, int)
+        (row, col) of the labels' first pixel, where they are a window of an image's.
 
     Returns
     -------
@@ -77,8 +81,9 @@ def measure_objects(
         By label: ``area`` and ``area_px``; ``perimeter``; ``length`` and ``width``, of the ellipse
         with the same second moments; ``circularity``, 4 pi area / perimeter ** 2 and at most 1;
         ``solidity``, area by that of the convex hull; ``centroid_row`` and ``centroid_col`` in px,
-        pixel centres at integers; ``intensity_mean``, ``_min`` and ``_max``, for every channel.
-        Lengths are in the pixel's unit, areas in its square.
+        pixel centres at integers, and ``centroid_y`` and ``centroid_x``, the same in the unit;
+        ``intensity_mean``, ``_min`` and ``_max``, for every channel. Lengths are in the pixel's
+        unit, areas in its square.
 
     Raises
     ------
@@ -96,16 +101,28 @@ def measure_objects(
             "same height and width."
         )
     rows: dict[int, dict[str, float]] = {}
-    for label, where in _places(labels, only).items():
+    for label, where in object_places(labels, only).items():
         mask = labels[where] == label
         values = None if intensity is None else intensity[where]
-        rows[label] = _measured(mask, (where[0].start, where[1].start), pixel)
+        rows[label] = _measured(
+            mask, (origin[0] + where[0].start, origin[1] + where[1].start), pixel
+        )
         if values is not None:
             rows[label] |= _intensities(values[mask], channels)
     return rows
 
 
-def _places(labels: NDArray[Any], only: Iterable[int] | None) -> dict[int, _SLICES]:
+def with_unit(name: str, unit: str) -> str:
+    """Return a measure's name with its unit, as tables have it: ``area_um2``, ``length_um``."""
+    if name in _LENGTHS:
+        return f"{name}_{unit}"
+    return f"area_{unit}2" if name == "area" else name
+
+
+def object_places(
+    labels: NDArray[Any], only: Iterable[int] | None = None
+) -> dict[int, tuple[slice, slice]]:
+    """Find the box around each object of a label image, (H, W) of integers; by label."""
     present, dense = np.unique(labels, return_inverse=True)
     numbered = dense.reshape(labels.shape) + (0 if present[:1].tolist() == [0] else 1)
     found = ndimage.find_objects(numbered)
@@ -135,6 +152,8 @@ def _measured(mask: NDArray[np.bool_], origin: tuple[int, int], pixel: Pixel) ->
         "solidity": len(rows) / _hull_area(mask),
         "centroid_row": origin[0] + middle_row,
         "centroid_col": origin[1] + middle_col,
+        "centroid_y": (origin[0] + middle_row) * pixel.height,
+        "centroid_x": (origin[1] + middle_col) * pixel.width,
     }
 
 

@@ -70,6 +70,8 @@ class SessionObject:
         Whether it has been written into the labels.
     stale : bool
         Whether the mask was made from earlier prompts or by another model.
+    class_name : str
+        What kind of thing it is; empty where nobody said.
     """
 
     id: int
@@ -77,6 +79,7 @@ class SessionObject:
     mask: Mask | None
     committed: bool
     stale: bool
+    class_name: str = ""
 
     @property
     def is_only_box(self) -> bool:

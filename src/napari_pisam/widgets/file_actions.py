@@ -88,7 +88,7 @@ class FileActions:
             self._work.failed.emit(str(error))
             return
         job = files.export_job(self._work.planes, layer, target)
-        self._write(job, f"Labels written to {target.name}", "Writing the labels")
+        self.write(job, f"Labels written to {target.name}", "Writing the labels")
 
     def save(self, path: str) -> None:
         """Write the session, all planes of the image, to a file."""
@@ -97,9 +97,10 @@ class FileActions:
         except ValueError as error:
             self._work.failed.emit(str(error))
             return
-        self._write(job, f"Session saved to {Path(path).name}", "Saving the session")
+        self.write(job, f"Session saved to {Path(path).name}", "Saving the session")
 
-    def _write(self, job: Callable[[], Any], done: str, what: str) -> None:
+    def write(self, job: Callable[[], Any], done: str, what: str) -> None:
+        """Write a file aside; say `done`, or that `what` failed."""
         if self._background.is_stopped:
             return
         future: Future[Any] = Future()

@@ -1,41 +1,107 @@
-"""The objects with their scores and areas, and what can be done with the current one."""
+"""The objects as a table, and what can be done with the current one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtCore import (
+    QAbstractTableModel,
+    QItemSelectionModel,
+    QModelIndex,
+    QSignalBlocker,
+    QSize,
+    Qt,
+    Signal,
+)
+from qtpy.QtGui import QColor, QGuiApplication, QKeySequence
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
 
 from napari_pisam.docks.segment.keys import KEYS
-from napari_pisam.docks.segment.rows import LOW_SCORE
-from napari_pisam.widgets.parts import button, row
+from napari_pisam.docks.segment.rows import FIRST_COLUMNS, KNOWN_COLUMNS, LOW_SCORE, as_text
+from napari_pisam.widgets.column_menu import ColumnMenu
+from napari_pisam.widgets.file_dialogs import ask_save_path
+from napari_pisam.widgets.parts import button, row, tool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qtpy.QtGui import QKeyEvent
 
-    from napari_pisam.docks.segment.rows import ListedObject
+    from napari_pisam.docks.segment.rows import Column, ListedObject
 
-_COLUMNS = ("Object", "Score", "Area (px)", "Status")
-_TIPS = (
-    "The label that its pixels have or will get",
-    "The network's own estimate of the overlap with the true object, 0 to 1",
-    "Number of pixels of its mask",
-    "committed: in the labels; preview: not yet; outdated: made from earlier prompts or by "
-    "another model; "
-    "erased: committed, but the labels have no pixel of it any more",
-)
 _LOW_TIP = f"The network's own estimate is below {LOW_SCORE}: have a look at this one"
-_LOW_COLOR = "#d55e00"
+_LOW_COLOR = QColor("#d55e00")
+_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+_TEXTS = ("id", "class", "status")
+# With more columns than fit beside each other the table is scrolled.
+_FITTING = 5
 
 
-class _Table(QTableWidget):
+class _Model(QAbstractTableModel):
+    """Rows and columns as the table shows them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[ListedObject] = []
+        self.columns: list[Column] = []
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
+        """Count the objects."""
+        return 0 if parent is not None and parent.isValid() else len(self.rows)
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:
+        """Count the columns."""
+        return 0 if parent is not None and parent.isValid() else len(self.columns)
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Return what a cell shows."""
+        shown, key = self.rows[index.row()], self.columns[index.column()].key
+        is_low = key == "score" and shown.is_low
+        if role == Qt.ItemDataRole.DisplayRole:
+            return shown.text(key)
+        if role == Qt.ItemDataRole.DecorationRole and key == "id":
+            return QColor.fromRgbF(*shown.color)
+        if role == Qt.ItemDataRole.TextAlignmentRole and key not in _TEXTS:
+            return _RIGHT
+        if role == Qt.ItemDataRole.ForegroundRole and is_low:
+            return _LOW_COLOR
+        if role == Qt.ItemDataRole.ToolTipRole and is_low:
+            return _LOW_TIP
+        return None
+
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
+        """Return a heading, or its tip."""
+        if orientation != Qt.Orientation.Horizontal or section >= len(self.columns):
+            return None
+        shown = {
+            Qt.ItemDataRole.DisplayRole: self.columns[section].title,
+            Qt.ItemDataRole.ToolTipRole: self.columns[section].tip,
+        }
+        return shown.get(Qt.ItemDataRole(role))
+
+    def show(self, rows: list[ListedObject], columns: list[Column]) -> bool:
+        """Show other rows; whether it is another table than before, without any selection."""
+        before, self.rows = self.rows, rows
+        is_same = columns == self.columns and len(rows) == len(before)
+        if not is_same or any(a.id != b.id for a, b in zip(before, rows, strict=True)):
+            self.beginResetModel()
+            self.columns = columns
+            self.endResetModel()
+            return True
+        changed = [n for n, (a, b) in enumerate(zip(before, rows, strict=True)) if a is not b]
+        if changed:
+            last = self.columnCount() - 1
+            self.dataChanged.emit(self.index(changed[0], 0), self.index(changed[-1], last))
+        return False
+
+
+class _Table(QTableView):
     """A table that leaves the dock's keys to the canvas."""
 
     removal_requested = Signal()
+    copy_requested = Signal()
     moved_to = Signal(int)
 
     def sizeHint(self) -> QSize:
@@ -43,7 +109,7 @@ class _Table(QTableWidget):
         return QSize(super().sizeHint().width(), 80)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """Take Delete and the arrows; the other keys are the viewer's."""
+        """Take Delete, the arrows, copying and selecting all; the other keys are the viewer's."""
         if event is None:
             return
         key = event.key()
@@ -51,7 +117,11 @@ class _Table(QTableWidget):
             self.removal_requested.emit()
         elif key in (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_Home, Qt.Key.Key_End):
             super().keyPressEvent(event)
-            self.moved_to.emit(self.currentRow())
+            self.moved_to.emit(self.currentIndex().row())
+        elif event.matches(QKeySequence.StandardKey.Copy):
+            self.copy_requested.emit()
+        elif event.matches(QKeySequence.StandardKey.SelectAll):
+            self.selectAll()
         else:
             event.ignore()
 
@@ -68,6 +138,10 @@ class ObjectList(QWidget):
     commit_requested, next_requested, discard_requested, undo_requested, redo_requested,
     label_requested : Signal()
         A button was pressed.
+    columns_chosen : Signal(object, bool)
+        Keys of the columns to show, and whether lengths are in px.
+    table_requested : Signal(str)
+        The table is to be written to this file.
     """
 
     shown = Signal(int)
@@ -78,6 +152,8 @@ class ObjectList(QWidget):
     undo_requested = Signal()
     redo_requested = Signal()
     label_requested = Signal()
+    columns_chosen = Signal(object, bool)
+    table_requested = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -109,6 +185,16 @@ class ObjectList(QWidget):
             "and clicks change it",
             self.label_requested.emit,
         )
+        self._all: list[ListedObject] = []
+        self._order = "id", False
+        self._current: int | None = None
+        self.column_menu = ColumnMenu(self)
+        self.column_menu.chosen.connect(self.columns_chosen.emit)
+        self.columns_button = tool(
+            "Columns", "Which measures the table shows: size, shape, intensity", self.column_menu
+        )
+        self.save_button = tool("Save…", "Write the whole table as CSV")
+        self.save_button.clicked.connect(self._ask_table)
         self.table = self._make_table()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -116,31 +202,31 @@ class ObjectList(QWidget):
         layout.addWidget(row(self.commit_button, self.next_button, self.discard_button))
         layout.addWidget(row(self.undo_button, self.redo_button, self.label_button))
         layout.addWidget(self.table)
-        self._rows: list[ListedObject] = []
-        self._order = 0, False
-        self._current: int | None = None
+        self.tools = row(self.columns_button, self.save_button)
+        layout.addWidget(self.tools)
 
     def _make_table(self) -> _Table:
-        table = _Table(0, len(_COLUMNS))
-        table.setHorizontalHeaderLabels(_COLUMNS)
-        for column, tip in enumerate(_TIPS):
-            item = table.horizontalHeaderItem(column)
-            if item is not None:
-                item.setToolTip(tip)
+        table, self._model = _Table(), _Model()
+        self._model.columns = [one for one in KNOWN_COLUMNS if one.key in FIRST_COLUMNS]
+        table.setModel(self._model)
         table.setToolTip(
             "Click an object to see it in the middle; double-click it to correct it further; "
-            "Delete removes it. Click a heading to sort."
+            "Delete removes it. Click a heading to sort, right-click it to choose columns. "
+            "Ctrl+C copies the selected lines."
         )
-        table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
-        table.setSelectionMode(QTableWidget.SelectionMode.SingleSelection)
+        table.setEditTriggers(QTableView.EditTrigger.NoEditTriggers)
+        table.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QTableView.SelectionMode.ExtendedSelection)
         # For Delete and the arrows; no tab stop.
         table.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         table.setMinimumHeight(70)
         table.setShowGrid(False)
+        table.setWordWrap(False)
+        table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         vertical, header = table.verticalHeader(), table.horizontalHeader()
         if vertical is not None and header is not None:
             vertical.hide()
+            vertical.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
             vertical.setDefaultSectionSize(22)
             header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
             header.setHighlightSections(False)
@@ -148,63 +234,112 @@ class ObjectList(QWidget):
             header.setSortIndicatorShown(True)
             header.setSortIndicator(0, Qt.SortOrder.AscendingOrder)
             header.sortIndicatorChanged.connect(self._sort)
-        table.cellClicked.connect(lambda line, _column: self.shown.emit(self._rows[line].id))
-        table.cellDoubleClicked.connect(lambda line, _column: self.picked.emit(self._rows[line].id))
+            header.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+            header.customContextMenuRequested.connect(
+                lambda place: self.column_menu.popup(header.mapToGlobal(place))
+            )
+        table.clicked.connect(lambda index: self.shown.emit(self._model.rows[index.row()].id))
+        table.doubleClicked.connect(
+            lambda index: self.picked.emit(self._model.rows[index.row()].id)
+        )
         table.moved_to.connect(self._on_moved)
+        table.copy_requested.connect(self.copy)
         table.removal_requested.connect(lambda: self.discard_requested.emit())
         return table
 
     def _on_moved(self, line: int) -> None:
-        if 0 <= line < len(self._rows):
-            self.shown.emit(self._rows[line].id)
+        if 0 <= line < len(self._model.rows):
+            self.shown.emit(self._model.rows[line].id)
 
     def _sort(self, column: int, order: Qt.SortOrder) -> None:
-        self._order = column, order == Qt.SortOrder.DescendingOrder
-        self.show_objects(self._rows, self._current)
+        if 0 <= column < len(self._model.columns):
+            key = self._model.columns[column].key
+            self._order = key, order == Qt.SortOrder.DescendingOrder
+            self.show_objects(self._all, self._current)
 
-    def show_objects(self, rows: Sequence[ListedObject], current: int | None) -> None:
+    @property
+    def selected(self) -> list[int]:
+        """The objects whose lines are selected, in their order."""
+        model = self.table.selectionModel()
+        lines = [] if model is None else sorted(index.row() for index in model.selectedRows())
+        return [self._model.rows[line].id for line in lines]
+
+    def copy(self) -> None:
+        """Put the selected lines, or all, into the clipboard, as spreadsheets take them."""
+        chosen = set(self.selected)
+        rows = [one for one in self._model.rows if one.id in chosen] or self._model.rows
+        clipboard = QGuiApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(as_text(rows, self._model.columns))
+
+    def _ask_table(self) -> None:
+        if path := ask_save_path(self, "Save the table", "Table (*.csv)", "objects.csv"):
+            self.table_requested.emit(path)
+
+    def show_objects(
+        self,
+        rows: Sequence[ListedObject],
+        current: int | None,
+        columns: list[Column] | None = None,
+    ) -> None:
         """Show the objects; only what differs from what is shown is drawn again.
 
         Parameters
         ----------
         rows : sequence of ListedObject
-            In the order of the list.
+            In any order.
         current : int or None
             The id of the current object.
+        columns : list of Column, optional
+            The columns to show; those of before by default.
         """
-        column, is_reversed = self._order
-        rows = sorted(rows, key=lambda one: one.sort_key(column), reverse=is_reversed)
-        self._current = current
-        blocker = QSignalBlocker(self.table)
-        self.table.setUpdatesEnabled(False)
-        self.table.setRowCount(len(rows))
-        for line, new in enumerate(rows):
-            if line >= len(self._rows) or self._rows[line] != new:
-                self._show_row(line, new)
-        self._rows = rows
-        place = next((i for i, shown in enumerate(rows) if shown.id == current), -1)
+        self._all, self._current = list(rows), current
+        wanted = self._model.columns if columns is None else columns
+        key, is_reversed = self._order
+        ordered = list(rows)
+        if key != "id" or is_reversed:
+            ordered.sort(key=lambda one: one.sort_key(key), reverse=is_reversed)
+        selected = set(self.selected)
+        has_other_columns = wanted != self._model.columns
+        if self._model.show(ordered, wanted):
+            self._select([n for n, one in enumerate(ordered) if one.id in selected])
+        if has_other_columns:
+            self._fit_columns()
+        place = next((n for n, one in enumerate(ordered) if one.id == current), -1)
         if place < 0:
             self.table.clearSelection()
-        elif place not in {index.row() for index in self.table.selectedIndexes()}:
+        elif ordered[place].id not in selected:
             self.table.selectRow(place)
-            self.table.scrollToItem(self.table.item(place, 0))
-        self.table.setUpdatesEnabled(True)
-        blocker.unblock()
+            self.table.scrollTo(self._model.index(place, 0))
 
-    def _show_row(self, line: int, shown: ListedObject) -> None:
-        for column, text in enumerate(shown.cells):
-            item = QTableWidgetItem(text)
-            # Made whole before the table has it: each change then is looked at by the whole view.
-            if column == 0:
-                pixels = QPixmap(12, 12)
-                pixels.fill(QColor.fromRgbF(*shown.color))
-                item.setIcon(QIcon(pixels))
-            elif column == 1 and shown.is_low:
-                item.setForeground(QColor(_LOW_COLOR))
-                item.setToolTip(_LOW_TIP)
-            if column in (1, 2):
-                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-            self.table.setItem(line, column, item)
+    def _select(self, lines: list[int]) -> None:
+        model = self.table.selectionModel()
+        flags = QItemSelectionModel.SelectionFlag
+        if model is not None:
+            for line in lines:
+                model.select(self._model.index(line, 0), flags.Select | flags.Rows)
+
+    def _fit_columns(self) -> None:
+        """Give few columns the width that there is, and many what they need."""
+        header, count = self.table.horizontalHeader(), self._model.columnCount()
+        if header is None:
+            return
+        is_fitting = count <= _FITTING
+        mode = QHeaderView.ResizeMode
+        header.setSectionResizeMode(mode.Stretch if is_fitting else mode.Interactive)
+        metrics = header.fontMetrics()
+        for section in range(0 if is_fitting else count):
+            width = metrics.horizontalAdvance(self._model.columns[section].title)
+            header.resizeSection(section, max(56, width + 28))
+        keys = [column.key for column in self._model.columns]
+        blocker = QSignalBlocker(header)
+        if self._order[0] in keys:
+            descending = Qt.SortOrder.DescendingOrder
+            order = descending if self._order[1] else Qt.SortOrder.AscendingOrder
+            header.setSortIndicator(keys.index(self._order[0]), order)
+        else:
+            header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        blocker.unblock()
 
     def show_possible(
         self, *, commit: bool, current: bool, undo: bool, redo: bool, label: bool
@@ -216,3 +351,4 @@ class ObjectList(QWidget):
         self.undo_button.setEnabled(undo)
         self.redo_button.setEnabled(redo)
         self.label_button.setEnabled(label)
+        self.save_button.setEnabled(bool(self._all))

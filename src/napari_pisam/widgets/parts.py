@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QGroupBox,
     QHBoxLayout,
+    QMenu,
     QPushButton,
     QSizePolicy,
     QToolButton,
@@ -40,6 +41,19 @@ def switch(text: str, tip: str) -> QToolButton:
     made.setToolTip(tip)
     made.setCheckable(True)
     made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return made
+
+
+def tool(text: str, tip: str, menu: QMenu | None = None) -> QToolButton:
+    """Make a small button, with a menu where one is given."""
+    made = QToolButton()
+    made.setText(text)
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    if menu is not None:
+        made.setMenu(menu)
+        made.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
@@ -11,7 +12,7 @@ from napari_pisam.docks.segment.controller import SegmentController
 from napari_pisam.docks.segment.hints import PANNED, hint
 from napari_pisam.docks.segment.image_kinds import ImageKinds
 from napari_pisam.docks.segment.keys import bind_keys, keys_table
-from napari_pisam.docks.segment.rows import ObjectRows
+from napari_pisam.docks.segment.object_table import ObjectTable
 from napari_pisam.layers import unwrapped
 from napari_pisam.widgets.background import Background
 from napari_pisam.widgets.busy_bar import BusyBar
@@ -55,9 +56,8 @@ class SegmentWidget(Docked):
         self._background = Background()
         self.controller = SegmentController(viewer, self._background.execute, self._later)
         self._kinds = ImageKinds(self._background.write, self._refresh_soon)
-        self._rows = ObjectRows()
+        self.objects = ObjectTable(self.controller.workspace, self._background.write, self._later)
         self._note = ""
-        self._labels: Any = None
         self._unbind: dict[object, Callable[[], None]] = {}
         self.sections: list[QCollapsible] = []
         self._make_panels()
@@ -146,6 +146,11 @@ class SegmentWidget(Docked):
         objects.undo_requested.connect(controller.undo)
         objects.redo_requested.connect(controller.redo)
         objects.label_requested.connect(controller.pick_selected_label)
+        objects.columns_chosen.connect(
+            lambda shown, in_pixels: self.objects.choose(shown, in_pixels=in_pixels)
+        )
+        objects.table_requested.connect(self._save_table)
+        self.objects.changed.connect(self._refresh_soon)
         self.many_panel.start_requested.connect(controller.segment_all)
         self.many_panel.cancel_requested.connect(controller.cancel)
 
@@ -185,22 +190,9 @@ class SegmentWidget(Docked):
         for layer in wanted - self._unbind.keys():
             self._unbind[layer] = bind_keys(layer, self._actions)
 
-    def _follow_labels(self, labels: Any) -> None:
-        """Notice what is painted and erased by hand."""
-        if labels is self._labels:
-            return
-        for layer in (self._labels, labels):
-            for name in ("paint", "data", "set_data"):
-                emitter = None if layer is None else getattr(layer.events, name)
-                if emitter is not None and layer is labels:
-                    emitter.connect(self._on_labels)
-                elif emitter is not None:
-                    emitter.disconnect(self._on_labels)
-        self._labels = labels
-
-    def _on_labels(self, _event: Any) -> None:
-        self._rows.mark_edited()
-        self._refresh_soon()
+    def _save_table(self, path: str) -> None:
+        job, name = self.objects.saving_job(Path(path)), Path(path).name
+        self.files.write(job, f"Table written to {name}", "Writing the table")
 
     def _later(self, call: Callable[[], None]) -> None:
         background = self._background
@@ -210,17 +202,18 @@ class SegmentWidget(Docked):
         """End all work and let go of the viewer; another dock can go on from here."""
         self._refresh_timer.stop()
         self._busy_bar.show(False)
-        self._follow_labels(None)
         self._clean_up(viewer_stays=True)
 
     def _make_cleanup(self) -> Callable[..., None]:
         # Holds no reference to the widget, which may be gone when this is called.
         background, controller, files = self._background, self.controller, self.files
+        objects = self.objects
         bound = self._unbind
 
         def clean_up(*, viewer_stays: bool) -> None:
             if not background.is_stopped:
                 files.close()
+                objects.close()
                 background.stop()
                 controller.close(viewer_stays=viewer_stays)
                 while bound:
@@ -276,9 +269,17 @@ class SegmentWidget(Docked):
         self.model_panel.show_kind(self._kinds.kind_of(work.planes.image, work.planes.plane))
         current = None if session is None else session.current
         labels = work.choice["labels"]
-        self._follow_labels(labels)
-        rows = self._rows.rows(session, labels, work.planes.labels)
-        self.object_list.show_objects(rows, None if current is None else current.id)
+        self.object_list.show_objects(
+            self.objects.rows(),
+            None if current is None else current.id,
+            self.objects.shown_columns(),
+        )
+        self.object_list.column_menu.show_columns(
+            self.objects.columns(),
+            self.objects.shown,
+            in_pixels=self.objects.in_pixels,
+            unit=self.objects.pixel.unit,
+        )
         self.object_list.show_possible(
             commit=current is not None and current.prompts is not None,
             current=current is not None,

@@ -84,6 +84,8 @@ class Planes:
         self.plane: ImagePlane | None = None
         self.labels: LabelsPlane | None = None
         self.problem = ""
+        # What is drawn again of labels then was written here.
+        self.is_refreshing = False
 
     # -- which plane --------------------------------------------------------------------------
 
@@ -351,7 +353,11 @@ class Planes:
         """Show what was written into windows of labels, which may be others than those of now."""
         plane = self.plane if labels is self.labels else None
         shown = plane is not None and plane_is_displayed(plane, self.image, dims)
-        refresh_labels_windows(labels, windows, is_displayed=shown)
+        self.is_refreshing = True
+        try:
+            refresh_labels_windows(labels, windows, is_displayed=shown)
+        finally:
+            self.is_refreshing = False
 
 
 def _strokes_undone(layer: Any) -> int:

@@ -1,13 +1,16 @@
-"""The session's objects as the object list shows them. No Qt."""
+"""The session's objects as the object list shows them, and which columns it has. No Qt."""
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
+from napari_pisam.measure.regions import with_unit
 
 if TYPE_CHECKING:
-    from napari_pisam.layers import LabelsPlane
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from napari_pisam.docks.segment.measuring import Measures
     from napari_pisam.session.session import Session, SessionObject
 
 Color = tuple[float, float, float]
@@ -15,6 +18,75 @@ Color = tuple[float, float, float]
 _GREY = (0.5, 0.5, 0.5)
 LOW_SCORE = 0.5
 """Below this estimate of its own, the network is more wrong than right as a rule."""
+_NOTHING: Mapping[str, float] = MappingProxyType({})
+
+
+class Column(NamedTuple):
+    """A column of the list: what it shows, its heading, and what that means."""
+
+    key: str
+    title: str
+    tip: str
+
+
+KNOWN_COLUMNS = (
+    Column("id", "Object", "The label that its pixels have or will get"),
+    Column("class", "Class", "Of the list of classes; Alt+1 to Alt+9 give it"),
+    Column(
+        "score",
+        "Score",
+        "The network's own estimate of the overlap with the true object, 0 to 1",
+    ),
+    Column("area_px", "Area (px)", "Number of its pixels"),
+    Column(
+        "status",
+        "Status",
+        "committed: in the labels; preview: not yet; outdated: made from earlier prompts or by "
+        "another model; "
+        "erased: committed, but the labels have no pixel of it any more",
+    ),
+)
+"""What is known without measuring."""
+FIRST_COLUMNS = ("id", "score", "area_px", "status")
+"""Those that are shown before anybody chose."""
+
+# Title, which of them are areas and which lengths, and what they mean.
+_MEASURES = (
+    ("area", "Area", "Area"),
+    ("perimeter", "Perimeter", "Length of the outline, by Crofton's formula"),
+    ("length", "Length", "Long axis of the ellipse with the same second moments"),
+    ("width", "Width", "Short axis of the ellipse with the same second moments"),
+    ("circularity", "Circularity", "4 pi area / perimeter squared: 1 for a disc"),
+    ("solidity", "Solidity", "Area by that of the convex hull"),
+    ("centroid_row", "Row", "Row of its centroid, px"),
+    ("centroid_col", "Col", "Column of its centroid, px"),
+    ("centroid_y", "Y", "Its centroid along the rows, from the first pixel's centre"),
+    ("centroid_x", "X", "Its centroid along the columns, from the first pixel's centre"),
+)
+_INTENSITIES = (("mean", "Mean"), ("min", "Min"), ("max", "Max"))
+
+
+def measured_columns(unit: str, channels: Iterable[str]) -> list[Column]:
+    """Return the columns of what can be measured.
+
+    Parameters
+    ----------
+    unit : str
+        Of lengths.
+    channels : iterable of str
+        Names of the pictures' channels; empty for the only one.
+    """
+    columns = []
+    for key, title, tip in _MEASURES:
+        shown = with_unit(key, unit)
+        suffix = f" ({unit}{'²' if key == 'area' else ''})" if shown != key else ""
+        columns.append(Column(key, title + suffix, tip))
+    for channel in channels:
+        end, of = (f"_{channel}", f" {channel}") if channel else ("", "")
+        for key, title in _INTENSITIES:
+            tip = f"{title} of the picture's own values in its pixels{of and ':'}{of}"
+            columns.append(Column(f"intensity_{key}{end}", f"{title}{of}", tip))
+    return columns
 
 
 class ListedObject(NamedTuple):
@@ -25,40 +97,63 @@ class ListedObject(NamedTuple):
     area: int | None
     status: str
     color: Color
+    class_name: str = ""
+    measures: Mapping[str, float] = _NOTHING
 
     @property
     def is_low(self) -> bool:
         """Whether the network itself thinks little of the mask."""
         return self.score is not None and self.score < LOW_SCORE
 
-    @property
-    def cells(self) -> tuple[str, str, str, str]:
-        """The texts of the columns."""
-        score = "" if self.score is None else f"{self.score:.2f}"
-        area = "" if self.area is None else f"{self.area:,}"
-        return str(self.id), f"low {score}" if self.is_low else score, area, self.status
+    def value(self, key: str) -> Any:
+        """Return what a column holds: a number, a text, or None."""
+        if key in self.measures:
+            return self.measures[key]
+        known = {
+            "id": self.id,
+            "class": self.class_name,
+            "score": self.score,
+            "status": self.status,
+        }
+        return self.area if key == "area_px" else known.get(key)
 
-    def sort_key(self, column: int) -> tuple[Any, int]:
+    def text(self, key: str) -> str:
+        """Return what a column shows."""
+        value = self.value(key)
+        if value is None or isinstance(value, str):
+            return value or ""
+        if key == "id":
+            return str(value)
+        if key == "score":
+            return f"low {value:.2f}" if self.is_low else f"{value:.2f}"
+        return f"{value:,}" if key == "area_px" else f"{value:.5g}"
+
+    def sort_key(self, key: str) -> tuple[Any, ...]:
         """Return what a column is sorted by; objects without a value come first."""
-        values = (self.id, self.score, self.area, self.status)
-        value = values[column]
-        return (-1 if value is None else value), self.id
+        value = self.value(key)
+        return value is not None, ("" if value is None else value), self.id
+
+
+def as_text(rows: Sequence[ListedObject], columns: Sequence[Column]) -> str:
+    """Return lines of values with tabs between, as spreadsheets paste them."""
+    lines = ["\t".join(column.title for column in columns)]
+    for row in rows:
+        values = [row.value(column.key) for column in columns]
+        lines.append("\t".join(_plain(value) for value in values))
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: Any) -> str:
+    return "" if value is None else f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
 class ObjectRows:
-    """Makes rows, each once: areas of many large masks take time to count."""
+    """Makes rows, each once: 5,000 are looked through in a few ms."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, tuple[SessionObject, Any, bool, ListedObject]] = {}
-        self._session: Session | None = None
-        self._erased: set[int] = set()
-        self._is_edited = False
+        self._rows: dict[int, tuple[Any, Any, bool, Any, ListedObject]] = {}
 
-    def mark_edited(self, _event: Any = None) -> None:
-        """Note that somebody else may have written into the labels."""
-        self._is_edited = True
-
-    def rows(self, session: Session | None, labels: Any, plane: LabelsPlane | None) -> list[Any]:
+    def rows(self, session: Session | None, labels: Any, measures: Measures) -> list[ListedObject]:
         """Return a row for each object.
 
         Parameters
@@ -66,31 +161,30 @@ class ObjectRows:
         session : Session or None
         labels : napari Labels layer or None
             In whose colours; grey without.
-        plane : LabelsPlane or None
-            Its part that the session writes to.
+        measures : Measures
+            What is known of their pixels.
         """
+        known, self._rows = self._rows, {}
         if session is None:
             return []
-        if self._is_edited or session is not self._session:
-            self._erased = set() if plane is None else _erased(session, plane)
-            self._session, self._is_edited = session, False
-        known, self._rows = self._rows, {}
         for one in session.objects:
-            is_erased = one.committed and one.id in self._erased
+            key = one, labels, measures.is_erased(one.id), measures.row(one.id)
             before = known.get(one.id)
-            if before is not None and before[:3] == (one, labels, is_erased):
-                self._rows[one.id] = before
-            else:
-                self._rows[one.id] = one, labels, is_erased, _row(one, labels, is_erased)
+            if before is None or not all(a is b for a, b in zip(before, key, strict=False)):
+                before = (*key, _row(*key))
+            self._rows[one.id] = before
         return [row for *_, row in self._rows.values()]
 
 
-def _row(one: SessionObject, labels: Any, is_erased: bool) -> ListedObject:
+def _row(
+    one: SessionObject, labels: Any, is_erased: bool, measures: Mapping[str, float] | None
+) -> ListedObject:
     color = None if labels is None else labels.get_color(one.id)
     rgb = _GREY if color is None else (float(color[0]), float(color[1]), float(color[2]))
     score = None if one.mask is None else one.mask.score
     area = None if one.mask is None else one.mask.area
-    return ListedObject(one.id, score, area, "erased" if is_erased else _status(one), rgb)
+    status = "erased" if is_erased else _status(one)
+    return ListedObject(one.id, score, area, status, rgb, one.class_name, measures or _NOTHING)
 
 
 def _status(one: SessionObject) -> str:
@@ -101,19 +195,3 @@ def _status(one: SessionObject) -> str:
     if one.mask is None:
         return "waiting"
     return "outdated" if one.stale else "preview"
-
-
-def _erased(session: Session, plane: LabelsPlane) -> set[int]:
-    """Return the committed objects of which the labels have no pixel left."""
-    gone = set()
-    for one in session.objects:
-        if not one.committed or one.mask is None:
-            continue
-        row0, col0, row1, col1 = one.mask.bbox
-        window, middle = plane[row0:row1, col0:col1], (row1 - row0) // 2
-        # Its middle tells of nearly every object that it is there.
-        if (window[middle] == one.id).any():
-            continue
-        if not (np.asarray(window) == one.id).any():
-            gone.add(one.id)
-    return gone

@@ -36,6 +36,10 @@ class LabelImage:
         Height and width of a pixel, in `unit`.
     unit : str
         ``"pixel"``, or a unit of length, e.g. ``"um"``.
+    measures : mapping of int to mapping of str to float
+        What was measured of an object, by name with unit, for formats that hold it.
+    colors : mapping of str to (int, int, int)
+        Red, green and blue of classes, 0 to 255, for formats that hold them.
     """
 
     labels: NDArray[Any]
@@ -43,6 +47,8 @@ class LabelImage:
     image_name: str = ""
     pixel_size: tuple[float, float] = (1.0, 1.0)
     unit: str = "pixel"
+    measures: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    colors: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the labels.
