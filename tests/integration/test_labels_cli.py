@@ -74,7 +74,7 @@ def test_the_size_of_a_pixel_reaches_the_file(tmp_path, labels):
         (("convert", "labels.tif", "-o", "a.json", "--pixel-size", "0"), "positive"),
         (("measure", "labels.tif", "-o", "a.txt"), ".csv"),
         (("measure", "floats.tif", "-o", "a.csv"), "whole numbers"),
-        (("measure", "labels.tif", "-o", "a.csv", "--image", "small.tif"), "expected one plane"),
+        (("measure", "labels.tif", "-o", "a.csv", "--image", "small.tif"), "expected 4 x 4"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(arguments, words, tmp_path, labels, monkeypatch):

@@ -10,17 +10,14 @@ import numpy as np
 from napari_pisam.cli.console import say
 from napari_pisam.cli.files import check_output
 from napari_pisam.images.image_files import open_image, open_plane
-from napari_pisam.images.label_formats import FORMATS, LabelImage, format_for
+from napari_pisam.images.label_formats import LabelImage, format_for, read_labels
 from napari_pisam.images.label_formats.table import write_rows
-from napari_pisam.images.mask_files import read_mask
 from napari_pisam.measure.regions import Pixel, measure_objects, with_unit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-_PICTURES = (".tif", ".tiff", ".png")
 
 
 def convert(
@@ -59,6 +56,8 @@ def convert(
     labels = _read(source, image, read_as)
     if pixel is not None:
         labels = replace(labels, pixel_size=(pixel.height, pixel.width), unit=pixel.unit)
+    if target.has_measures:
+        labels = replace(labels, measures=_measures(labels))
     target.write(output, labels)
     count = sum(1 for _ in labels.objects())
     lost = f" It does not hold {target.loses}." if target.loses else ""
@@ -95,23 +94,22 @@ def measure(
     say(f"{output}: {len(rows)} object(s).")
 
 
+def _measures(image: LabelImage) -> dict[int, dict[str, float]]:
+    """Measure labels in the unit that they have, by names with units."""
+    is_known = image.unit != "pixel"
+    pixel = Pixel(*image.pixel_size, image.unit) if is_known else Pixel()
+    return {
+        label: {with_unit(name, pixel.unit): value for name, value in row.items()}
+        for label, row in measure_objects(image.labels, pixel=pixel).items()
+    }
+
+
 def _read(path: Path, image: Path | None, read_as: str | None) -> LabelImage:
-    if not path.is_file():
-        raise ValueError(f"There is no file {path}. Check the path.")
-    if read_as is None and path.suffix.lower() in _PICTURES:
-        mask = read_mask(path)
-        if mask.dtype.kind not in "ui":
-            raise ValueError(f"{path} holds {mask.dtype} values, expected labels: whole numbers.")
-        return LabelImage(mask, image_name="" if image is None else image.name)
-    entry = format_for(path, read_as)
-    if entry.read is None:
-        readable = ", ".join(one.name for one in FORMATS.values() if one.read is not None)
-        raise ValueError(f"{entry.name} is written only. What can be read: {readable}, TIFF, PNG.")
     shape = None
     if image is not None:
         with open_plane(image) as plane:
             shape = plane.shape
-    found = entry.read(path, shape)
+    found = read_labels(path, shape, read_as)
     return replace(found, image_name=found.image_name or ("" if image is None else image.name))
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
 from scipy.spatial import ConvexHull
+
+from napari_pisam.images.label_places import object_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-_SLICES = tuple[slice, slice]
 _LENGTHS = ("perimeter", "length", "width", "centroid_y", "centroid_x")
 
 
@@ -117,22 +117,6 @@ def with_unit(name: str, unit: str) -> str:
     if name in _LENGTHS:
         return f"{name}_{unit}"
     return f"area_{unit}2" if name == "area" else name
-
-
-def object_places(
-    labels: NDArray[Any], only: Iterable[int] | None = None
-) -> dict[int, tuple[slice, slice]]:
-    """Find the box around each object of a label image, (H, W) of integers; by label."""
-    present, dense = np.unique(labels, return_inverse=True)
-    numbered = dense.reshape(labels.shape) + (0 if present[:1].tolist() == [0] else 1)
-    found = ndimage.find_objects(numbered)
-    numbers = [int(number) for number in present if number > 0]
-    wanted = None if only is None else set(only)
-    return {
-        number: where
-        for number, where in zip(numbers, found, strict=True)
-        if wanted is None or number in wanted
-    }
 
 
 def _measured(mask: NDArray[np.bool_], origin: tuple[int, int], pixel: Pixel) -> dict[str, float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from scipy import ndimage
 
-from napari_pisam.images.label_formats import FORMATS, LabelImage, format_for
+from napari_pisam.images.label_formats import FORMATS, LabelImage, format_for, read_labels
 from napari_pisam.images.label_formats.outlines import bridged, filled, outlines
 
 READABLE = [name for name, entry in FORMATS.items() if entry.read is not None]
@@ -94,8 +96,85 @@ def test_pixels_come_back(name, tmp_path):
         order = {number: place for place, (number, _, _) in enumerate(image.objects(), 1)}
         expected = np.vectorize(lambda number: order.get(number, 0))(image.labels)
         np.testing.assert_array_equal(again.labels, expected)
-    if name in NUMBERED:
+    if name in NUMBERED and "classes" not in entry.loses:
         assert {n: again.classes.get(n, "object") for n in image.classes} == image.classes
+
+
+@pytest.mark.parametrize("name", ["tiff", "ome-tiff"])
+def test_the_size_of_a_pixel_comes_back(name, tmp_path):
+    entry = FORMATS[name]
+    path = tmp_path / f"cells{entry.suffixes[0]}"
+    entry.write(path, cell_image())
+    again = entry.read(path, None)
+    # TIFF's tags have it in centimetres.
+    unit = {"um": 1, "\N{MICRO SIGN}m": 1, "centimeter": 1e4}[again.unit]
+    np.testing.assert_allclose(np.array(again.pixel_size) * unit, (0.5, 0.25), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [n for n in READABLE if n not in ("tiff", "ome-tiff", "png")])
+def test_polygons_that_cut_corners_lose_little(name, tmp_path):
+    """Another tool's outlines through pixels' centres, a pixel apart: IoU of 0.98 and more."""
+    rows, cols = np.mgrid[:200, :200]
+    disc = (rows - 100) ** 2 + (cols - 90) ** 2 <= 70**2
+    labels = disc.astype(np.uint8)
+    entry = FORMATS[name]
+    entry.write(tmp_path / f"a{entry.suffixes[0]}", LabelImage(labels))
+    again = entry.read(tmp_path / f"a{entry.suffixes[0]}", labels.shape).labels == 1
+    assert (again & disc).sum() / (again | disc).sum() == 1
+    angles = np.linspace(0, 2 * np.pi, 440, endpoint=False)
+    ring = np.stack([100 + 70 * np.sin(angles), 90 + 70 * np.cos(angles)], axis=1)
+    (row, col), crop = filled([[ring]], labels.shape)
+    drawn = np.zeros(labels.shape, bool)
+    drawn[row : row + crop.shape[0], col : col + crop.shape[1]] = crop
+    assert (drawn & disc).sum() / (drawn | disc).sum() >= 0.98
+
+
+def test_masks_without_numbers_are_split_into_their_parts(tmp_path):
+    mask = np.zeros((20, 30), bool)
+    mask[2:6, 3:9] = mask[10:15, 12:20] = True
+    Image.fromarray(mask).save(tmp_path / "bits.png")
+    Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "white.png")
+    tifffile.imwrite(tmp_path / "ones.tif", mask.astype(np.float32))
+    for name in ("bits.png", "white.png"):
+        labels = read_labels(tmp_path / name).labels
+        assert sorted(np.unique(labels)) == [0, 1, 2]
+        np.testing.assert_array_equal(labels > 0, mask)
+    np.testing.assert_array_equal(read_labels(tmp_path / "ones.tif").labels, mask)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.full((4, 4), np.nan, np.float32), "no whole numbers"),
+        (np.full((4, 4), 1e12), "from 0 to 4294967295"),
+        (np.full((4, 4), -3, np.int16), "from 0 to 4294967295"),
+        (np.zeros((3, 40, 40), np.uint8), "planes of a stack"),
+        (np.zeros((7, 4), np.uint8), "expected 4 x 4"),
+    ],
+)
+def test_pictures_that_are_no_labels_are_refused(values, words, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
+    with pytest.raises(ValueError, match=words):
+        read_labels(tmp_path / "a.tif", (4, 4))
+
+
+def test_the_table_has_classes_and_measures(tmp_path):
+    image = replace(cell_image(), measures={7: {"area_um2": 3.5}})
+    FORMATS["csv"].write(tmp_path / "a.csv", image)
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    assert rows[0] == {"label": "7", "class": "nucleus", "area_um2": "3.5"}
+    assert rows[-1] == {"label": "200", "class": "", "area_um2": ""}
+
+
+def test_geojson_has_measurements_and_colours_as_qupath_reads_them(tmp_path):
+    image = replace(cell_image(), measures={7: {"area_um2": 3.5}}, colors={"nucleus": (255, 0, 9)})
+    FORMATS["geojson"].write(tmp_path / "a.geojson", image)
+    first = json.loads((tmp_path / "a.geojson").read_text())["features"][0]["properties"]
+    assert first["measurements"] == {"area_um2": 3.5}
+    assert first["classification"] == {"name": "nucleus", "color": [255, 0, 9]}
+    assert FORMATS["geojson"].read(tmp_path / "a.geojson", (60, 80)).colors == {
+        "nucleus": (255, 0, 9)
+    }
 
 
 @pytest.mark.parametrize("name", READABLE)

@@ -11,7 +11,8 @@ import numpy as np
 from psygnal import Signal
 
 from napari_pisam.docks.segment.label_search import frozen_plane
-from napari_pisam.measure.regions import Pixel, measure_objects, object_places
+from napari_pisam.images.label_places import object_places
+from napari_pisam.measure.regions import Pixel, measure_objects
 from napari_pisam.session.requests import failure_sentence
 
 if TYPE_CHECKING:
@@ -115,10 +116,12 @@ class Measures:
         known = self._objects.get(number)
         return None if known is None else known.row
 
-    def is_erased(self, number: int) -> bool:
-        """Whether the labels have no pixel of a committed object any more."""
+    def found(self, number: int) -> tuple[Row | None, bool]:
+        """Return `row`, and whether the labels have no pixel of a committed object any more."""
         known = self._objects.get(number)
-        return known is not None and known.committed and known.digest == 0
+        if known is None:
+            return None, False
+        return known.row, known.digest == 0 and known.committed
 
     @property
     def is_complete(self) -> bool:

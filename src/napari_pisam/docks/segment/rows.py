@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from napari_pisam.measure.regions import with_unit
 
 if TYPE_CHECKING:
@@ -134,6 +136,9 @@ class ListedObject(NamedTuple):
         return value is not None, ("" if value is None else value), self.id
 
 
+_UNKNOWN = ListedObject(0, None, None, "", _GREY)
+
+
 def as_text(rows: Sequence[ListedObject], columns: Sequence[Column]) -> str:
     """Return lines of values with tabs between, as spreadsheets paste them."""
     lines = ["\t".join(column.title for column in columns)]
@@ -151,6 +156,7 @@ class ObjectRows:
     """Makes rows, each once: 5,000 are looked through in a few ms."""
 
     def __init__(self) -> None:
+        # Of what each was made: object, measures, whether erased, layer.
         self._rows: dict[int, tuple[Any, Any, bool, Any, ListedObject]] = {}
 
     def rows(self, session: Session | None, labels: Any, measures: Measures) -> list[ListedObject]:
@@ -167,24 +173,39 @@ class ObjectRows:
         known, self._rows = self._rows, {}
         if session is None:
             return []
+        new = []
         for one in session.objects:
-            key = one, labels, measures.is_erased(one.id), measures.row(one.id)
+            row, is_erased = measures.found(one.id)
             before = known.get(one.id)
-            if before is None or not all(a is b for a, b in zip(before, key, strict=False)):
-                before = (*key, _row(*key))
-            self._rows[one.id] = before
+            if before is not None and before[0] is one and before[1] is row:
+                if before[2] is is_erased and before[3] is labels:
+                    self._rows[one.id] = before
+                    continue
+            new.append((one, row, is_erased, labels))
+            # Keeps its place.
+            self._rows[one.id] = (*new[-1], _UNKNOWN)
+        colors = _colors(labels, [one.id for one, *_ in new])
+        for (one, row, is_erased, _), color in zip(new, colors, strict=True):
+            listed = _listed(one, is_erased, row or _NOTHING, color)
+            self._rows[one.id] = one, row, is_erased, labels, listed
         return [row for *_, row in self._rows.values()]
 
 
-def _row(
-    one: SessionObject, labels: Any, is_erased: bool, measures: Mapping[str, float] | None
+def _colors(labels: Any, numbers: list[int]) -> list[Color]:
+    """Return the colours of labels; of many at once in the time of one."""
+    if labels is None or not numbers:
+        return [_GREY] * len(numbers)
+    mapped = labels.colormap.map(np.array(numbers))
+    return [(float(red), float(green), float(blue)) for red, green, blue, _ in mapped]
+
+
+def _listed(
+    one: SessionObject, is_erased: bool, measures: Mapping[str, float], color: Color
 ) -> ListedObject:
-    color = None if labels is None else labels.get_color(one.id)
-    rgb = _GREY if color is None else (float(color[0]), float(color[1]), float(color[2]))
     score = None if one.mask is None else one.mask.score
     area = None if one.mask is None else one.mask.area
     status = "erased" if is_erased else _status(one)
-    return ListedObject(one.id, score, area, status, rgb, one.class_name, measures or _NOTHING)
+    return ListedObject(one.id, score, area, status, color, one.class_name, measures)
 
 
 def _status(one: SessionObject) -> str:

@@ -9,15 +9,21 @@ from napari_pisam.images.label_formats.annotations import LabelImage
 from napari_pisam.images.label_formats.coco import read_coco, write_coco
 from napari_pisam.images.label_formats.geojson import read_geojson, write_geojson
 from napari_pisam.images.label_formats.imagej import read_imagej, write_imagej
-from napari_pisam.images.label_formats.raster import write_ome_tiff, write_png
+from napari_pisam.images.label_formats.raster import (
+    read_picture,
+    write_ome_tiff,
+    write_png,
+    write_tiff,
+)
 from napari_pisam.images.label_formats.shapes import read_shapes, write_shapes
+from napari_pisam.images.label_formats.table import write_table
 from napari_pisam.images.label_formats.yolo import read_yolo, write_yolo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["FORMATS", "LabelFormat", "LabelImage", "format_for"]
+__all__ = ["FORMATS", "LabelFormat", "LabelImage", "format_for", "read_labels"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class LabelFormat:
         ``read(path, shape)`` with the picture's (H, W), or ``None`` where the file says it.
     loses : str
         What does not come back when a written file is read; empty if all does.
+    has_measures : bool
+        Whether it holds what was measured of the objects.
     """
 
     name: str
@@ -46,6 +54,7 @@ class LabelFormat:
     write: Callable[[Path, LabelImage], None]
     read: Callable[[Path, tuple[int, int] | None], LabelImage] | None = None
     loses: str = ""
+    has_measures: bool = False
 
 
 _ENTRIES = (
@@ -54,10 +63,24 @@ _ENTRIES = (
         "OME-TIFF, with the size of a pixel",
         (".ome.tif", ".ome.tiff"),
         write_ome_tiff,
-        loses="classes",
+        read_picture,
+        "classes",
     ),
     LabelFormat(
-        "png", "PNG of 16 bits", (".png",), write_png, loses="classes and the size of a pixel"
+        "tiff",
+        "TIFF, with the size of a pixel, for ImageJ and anything else",
+        (".tif", ".tiff"),
+        write_tiff,
+        read_picture,
+        "classes",
+    ),
+    LabelFormat(
+        "png",
+        "PNG of 16 bits",
+        (".png",),
+        write_png,
+        read_picture,
+        "classes and the size of a pixel",
     ),
     LabelFormat(
         "coco",
@@ -74,6 +97,7 @@ _ENTRIES = (
         write_geojson,
         read_geojson,
         "the size of a pixel",
+        has_measures=True,
     ),
     LabelFormat(
         "imagej",
@@ -99,6 +123,14 @@ _ENTRIES = (
         read_shapes,
         "the labels' numbers (objects are counted), classes and the size of a pixel",
     ),
+    LabelFormat(
+        "csv",
+        "Table of classes and measures, a line an object",
+        (".csv",),
+        write_table,
+        loses="pixels",
+        has_measures=True,
+    ),
 )
 
 FORMATS: dict[str, LabelFormat] = {entry.name: entry for entry in _ENTRIES}
@@ -123,3 +155,30 @@ def format_for(path: Path, name: str | None = None) -> LabelFormat:
             return entry
     endings = ", ".join(entry.suffixes[0] for entry in _ENTRIES)
     raise ValueError(f"{path.name} has none of the endings {endings}. Give one, or a format.")
+
+
+def read_labels(
+    path: Path, shape: tuple[int, int] | None = None, name: str | None = None
+) -> LabelImage:
+    """Read labels from a file of any format.
+
+    Parameters
+    ----------
+    path : Path
+    shape : (int, int), optional
+        (H, W) of the picture that they are of; some formats do not say it.
+    name : str, optional
+        Of the format; by default the file's ending says it.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file or format, or the file does not fit.
+    """
+    if not path.is_file():
+        raise ValueError(f"There is no file {path}. Check the path.")
+    entry = format_for(path, name)
+    if entry.read is None:
+        readable = ", ".join(one.name for one in _ENTRIES if one.read is not None)
+        raise ValueError(f"{entry.name} is written only. What can be read: {readable}.")
+    return entry.read(path, shape)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from scipy import ndimage
+
+from napari_pisam.images.label_places import object_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,13 +79,9 @@ class LabelImage:
         crop : (h, w) ndarray of bool
             The object in its bounding box.
         """
-        present, dense = np.unique(self.labels, return_inverse=True)
-        # find_objects wants small numbers: one slot is made for every number up to the largest.
-        numbered = dense.reshape(self.labels.shape) + (0 if present[:1].tolist() == [0] else 1)
-        numbers = present[present > 0].tolist()
-        places = ndimage.find_objects(numbered)
-        for place, (number, where) in enumerate(zip(numbers, places, strict=True), start=1):
-            yield int(number), (where[0].start, where[1].start), numbered[where] == place
+        for number, where in object_places(self.labels).items():
+            crop = self.labels[where] == number
+            yield number, (where[0].start, where[1].start), crop
 
     def class_of(self, label: int) -> str:
         """Name of an object's class, or that of objects without one."""

@@ -35,7 +35,12 @@ def write_geojson(path: Path, image: LabelImage) -> None:
             geometry = {"type": "MultiPolygon", "coordinates": parts}
         properties: dict[str, Any] = {"objectType": "annotation", "name": str(label)}
         if label in image.classes:
-            properties["classification"] = {"name": image.classes[label]}
+            name = image.classes[label]
+            properties["classification"] = {"name": name}
+            if name in image.colors:
+                properties["classification"]["color"] = list(image.colors[name])
+        if label in image.measures:
+            properties["measurements"] = dict(image.measures[label])
         features.append({"type": "Feature", "geometry": geometry, "properties": properties})
     content = {"type": "FeatureCollection", "features": features}
     with replacing(path) as part:
@@ -78,7 +83,9 @@ def read_geojson(path: Path, shape: tuple[int, int] | None = None) -> LabelImage
     except (KeyError, TypeError, AttributeError, IndexError, OverflowError, ValueError) as error:
         raise ValueError(f"{path} is not GeoJSON with polygons ({error!s}).") from error
     return LabelImage(
-        painted(objects, size), {label: name for label, name in classes.items() if name}
+        painted(objects, size),
+        {label: name for label, name in classes.items() if name},
+        colors=_colors(named),
     )
 
 
@@ -111,3 +118,14 @@ def _numbers(named: list[dict[str, Any]]) -> list[int]:
 def _class(properties: dict[str, Any]) -> str:
     classification = properties.get("classification") or {}
     return str(classification.get("name") or "")
+
+
+def _colors(named: list[dict[str, Any]]) -> dict[str, tuple[int, int, int]]:
+    """Colours of classes, those that are [red, green, blue]."""
+    colors = {}
+    for one in named:
+        given = (one.get("classification") or {}).get("color")
+        if isinstance(given, list) and len(given) == 3:
+            if all(isinstance(value, int) and 0 <= value <= 255 for value in given):
+                colors[_class(one)] = (given[0], given[1], given[2])
+    return colors

@@ -1,21 +1,100 @@
-"""Label images as pictures: OME-TIFF with the size of a pixel, 16-bit PNG."""
+"""Label images as pictures: TIFF and OME-TIFF with the size of a pixel, 16-bit PNG."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
 
 from napari_pisam.images.files import LABEL_TILE, replacing
+from napari_pisam.images.image_files import open_image
+from napari_pisam.images.label_files import label_dtype, write_label_array
+from napari_pisam.images.label_formats.annotations import LabelImage
+from napari_pisam.images.mask_files import read_mask
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_pisam.images.label_formats.annotations import LabelImage
+    from numpy.typing import NDArray
 
 _MICRO = "\N{MICRO SIGN}m"
 _OME_UNITS = {"um": _MICRO, "micrometer": _MICRO, "micron": _MICRO, _MICRO: _MICRO}
 _OME_UNITS |= {"nm": "nm", "nanometer": "nm", "mm": "mm", "millimeter": "mm"}
+
+
+_LARGEST = 2**32 - 1
+
+
+def read_picture(path: Path, shape: tuple[int, int] | None = None) -> LabelImage:
+    """Read labels that were saved as a picture: TIFF or PNG.
+
+    Of a mask that only says where there is something, every part is an object: of bool, or of one
+    value, the type's largest.
+
+    Parameters
+    ----------
+    path : Path
+    shape : (int, int), optional
+        What its (H, W) has to be.
+
+    Raises
+    ------
+    ValueError
+        If it holds no whole numbers, is a stack, or of another size.
+    """
+    values = read_mask(path)
+    if shape is not None and values.shape != shape:
+        raise ValueError(
+            f"{path} has {values.shape[0]} x {values.shape[1]} px, expected {shape[0]} x "
+            f"{shape[1]} as the picture. Choose the labels of this picture."
+        )
+    labels = _whole(path, values)
+    size = pixel_size_in(path)
+    if size is None:
+        return LabelImage(labels)
+    return LabelImage(labels, pixel_size=size[0], unit=size[1])
+
+
+def _whole(path: Path, values: NDArray[Any]) -> NDArray[Any]:
+    """Return values of any type as labels."""
+    if values.dtype.kind == "f":
+        is_label = np.isfinite(values) & (values == np.floor(values))
+        if not is_label.all():
+            raise ValueError(
+                f"{path} holds {values.dtype} values that are no whole numbers (or NaN), expected "
+                "labels: 0 for the background, a number for each object."
+            )
+    elif values.dtype.kind not in "uib":
+        raise ValueError(f"{path} holds {values.dtype} values, expected labels: whole numbers.")
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    if low < 0 or high > _LARGEST:
+        raise ValueError(
+            f"{path} holds numbers from {low} to {high}, expected labels from 0 to {_LARGEST}."
+        )
+    is_mask = values.dtype.kind == "b" or (
+        values.dtype in (np.uint8, np.uint16)
+        and high == np.iinfo(values.dtype).max
+        and not ((values != 0) & (values != high)).any()
+    )
+    if is_mask:
+        parts: NDArray[Any] = ndimage.label(values)[0]
+        values, high = parts, int(parts.max(initial=0))
+    return values if values.dtype.kind == "u" else values.astype(label_dtype(int(high)))
+
+
+def pixel_size_in(path: Path) -> tuple[tuple[float, float], str] | None:
+    """Read the size of a picture's pixel and its unit; None where it does not say."""
+    with open_image(path) as opened:
+        size, units = opened.pixel_size
+    return ((float(size[-2]), float(size[-1])), str(units[-1])) if len(size) >= 2 else None
+
+
+def write_tiff(path: Path, image: LabelImage) -> None:
+    """Write labels as a compressed TIFF with the size of a pixel, as the dock does."""
+    description = {"software": "napari-pisam", "image": image.image_name}
+    units = (image.unit,) * 2
+    write_label_array(path, image.labels, description, image.pixel_size, units)
 
 
 def write_ome_tiff(path: Path, image: LabelImage) -> None:
@@ -25,7 +104,7 @@ def write_ome_tiff(path: Path, image: LabelImage) -> None:
     labels = image.labels
     if labels.dtype.kind == "i" or labels.dtype.itemsize > 4:
         largest = int(labels.max(initial=0))
-        labels = labels.astype(np.uint16 if largest <= np.iinfo(np.uint16).max else np.uint32)
+        labels = labels.astype(label_dtype(largest))
     metadata: dict[str, object] = {"axes": "YX"}
     unit = _OME_UNITS.get(image.unit)
     if unit is not None:
