@@ -286,6 +286,16 @@ class WindowEncoder:
         """
         if len(windows) == 1:
             return self.encode(windows[0])
+        return self.encode_unkept(windows)
+
+    def encode_unkept(self, windows: Sequence[Window]) -> EncodedImage:
+        """Encode windows of one size together, without looking them up or keeping them.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no image.
+        """
         frames = np.stack([self._read(window) for window in windows])
         return self._runner.run(lambda: self._run(windows[0], frames))
 

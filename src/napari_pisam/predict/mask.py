@@ -138,7 +138,10 @@ class Mask:
             After `without_logits`.
         """
         if self._frame_logits is None:
-            raise ValueError("This mask was kept without its logits. Predict it again to get them.")
+            raise ValueError(
+                "This mask was kept without its logits, or made of tiles. Predict it again to get "
+                "them, a large object in parts."
+            )
         return self._frame_logits
 
     @property

@@ -19,18 +19,20 @@ from napari_pisam.predict.embedding_cache import WindowEncoder
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.prompts import MaskPrompt, Prompts, overlap
 from napari_pisam.predict.stages import RefinementCache, Stages, take
+from napari_pisam.predict.tiles import Seen, TiledObjects
 from napari_pisam.predict.windows import stable_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
     from napari_pisam.predict.areas import Area
     from napari_pisam.predict.embedding_cache import EmbeddingCache
-    from napari_pisam.predict.prompts import Box, Stroke
+    from napari_pisam.predict.prompts import Stroke
+    from napari_pisam.predict.tiles import Progress
     from napari_pisam.predict.windows import Window
 
 # Decoded prompts take about 10 MB each at a frame of 1024 px.
@@ -90,6 +92,7 @@ class Predictor:
         encoding = folded(self._model, dtype) if chosen.type == "cpu" else self._model
         self._encoder = WindowEncoder(encoding, self._runner, cache)
         self._stages = Stages(self._model, self._runner)
+        self._tiles = TiledObjects(self._model.variant)
         self._lock = threading.RLock()
         self._source: ImageSource | None = None
         self._last: Prompts | None = None
@@ -119,6 +122,11 @@ class Predictor:
     def shape(self) -> tuple[int, int] | None:
         """(H, W) of the image, px, or None without one."""
         return None if self._source is None else self._source.shape
+
+    def is_in_tiles(self, prompts: Prompts) -> bool:
+        """Whether an object is looked at in tiles, which takes a while; see `predict`."""
+        boxes = [Prompts(box) for box in prompts.boxes]
+        return any(self._tiles.apply(one) for one in (prompts, *boxes))
 
     # -- the public calls ---------------------------------------------------------------------
 
@@ -161,6 +169,7 @@ class Predictor:
             self._source, self._last = source, None
             self._encoder.reset(source)
             self._decoded.clear()
+            self._tiles.clear()
 
     def encode(
         self,
@@ -194,8 +203,13 @@ class Predictor:
         points: ArrayLike | None = None,
         labels: ArrayLike | None = None,
         mask: Any = None,
+        *,
+        progress: Progress | None = None,
     ) -> Mask:
         """Predict the mask of one object.
+
+        An object whose box is larger than the network's frame is looked at as a whole first, and
+        along its outline in tiles of the image's own pixels then; its mask has no logits.
 
         Parameters
         ----------
@@ -212,6 +226,9 @@ class Predictor:
             Where to start from: an (H, W) bool array, an ``(array, (row, col))`` pair or a `Mask`.
             Its outline serves as the box where there is none. SAM and HQ-SAM take it as a hint;
             `tiny` keeps it and changes it where the clicks say so.
+        progress : callable, optional
+            Called before every tile of a large object with (tiles done, tiles in all, as far as
+            is known); what it raises ends the prediction.
 
         Raises
         ------
@@ -223,7 +240,7 @@ class Predictor:
         prompts = _prompts(box, points, labels, mask)
         with self._lock:
             prompts = prompts.validated_for(self._image().shape)
-            result = self._predict(prompts)
+            result = self._predict(prompts, progress)
             self._last = prompts
             return result
 
@@ -292,11 +309,14 @@ class Predictor:
             run = self._predict_windows if focused else self._predict_window
             windows = [self._window(prompt) for prompt in prompts]
             groups: dict[object, list[int]] = {}
+            masks: dict[int, Mask] = {}
             for index, window in enumerate(windows):
+                if self._tiles.apply(prompts[index]):
+                    masks[index] = self._predict_one(prompts[index])
+                    continue
                 # Windows of one size are stacked where each object has its own.
                 size = self._stages.transform(window).size
                 groups.setdefault(size if focused else window, []).append(index)
-            masks: dict[int, Mask] = {}
             for members in groups.values():
                 limit = _BATCH
                 if focused:
@@ -324,32 +344,41 @@ class Predictor:
 
     def _predict_window(self, windows: Sequence[Window], prompts: Sequence[Prompts]) -> list[Mask]:
         """Several boxes in one window; full size one after the other, which needs less memory."""
-        encoded, shape = self._encoder.encode(windows[0]), self._image().shape
+        encoded = self._encoder.encode(windows[0])
         decoded = self._stages.decode(windows, encoded, prompts)
         return [
-            self._stages.finish(
-                [window], encoded, take(decoded, place), None, shape, [prompts[place].region]
-            )[0]
+            mask
             for place, window in enumerate(windows)
+            for mask in self._enlarge([window], encoded, take(decoded, place), [prompts[place]])
         ]
 
     def _predict_windows(self, windows: Sequence[Window], prompts: Sequence[Prompts]) -> list[Mask]:
         """Several boxes, each in a window of its own, of one size."""
         encoded = self._encoder.encode_many(windows)
         decoded = self._stages.decode(windows, encoded, prompts)
-        shape, boxes = self._image().shape, [prompt.region for prompt in prompts]
-        return self._stages.finish(windows, encoded, decoded, None, shape, boxes)
+        return self._enlarge(windows, encoded, decoded, prompts)
 
-    def _predict(self, prompts: Prompts) -> Mask:
+    def _enlarge(
+        self,
+        windows: Sequence[Window],
+        encoded: EncodedImage,
+        decoded: Decoded,
+        prompts: Sequence[Prompts],
+    ) -> list[Mask]:
+        boxes = [prompt.region for prompt in prompts]
+        logits = self._stages.logits(windows, encoded, decoded, None, boxes)
+        return self._stages.masks(windows, logits, self._image().shape, decoded)
+
+    def _predict(self, prompts: Prompts, progress: Progress | None = None) -> Mask:
         if not prompts.areas:
-            return self._predict_one(prompts)
+            return self._predict_one(prompts, progress)
         shape, not_here = self._image().shape, prompts.not_here
         prompts = prompts.with_start()
         strokes = prompts.strokes
         if prompts.is_only_start and prompts.mask is not None:
             return Mask.of_crop(prompts.mask.crop, prompts.mask.origin, shape, 1.0)
         if len(prompts.boxes) > 1:
-            parts = [self._predict_one(Prompts(box)) for box in prompts.boxes]
+            parts = [self._predict_one(Prompts(box), progress) for box in prompts.boxes]
             score = min(part.score for part in parts)
             crops = [MaskPrompt.from_any(part) for part in parts if part.crop.size]
             crops += [] if prompts.mask is None else [prompts.mask]
@@ -358,39 +387,58 @@ class Predictor:
             start = reduce(MaskPrompt.joined_with, crops)
             found = Mask.of_crop(start.crop, start.origin, shape, score)
             if strokes:
-                found = self._predict_one(Prompts.from_strokes(None, strokes, start))
+                found = self._predict_one(Prompts.from_strokes(None, strokes, start), progress)
         else:
-            found = self._predict_one(_first(prompts))
+            found = self._predict_one(_first(prompts), progress)
         return _without(found, not_here, strokes) if not_here else found
 
-    def _predict_one(self, prompts: Prompts) -> Mask:
+    def _predict_one(self, prompts: Prompts, progress: Progress | None = None) -> Mask:
         window = self._window(prompts)
-        encoded = self._encoder.encode(window)
-        clicks = prompts if len(prompts.points) else None
-        if prompts.region is None:
-            decoded = self._decode_one(window, encoded, prompts)
-            return self._finish(window, encoded, decoded, clicks, None)
-        if prompts.mask is not None and self._model.variant.focus is not None:
-            # Trained with boxes nearly always, it would take a mask for one.
-            decoded = self._decode_one(window, encoded, Prompts(prompts.region))
-            return self._finish(window, encoded, decoded, clicks, prompts.region, prompts.mask)
-        decoded = self._decode_one(window, encoded, prompts.first_clicks(0))
-        if clicks is not None and not self._model.has_interactor:
-            # Its clicks go into the decoder, with the mask so far: nothing to be kept of them.
-            decoded = self._stages.correct(window, encoded, decoded[0], prompts), RefinementCache()
-        return self._finish(window, encoded, decoded, clicks, prompts.region)
+        decoded, logits = self._logits(window, prompts)
+        source = self._image()
+        if not self._tiles.apply(prompts):
+            return self._stages.masks([window], logits, source.shape, decoded)[0]
+        if len(prompts.points) and not self._model.variant.local_clicks:
+            # What clicks change far from them would have every tile looked at anew.
+            _, first = self._logits(window, prompts.first_clicks(0))
+            self._stages.keep_local(window, first[0], logits[0], prompts)
+        score = self._stages.score(logits[0], float(decoded.iou[0, 0]))
+        whole = Seen(logits[0], self._stages.transform(window), score)
+        return self._tiles.predict(whole, prompts, source.levels, self._look, progress)
 
-    def _finish(
-        self,
-        window: Window,
-        encoded: EncodedImage,
-        decoded: tuple[Decoded, RefinementCache],
-        clicks: Prompts | None,
-        box: Box | None,
-        start: MaskPrompt | None = None,
-    ) -> Mask:
-        shape, (state, cache) = self._image().shape, decoded
-        return self._stages.finish([window], encoded, state, clicks, shape, [box], start, cache)[0]
+    def _logits(self, window: Window, prompts: Prompts) -> tuple[Decoded, NDArray[np.float32]]:
+        """Decode prompts in a window, and the (1, h, w) logits of its frame after the clicks."""
+        encoded = self._encoder.encode(window)
+        clicks, start = prompts if len(prompts.points) else None, None
+        if prompts.region is None:
+            first = prompts
+        elif prompts.mask is not None and self._model.variant.focus is not None:
+            # Trained with boxes nearly always, it would take a mask for one.
+            first, start = Prompts(prompts.region), prompts.mask
+        else:
+            first = prompts.first_clicks(0)
+        decoded, cache = self._decode_one(window, encoded, first)
+        if first is not prompts and start is None and clicks and not self._model.has_interactor:
+            # Its clicks go into the decoder, with the mask so far: nothing to be kept of them.
+            decoded, cache = (
+                self._stages.correct(window, encoded, decoded, prompts),
+                RefinementCache(),
+            )
+        boxes = [prompts.region]
+        return decoded, self._stages.logits([window], encoded, decoded, clicks, boxes, start, cache)
+
+    def _look(
+        self, window: Window, prompts: Prompts, start: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        """Logits of a tile, (h, w), from what is known of it: (1, S/4, S/4) logits."""
+        encoded = self._encoder.encode_unkept([window])
+        clicks = prompts if len(prompts.points) else None
+        first = prompts if prompts.region is None else prompts.first_clicks(0)
+        decoded = self._stages.decode([window], encoded, [first], () if start is None else [start])
+        if first is not prompts and clicks and not self._model.has_interactor:
+            decoded = self._stages.correct(window, encoded, decoded, prompts)
+        logits = self._stages.logits([window], encoded, decoded, clicks, [prompts.region])
+        return np.asarray(logits[0])
 
     def _move_to(self, device: torch.device) -> None:
         # Logits from before any click go on being those of the decoded state, wherever that was.

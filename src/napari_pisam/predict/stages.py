@@ -112,6 +112,7 @@ class Stages:
         windows: Sequence[Window],
         encoded: EncodedImage,
         prompts: Sequence[Prompts],
+        starts: Sequence[NDArray[np.float32]] = (),
     ) -> Decoded:
         """Decode prompts of one kind (the same parts given, the same number of clicks) at once.
 
@@ -121,11 +122,15 @@ class Stages:
             What each prompt is asked of.
         encoded : EncodedImage
             Of one image for all prompts, or of B.
+        starts : sequence of (1, S/4, S/4) float arrays, optional
+            Logits to start from, in place of the prompts' masks.
         """
         frame = self.frame(windows[0])
         pairs = [(self.transform(w), p) for w, p in zip(windows, prompts, strict=True)]
         boxes = [t.box_to_frame(p.region) for t, p in pairs if p.region is not None]
-        masks = [t.mask_to_logits(p.mask, frame) for t, p in pairs if p.mask is not None]
+        masks = list(starts) or [
+            t.mask_to_logits(p.mask, frame) for t, p in pairs if p.mask is not None
+        ]
         clicks = [self._clicks(t, p) for t, p in pairs if len(p.points)]
         # One click may mean a part or the whole: of several answers the best is kept.
         multimask = self._model.offers_alternatives and not boxes and len(clicks[0][1]) == 1
@@ -166,18 +171,17 @@ class Stages:
 
         return self._runner.run(run)
 
-    def finish(
+    def logits(
         self,
         windows: Sequence[Window],
         encoded: EncodedImage,
         decoded: Decoded,
         clicks: Prompts | None,
-        shape: tuple[int, int],
         boxes: Sequence[Box | None],
         start: MaskPrompt | None = None,
         cache: RefinementCache | None = None,
-    ) -> list[Mask]:
-        """Masks at full resolution of B decoded prompts, corrected by clicks where B is 1.
+    ) -> NDArray[np.float32]:
+        """Enlarge B decoded prompts to the frame, corrected by clicks where B is 1.
 
         Parameters
         ----------
@@ -189,14 +193,17 @@ class Stages:
             From `decode`.
         clicks : Prompts, optional
             All clicks so far.
-        shape : (int, int)
-            (H, W) of the image, px.
         boxes : sequence of B boxes or None
             Where the objects are said to be.
         start : MaskPrompt, optional
             A mask to keep, where B is 1: what the clicks change is added to it.
         cache : RefinementCache, optional
             That of `decoded`, where B is 1; filled here, and saves a pass of the head then.
+
+        Returns
+        -------
+        (B, h, w) float32 array
+            Of the valid part of the frame; above 0 is the object.
         """
         transforms = [self.transform(window) for window in windows]
         network = self._model.at_frame(self.frame(windows[0]))
@@ -208,30 +215,51 @@ class Stages:
             kept = np.array(drawn[0, :height, :width], dtype=np.float32, order="C")
         if clicks is None:
             # Nothing changes a mask to keep.
-            logits = self._without_clicks(batch, cache) if kept is None else kept[None]
-        elif network.variant.local_clicks and boxes[0] is not None:
-            logits = self._follow(batch, clicks, kept, cache or RefinementCache())[None]
-        else:
-            # Published weights are left to say what they say.
-            given = self._clicks(transforms[0], clicks)
-            logits = self._head(batch, batch.region(given[0]), given, compares=kept is not None)
-            if kept is not None:
-                # What the clicks change is added to the mask to keep.
-                logits = kept + (logits[:1] - logits[1:])
-            if network.variant.local_clicks:
-                self._policy.obey(logits[0], *self._clicks(transforms[0], clicks, every_pixel=True))
+            return self._without_clicks(batch, cache) if kept is None else kept[None]
+        if network.variant.local_clicks and boxes[0] is not None:
+            return self._follow(batch, clicks, kept, cache or RefinementCache())[None]
+        # Published weights are left to say what they say.
+        given = self._clicks(transforms[0], clicks)
+        logits = self._head(batch, batch.region(given[0]), given, compares=kept is not None)
+        if kept is not None:
+            # What the clicks change is added to the mask to keep.
+            logits = kept + (logits[:1] - logits[1:])
+        if network.variant.local_clicks:
+            self._policy.obey(logits[0], *self._clicks(transforms[0], clicks, every_pixel=True))
+        return logits
+
+    def masks(
+        self,
+        windows: Sequence[Window],
+        logits: NDArray[np.float32],
+        shape: tuple[int, int],
+        decoded: Decoded,
+    ) -> list[Mask]:
+        """Masks of an image of (H, W) px from what `logits` returned."""
         return [
             Mask.from_frame_logits(
                 one,
-                transform,
+                self.transform(window),
                 window.native_bbox(shape),
                 shape,
-                score(float(estimate), one, network.variant.score_curve),
+                self.score(one, float(estimate)),
             )
-            for one, transform, window, estimate in zip(
-                logits, transforms, windows, decoded.iou[:, 0], strict=True
-            )
+            for one, window, estimate in zip(logits, windows, decoded.iou[:, 0], strict=True)
         ]
+
+    def score(self, logits: NDArray[np.float32], estimate: float) -> float:
+        """Score (h, w) logits of a frame, of which the network makes an estimate itself."""
+        return score(estimate, logits, self._model.variant.score_curve)
+
+    def keep_local(
+        self,
+        window: Window,
+        before: NDArray[np.float32],
+        after: NDArray[np.float32],
+        clicks: Prompts,
+    ) -> None:
+        """Take back in `after` what changed far from the clicks; (h, w) logits of one window."""
+        self._policy.keep_local(before, after, *self._clicks(self.transform(window), clicks))
 
     def _without_clicks(
         self, batch: _DecodedBatch, cache: RefinementCache | None

@@ -12,7 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from napari_pisam.session.records import ModelRef, mask_of_start, same_prompts
-from napari_pisam.session.requests import Execute, Request, Requests, failure_sentence
+from napari_pisam.session.requests import (
+    Execute,
+    Overtaken,
+    Request,
+    Requests,
+    failure_sentence,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -227,10 +233,18 @@ class Predicting:
             self._receive(number, epoch, prompts, model, mask)
 
         def failed(error: BaseException) -> None:
+            if isinstance(error, Overtaken):
+                return
             self._to_commit.pop(number, None)
             self._owner.tell_failed(failure_sentence(error))
 
-        request = Request(number, lambda: self._job(_one(prompts)), done, failed)
+        def start() -> Callable[[], Any]:
+            requests, since = self._requests, self._requests.epoch
+            # What has to be committed is not given up for what comes after it.
+            is_overtaken = partial(requests.is_overtaken, since)
+            return self._job(_one(prompts, (lambda: since != requests.epoch) if kept else is_overtaken))
+
+        request = Request(number, start, done, failed)
         (self._requests.submit_kept if kept else self._requests.submit)(request)
 
     def _job(self, work: Callable[[Any], Any]) -> Callable[[], Any]:
@@ -402,9 +416,15 @@ class Predicting:
                 self._owner.tell_failed(text)
 
 
-def _one(prompts: Prompts) -> Callable[[Any], Mask]:
+def _one(prompts: Prompts, is_overtaken: Callable[[], bool]) -> Callable[[Any], Mask]:
+    def watch(done: int, total: int) -> None:
+        if is_overtaken():
+            raise Overtaken
+
     def work(predictor: Any) -> Mask:
-        mask: Mask = predictor.predict(prompts)
+        # What takes longer than a moment can be given up.
+        is_large = getattr(predictor, "is_in_tiles", lambda prompts: False)(prompts)
+        mask: Mask = predictor.predict(prompts, **({"progress": watch} if is_large else {}))
         # The logits of many objects would fill the memory.
         return mask.without_logits()
 

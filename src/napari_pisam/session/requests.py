@@ -1,7 +1,7 @@
 """One running prediction and one waiting slot.
 
-The newest request replaces the waiting one; the running one is never interrupted. Results of an
-older epoch are dropped. The epoch is raised by what makes results meaningless, not by each click:
+The newest request replaces the waiting one. The running one is not interrupted, but may end itself
+where something else has come (`Requests.is_overtaken`). Results of an older epoch are dropped. The epoch is raised by what makes results meaningless, not by each click:
 then a person who clicks faster than the model predicts still sees something.
 """
 
@@ -17,6 +17,10 @@ Execute: TypeAlias = Callable[
 ]
 """``execute(job, done, failed)`` runs ``job()`` in the background and then calls ``done(result)``
 or ``failed(error)`` on the main thread, once."""
+
+
+class Overtaken(Exception):
+    """Raised by a job that is not wanted any more; nobody is told of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +70,13 @@ class Requests:
         """Whether anything runs or waits."""
         queued = self._kept or self._waiting is not None or self._idle is not None
         return self._running is not None or bool(queued)
+
+    def is_overtaken(self, epoch: int) -> bool:
+        """Whether what runs since an epoch holds up something else, or will give nothing.
+
+        To be called from any thread.
+        """
+        return epoch != self.epoch or self._waiting is not None or bool(self._kept)
 
     def submit(self, request: Request) -> None:
         """Run now, or next in place of what waits."""

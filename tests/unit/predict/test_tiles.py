@@ -1,0 +1,195 @@
+"""Large objects in tiles: found to the pixel, without seams, and only where there is something."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from micro import MICRO
+from napari_pisam.predict.preprocessing import FrameTransform
+from napari_pisam.predict.prompts import Prompts
+from napari_pisam.predict.tiles import Seen, TiledObjects, _weights
+from napari_pisam.predict.windows import choose_window
+
+SIDE = MICRO.frame
+
+
+class Ripples:
+    """A network that knows the object: a disc with ripples, drawn by a formula anywhere."""
+
+    def __init__(self, size, spoils_edges=False):
+        self.size, self.spoils_edges = size, spoils_edges
+        self.windows = []
+
+    @property
+    def shape(self):
+        return self.size, self.size
+
+    def distance(self, rows, cols):
+        y, x = rows[:, None] - self.size / 2, cols[None, :] - self.size / 2
+        angle = np.arctan2(y, x)
+        radius = self.size * (0.35 + 0.01 * np.sin(40 * angle))
+        return (radius - np.hypot(y, x)).astype(np.float32)
+
+    def truth(self):
+        places = np.arange(self.size, dtype=np.float64)
+        return self.distance(places, places) > 0
+
+    def _logits(self, window):
+        transform = FrameTransform.of(window, SIDE)
+        height, width = transform.size
+        rows = transform.from_frame([(0, n + 0.5) for n in range(height)])[:, 0]
+        cols = transform.from_frame([(n + 0.5, 0) for n in range(width)])[:, 1]
+        return self.distance(rows, cols), transform
+
+    def whole(self, box):
+        return Seen(*self._logits(choose_window(Prompts(box), self.shape, frame=SIDE)), 0.9)
+
+    def look_at(self, window, prompts, start):
+        assert start is None or start.shape == (1, SIDE // 4, SIDE // 4)
+        assert prompts.region is not None
+        self.windows.append(window)
+        logits, _ = self._logits(window)
+        if self.spoils_edges:
+            for edge in (logits[:2], logits[-2:], logits[:, :2], logits[:, -2:]):
+                edge[:] *= -1
+        return logits
+
+    def box(self):
+        low, high = 0.13 * self.size, 0.87 * self.size
+        return low, low, high, high
+
+    def predict(self, tiles, prompts=None, whole=None, progress=None):
+        prompts = prompts or Prompts(self.box())
+        seen = whole or self.whole(self.box())
+        return tiles.predict(seen, prompts, [self.shape], self.look_at, progress)
+
+
+def iou(one, other):
+    return (one & other).sum() / (one | other).sum()
+
+
+@given(size=st.integers(1, 700), side=st.sampled_from([32, 64, 384]))
+@settings(max_examples=60, deadline=None)
+def test_the_tiles_of_every_pixel_count_once_in_all(size, side):
+    total = np.zeros(size)
+    for start, weights in _weights(size, side):
+        assert (weights >= 0).all()
+        total[start : start + len(weights)] += weights
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("spoils_edges", [False, True])
+def test_an_outline_is_found_to_the_pixel_whatever_a_tile_says_at_its_edges(spoils_edges):
+    network = Ripples(1500, spoils_edges)
+    coarse = network.whole(network.box())
+    assert max(coarse.transform.scale) < 1 / 20
+    mask = network.predict(TiledObjects(MICRO))
+    assert iou(mask.to_array(), network.truth()) > 0.999
+    assert mask.score == 0.9
+    row0, col0, row1, col1 = mask.bbox
+    assert mask.crop.shape == (row1 - row0, col1 - col0)
+    assert mask.crop[0].any()
+    assert mask.crop[:, -1].any()
+
+
+def test_the_time_is_that_of_the_outline_and_not_of_the_area():
+    counts = []
+    for size in (700, 2100):
+        network = Ripples(size)
+        network.predict(TiledObjects(MICRO))
+        counts.append(len(network.windows))
+    assert counts[1] < 5 * counts[0]  # by its area it would be 9 times
+
+
+def test_what_changes_in_one_place_is_looked_at_there_alone():
+    network, tiles = Ripples(1500), TiledObjects(MICRO)
+    network.predict(tiles)
+    everywhere, network.windows = len(network.windows), []
+    prompts = Prompts(network.box(), [(750, 1275)], [True])
+    network.predict(tiles, prompts)
+    assert 0 < len(network.windows) < everywhere / 8
+    for window in network.windows:
+        assert window.row0 <= 750 < window.row1 * window.step
+    network.windows = []
+    network.predict(tiles, prompts)
+    assert not network.windows
+
+
+def test_an_image_set_anew_is_looked_at_anew():
+    network, tiles = Ripples(600), TiledObjects(MICRO)
+    network.predict(tiles)
+    count = len(network.windows)
+    tiles.clear()
+    network.predict(tiles)
+    assert len(network.windows) == 2 * count
+
+
+def test_progress_goes_up_to_the_number_of_tiles_and_can_end_the_work():
+    network, told = Ripples(1500), []
+    network.predict(TiledObjects(MICRO), progress=lambda *counts: told.append(counts))
+    assert [done for done, _ in told] == list(range(len(network.windows)))
+    assert all(done < total for done, total in told)
+    assert told[-1][1] == len(network.windows)
+    # What was said of it at first was not far off.
+    assert 0.5 < told[0][1] / len(network.windows) < 2
+
+    def stop(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    network.windows = []
+    with pytest.raises(KeyboardInterrupt):
+        network.predict(TiledObjects(MICRO), progress=stop)
+    assert len(network.windows) == 3
+
+
+def test_nothing_found_in_the_whole_is_nothing():
+    network = Ripples(1500)
+    seen = network.whole(network.box())
+    mask = network.predict(TiledObjects(MICRO), whole=replace(seen, logits=seen.logits * 0 - 1))
+    assert mask.area == 0
+    assert not network.windows
+
+
+def test_tiles_are_of_the_largest_frame_that_the_network_knows():
+    from napari_pisam.model.variants import VARIANTS, Focus
+
+    assert TiledObjects(VARIANTS["sam_vit_b"]).side == 1024
+    assert TiledObjects(replace(VARIANTS["tiny"], focus=Focus(frame=512))).side == 512
+    tiles = TiledObjects(VARIANTS["tiny"])
+    assert not tiles.apply(Prompts((0, 0, 1024, 1000)))
+    assert tiles.apply(Prompts((0, 0, 900, 1025)))
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_seams_of_forced_tiles_are_not_seen():
+    """Tiles of 512 px against one frame of 1,024, with the embedded model."""
+    from napari_pisam.predict.predictor import Predictor
+    from napari_pisam.weights.loading import resolve_model
+
+    network = Ripples(1024)
+    noise = np.random.default_rng(0).normal(0, 12, network.shape)
+    image = np.where(network.truth(), 150, 90) + ndimage.gaussian_filter(noise, 1.5) * 3
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    model = resolve_model("tiny")
+    # Else a box of this size would be seen in a smaller frame, which is another question.
+    model.variant = replace(model.variant, focus=replace(model.variant.focus, frame=1024))
+    predictor = Predictor(model, "cpu", "fp32")
+    predictor.set_image(image)
+    one = predictor.predict(box=network.box()).to_array()
+    predictor._tiles = TiledObjects(model.variant, 512)
+    told = []
+    tiled = predictor.predict(box=network.box(), progress=lambda *n: told.append(n)).to_array()
+    assert len(told) >= 4
+    outline = ndimage.binary_dilation(one, iterations=3) & ~ndimage.binary_erosion(
+        one, iterations=3
+    )
+    assert iou(one & ~outline, tiled & ~outline) >= 0.99
+    assert iou(tiled, network.truth()) >= iou(one, network.truth()) - 0.005
