@@ -240,9 +240,8 @@ class Predicting:
 
         def start() -> Callable[[], Any]:
             requests, since = self._requests, self._requests.epoch
-            # What has to be committed is not given up for what comes after it.
-            is_overtaken = partial(requests.is_overtaken, since)
-            return self._job(_one(prompts, (lambda: since != requests.epoch) if kept else is_overtaken))
+            is_given_up = partial(requests.is_overtaken, since, but_waits=kept)
+            return self._job(_one(prompts, is_given_up))
 
         request = Request(number, start, done, failed)
         (self._requests.submit_kept if kept else self._requests.submit)(request)
@@ -416,9 +415,9 @@ class Predicting:
                 self._owner.tell_failed(text)
 
 
-def _one(prompts: Prompts, is_overtaken: Callable[[], bool]) -> Callable[[Any], Mask]:
+def _one(prompts: Prompts, is_given_up: Callable[[], bool]) -> Callable[[Any], Mask]:
     def watch(done: int, total: int) -> None:
-        if is_overtaken():
+        if is_given_up():
             raise Overtaken
 
     def work(predictor: Any) -> Mask:

@@ -1,7 +1,8 @@
 """One running prediction and one waiting slot.
 
 The newest request replaces the waiting one. The running one is not interrupted, but may end itself
-where something else has come (`Requests.is_overtaken`). Results of an older epoch are dropped. The epoch is raised by what makes results meaningless, not by each click:
+where something else has come (`Requests.is_overtaken`). Results of an older epoch are dropped. The
+epoch is raised by what makes results meaningless, not by each click:
 then a person who clicks faster than the model predicts still sees something.
 """
 
@@ -71,12 +72,13 @@ class Requests:
         queued = self._kept or self._waiting is not None or self._idle is not None
         return self._running is not None or bool(queued)
 
-    def is_overtaken(self, epoch: int) -> bool:
-        """Whether what runs since an epoch holds up something else, or will give nothing.
+    def is_overtaken(self, epoch: int, *, but_waits: bool = False) -> bool:
+        """Whether what runs since an epoch will give nothing, or holds up what is newer.
 
-        To be called from any thread.
+        To be called from any thread; `but_waits`: it is held up, as what runs must not be lost.
         """
-        return epoch != self.epoch or self._waiting is not None or bool(self._kept)
+        is_waited_for = self._waiting is not None or bool(self._kept)
+        return epoch != self.epoch or (is_waited_for and not but_waits)
 
     def submit(self, request: Request) -> None:
         """Run now, or next in place of what waits."""

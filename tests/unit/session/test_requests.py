@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fake_session import ByHand, Clock, drawn, fake_session
+from fake_session import ByHand, Clock, FakePredictor, drawn, fake_session
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.session.requests import Request, Requests, failure_sentence
 
@@ -193,3 +193,69 @@ def test_the_image_is_given_to_the_predictor_once_and_again_after_a_failure():
     session.set_prompts(number, Prompts((0, 0, 5, 5)))
     assert given == [session.predictor] * 2
     assert session.get(number).mask.area == 36
+
+
+class InTiles(FakePredictor):
+    """Takes long, and says so; something happens while it runs."""
+
+    def __init__(self, meanwhile):
+        super().__init__()
+        self.meanwhile, self.ended = meanwhile, []
+
+    def is_in_tiles(self, prompts):
+        return True
+
+    def predict(self, *parts, progress):
+        progress(0, 2)
+        self.meanwhile(len(self.ended))
+        self.ended.append(False)
+        progress(1, 2)
+        self.ended[-1] = True
+        return super().predict(*parts)
+
+
+def tiled_session(meanwhile):
+    execute = ByHand()
+    session = fake_session(execute)
+    failed = []
+    session.failed.connect(failed.append)
+    session.set_predictor(predictor := InTiles(lambda count: meanwhile(session, count)))
+    return session, execute, predictor, failed
+
+
+def test_a_large_object_is_given_up_for_the_next_click_and_nobody_is_told():
+    def click(session, count):
+        if count == 0:
+            session.set_prompts(1, Prompts(BOX, [(6, 6)], [True]))
+
+    session, execute, predictor, failed = tiled_session(click)
+    session.new_object(Prompts(BOX))
+    execute.run()
+    assert predictor.ended == [False, True]
+    assert not failed
+    assert session.get(1).mask is not None
+    assert not session.is_busy
+
+
+def test_a_large_object_is_given_up_when_it_is_cancelled():
+    session, execute, predictor, failed = tiled_session(lambda session, count: session.cancel())
+    session.new_object(Prompts(BOX))
+    execute.run()
+    assert predictor.ended == [False]
+    assert not failed
+    assert not session.is_busy
+
+
+def test_a_large_object_that_is_to_be_committed_is_not_given_up():
+    def draw_another(session, count):
+        if count == 0:
+            session.new_object(Prompts((20, 20, 30, 30)))
+
+    session, execute, predictor, _ = tiled_session(draw_another)
+    session.live = False
+    session.new_object(Prompts(BOX))
+    session.commit(1)
+    session.live = True
+    execute.run()
+    assert predictor.ended == [True, True]
+    assert session.get(1).committed
