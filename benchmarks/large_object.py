@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import zarr
+
 from large_image import memory
 
 SIZE, CHUNK = 20_000, 1_000

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.model.variants import Variant
+    from napari_pisam.predict.prompts import Stroke
 
     Progress = Callable[[int, int], None]
 
@@ -355,10 +356,8 @@ class Look:
         around = _part(found.crop, origin, (rows[-1] + _REACH + 1, cols[-1] + _REACH + 1))
         size = 2 * _REACH + 1
         near = ndimage.maximum_filter(around, size) != ndimage.minimum_filter(around, size)
-        low = np.array([tile.row, tile.col]) * grid.pixel - 0.5
-        high = np.array(ends) * grid.pixel - 0.5
-        inside = ((prompts.points >= low) & (prompts.points < high)).all(axis=1)
-        points, labels = prompts.points[inside], prompts.labels[inside]
+        strokes = list(_strokes_in(tile, grid, prompts))
+        points = np.array([point for line, _ in strokes for point in line]).reshape(-1, 2)
         for row, col in np.floor((points + 0.5 - found.edge) / found.pixel).astype(int) - origin:
             near[max(row - _REACH, 0) : row + size // 2, max(col - _REACH, 0) : col + size // 2] = 1
         near = near[np.ix_(rows - origin[0], cols - origin[1])]
@@ -367,11 +366,12 @@ class Look:
             return None
         start = around[np.ix_(rows - origin[0], cols - origin[1])]
         if not start.any():
-            return cls(Prompts(None, points, labels), start, near) if labels.any() else None
+            is_there = any(is_foreground for _, is_foreground in strokes)
+            return cls(Prompts.from_strokes(None, strokes), start, near) if is_there else None
         r, c = (np.flatnonzero(start.any(axis=axis)) for axis in (1, 0))
         box = np.array([[r[0], c[0]], [r[-1] + 1, c[-1] + 1]]) + np.array([tile.row, tile.col])
         corners = box * grid.pixel - 0.5
-        return cls(Prompts(corners.ravel(), points, labels), start, near)
+        return cls(Prompts.from_strokes(corners.ravel(), strokes), start, near)
 
     def start_logits(self) -> NDArray[np.float32] | None:
         """(1, S/4, S/4): the start as SAM's prompt encoder expects it; None where it is empty."""
@@ -381,6 +381,24 @@ class Look:
         # In pixels of the tile, which are those of its frame.
         transform = FrameTransform((0.0, 0.0), (1.0, 1.0), (height, width))
         return transform.mask_to_logits(MaskPrompt.from_any(self.start), max(height, width))
+
+
+def _strokes_in(tile: _Tile, grid: _Grid, prompts: Prompts) -> Iterator[Stroke]:
+    """Clicks in a tile, and the parts of scribbles that run through it."""
+    low = np.array([tile.row, tile.col]) * grid.pixel - 0.5
+    high = np.array(tile.ends) * grid.pixel - 0.5
+    for places, is_foreground in prompts.strokes:
+        line = np.array(places)
+        if len(line) > 1:
+            # A line may run through a tile without a corner in it.
+            length = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
+            along = np.arange(0, length[-1], min(grid.pixel))
+            along = np.union1d(along, length)
+            line = np.stack([np.interp(along, length, axis) for axis in line.T], axis=1)
+        inside = np.all((line >= low) & (line < high), axis=1)
+        for part in np.split(np.arange(len(line)), np.flatnonzero(np.diff(inside)) + 1):
+            if inside[part[0]]:
+                yield tuple((row, col) for row, col in line[part].tolist()), is_foreground
 
 
 def _start(tile: _Tile, grid: _Grid, found: _Found) -> NDArray[np.float32]:

@@ -238,12 +238,12 @@ class Predicting:
             self._to_commit.pop(number, None)
             self._owner.tell_failed(failure_sentence(error))
 
-        def start() -> Callable[[], Any]:
+        def job() -> Callable[[], Any]:
             requests, since = self._requests, self._requests.epoch
             is_given_up = partial(requests.is_overtaken, since, but_waits=kept)
             return self._job(_one(prompts, is_given_up))
 
-        request = Request(number, start, done, failed)
+        request = Request(number, job, done, failed)
         (self._requests.submit_kept if kept else self._requests.submit)(request)
 
     def _job(self, work: Callable[[Any], Any]) -> Callable[[], Any]:

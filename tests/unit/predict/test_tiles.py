@@ -121,6 +121,27 @@ def test_what_changes_in_one_place_is_looked_at_there_alone():
     assert not network.windows
 
 
+def test_a_scribble_is_looked_at_along_its_whole_line():
+    network, tiles = Ripples(1500), TiledObjects(MICRO)
+    network.predict(tiles)
+    network.windows, asked = [], []
+    look = network.look_at
+    network.look_at = lambda window, prompts, start: (
+        asked.append(prompts.strokes),
+        look(window, prompts, start),
+    )[1]
+    line = ((400.0, 700.0), (400.0, 1000.0))
+    network.predict(tiles, Prompts.from_strokes(network.box(), [(line, True)]))
+    assert all(one for one in asked)
+    native = [w for w in network.windows if w.step == 1]
+    assert min(w.col0 for w in native) <= 700 < 1000 < max(w.col1 for w in native)
+    assert len(native) >= 300 // SIDE
+    for strokes in asked:
+        for places, is_foreground in strokes:
+            assert is_foreground
+            assert {row for row, _ in places} == {400.0}
+
+
 def test_an_image_set_anew_is_looked_at_anew():
     network, tiles = Ripples(600), TiledObjects(MICRO)
     network.predict(tiles)

@@ -205,13 +205,13 @@ class InTiles(FakePredictor):
     def is_in_tiles(self, prompts):
         return True
 
-    def predict(self, *parts, progress):
+    def predict(self, prompts, *, progress):
         progress(0, 2)
         self.meanwhile(len(self.ended))
         self.ended.append(False)
         progress(1, 2)
         self.ended[-1] = True
-        return super().predict(*parts)
+        return super().predict(prompts)
 
 
 def tiled_session(meanwhile):
