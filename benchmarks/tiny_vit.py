@@ -69,7 +69,7 @@ def peak_of(threads: int) -> float:
         "from tiny_vit import BOX, build_model, picture, Predictor\n"
         "p = Predictor(build_model('sam_vit_t'), 'cpu', 'fp32')\n"
         "p.set_image(picture()); p.predict(BOX)\n"
-        "from napari_pisam.cli.benchmark_worker import peak_bytes; print(peak_bytes())\n"
+        "from napari_pisam.system import peak_memory; print(peak_memory())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=sys.path[0]

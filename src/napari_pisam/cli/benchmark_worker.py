@@ -23,6 +23,7 @@ from napari_pisam.model.variants import get_variant
 from napari_pisam.predict.device import select_device
 from napari_pisam.predict.embedding_cache import EmbeddingCache
 from napari_pisam.predict.predictor import Predictor
+from napari_pisam.system import peak_memory
 from napari_pisam.weights.cache import cached_path
 from napari_pisam.weights.catalogue import EMBEDDED
 from napari_pisam.weights.checkpoint import (
@@ -199,7 +200,7 @@ def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 def measure_memory(task: dict[str, Any]) -> dict[str, Any]:
     """Encode, box and click once with one predictor alone in this process."""
     device = select_device(task["device"])
-    before = peak_bytes()
+    before = peak_memory()
     runner: Ours | Reference
     if task["model"] is None:
         runner = Reference(build_reference(task["reference"])[0], device)
@@ -209,7 +210,7 @@ def measure_memory(task: dict[str, Any]) -> dict[str, Any]:
     for step in _STEPS:
         getattr(runner, step)(image, 0)
     on_device = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    return {"peak_bytes": peak_bytes(), "imports_bytes": before, "device_peak_bytes": on_device}
+    return {"peak_bytes": peak_memory(), "imports_bytes": before, "device_peak_bytes": on_device}
 
 
 def measure_once(task: dict[str, Any]) -> dict[str, Any]:
@@ -222,22 +223,6 @@ def measure_once(task: dict[str, Any]) -> dict[str, Any]:
         if seconds > _LONG:
             break
     return {"seconds": seconds}
-
-
-def peak_bytes() -> int | None:
-    """Largest resident memory of this process so far; None where the system does not say."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # Unlike ru_maxrss, this starts anew when a process starts another program.
-        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def main() -> None:

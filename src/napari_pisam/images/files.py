@@ -6,16 +6,12 @@ import contextlib
 import hashlib
 import os
 import secrets
-import sys
 import threading
 import time
 import weakref
 from typing import TYPE_CHECKING
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
+from napari_pisam.system import lock_file, move_into_place, open_files_stay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +24,6 @@ LABEL_TILE = 512
 _PART_PREFIX, _PART_SUFFIX = ".pisam-", ".part"
 # Where the file system knows no locks, only age tells what a killed process left, s.
 _ABANDONED = 24 * 3600
-# Beyond what is written: on Windows, what is locked cannot be read by others.
-_LOCKED_BYTE = 1 << 40
 
 
 class _Turn:
@@ -71,10 +65,10 @@ def replacing(path: Path) -> Iterator[Path]:
             # Otherwise a power cut can leave the final name without its contents.
             with part.open("rb+") as written:
                 os.fsync(written.fileno())
-            if sys.platform == "win32":  # open files cannot be renamed there
+            if open_files_stay():
                 os.close(descriptor)
                 descriptor = -1
-            os.replace(part, path)
+            move_into_place(part, path)
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
@@ -135,37 +129,9 @@ def _remove_if_abandoned(part: Path) -> None:
         is_free = lock_file(descriptor)
         age = time.time() - os.fstat(descriptor).st_mtime
         is_abandoned = is_free or (is_free is None and age > _ABANDONED)
-        if is_abandoned and sys.platform != "win32":
+        if is_abandoned and not open_files_stay():
             part.unlink()  # while the lock is held: nobody can begin to write to it
     finally:
         os.close(descriptor)
-    if is_abandoned and sys.platform == "win32":  # open files cannot be removed there
+    if is_abandoned and open_files_stay():
         part.unlink()
-
-
-def lock_file(descriptor: int) -> bool | None:
-    """Lock an open file against other holders, until it is closed.
-
-    Parameters
-    ----------
-    descriptor : int
-        Of the open file. The lock is this opening's: two of one process exclude each other, too.
-
-    Returns
-    -------
-    bool or None
-        False where another one has it, None where the file system knows no locks.
-    """
-    try:
-        if sys.platform == "win32":
-            place = os.lseek(descriptor, 0, os.SEEK_CUR)
-            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-            os.lseek(descriptor, place, os.SEEK_SET)
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:
-        return None
-    return True

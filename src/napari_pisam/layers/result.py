@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from importlib import util
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_pisam.layers.style import BOX_COLOR, COLORS, SYMBOLS, click_look, keep_lines_thin
+from napari_pisam.system import has_display
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,12 +20,7 @@ if TYPE_CHECKING:
 
 def can_show() -> bool:
     """Whether there is a display and napari to open a window with."""
-    if sys.platform.startswith("linux"):
-        if os.environ.get("QT_QPA_PLATFORM") in {"offscreen", "minimal"}:
-            return False
-        if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            return False
-    return util.find_spec("napari") is not None and util.find_spec("qtpy") is not None
+    return has_display() and all(util.find_spec(name) is not None for name in ("napari", "qtpy"))
 
 
 def show_result(

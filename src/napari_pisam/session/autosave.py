@@ -12,13 +12,14 @@ import os
 import secrets
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_pisam.session.storage import count_objects, save_planes
+from napari_pisam.system import user_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from napari_pisam.session.file_format import PackedMasks
     from napari_pisam.session.storage import SessionFile
@@ -30,14 +31,7 @@ _VARIABLE = "NAPARI_PISAM_AUTOSAVE"
 
 def autosave_folder() -> Path:
     """Find where sessions are saved unasked: a user's data folder, or what the variable says."""
-    if given := os.environ.get(_VARIABLE):
-        path = Path(given)
-        with contextlib.suppress(RuntimeError):  # a user who has no home
-            path = path.expanduser()
-        return path
-    from platformdirs import user_data_dir
-
-    return Path(user_data_dir("napari-pisam", appauthor=False)) / "sessions"
+    return user_folder("sessions", _VARIABLE)
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
 from napari_pisam.images.files import replacing
 from napari_pisam.model.variants import VARIANTS
+from napari_pisam.system import user_folder
 from napari_pisam.weights.catalogue import CATALOGUE
 from napari_pisam.weights.download import ResumableDownload, part_of
 from napari_pisam.weights.files import CheckpointError, mismatch, regular_file, split_hash
@@ -70,10 +68,7 @@ class AddedModel:
 
 def added_folder() -> Path:
     """Folder of added models: ``NAPARI_PISAM_MODELS``, else below the user's data folder."""
-    given = os.environ.get(FOLDER_VARIABLE)
-    if given:
-        return Path(given).expanduser()
-    return Path(platformdirs.user_data_dir("napari-pisam", appauthor=False)) / "models"
+    return user_folder("models", FOLDER_VARIABLE)
 
 
 def added_models() -> dict[str, AddedModel]:

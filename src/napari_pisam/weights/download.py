@@ -8,14 +8,14 @@ import json
 import os
 import re
 import shutil
-import sys
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 
-from napari_pisam.images.files import lock_file, replacing
+from napari_pisam.images.files import replacing
+from napari_pisam.system import lock_file, move_into_place, open_files_stay
 from napari_pisam.weights.files import MAX_BYTES, mismatch
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ class ResumableDownload:
                 if not self._fetch_checked(session):
                     self._discard()
                     self._fetch_checked(session)
-                if sys.platform == "win32":  # open files cannot be renamed there
+                if open_files_stay():
                     self._file.close()
-                os.replace(self.part, self.path)
+                move_into_place(self.part, self.path)
                 self.state_file.unlink(missing_ok=True)
         except requests.RequestException as error:
             raise DownloadError(self._unreachable(error)) from error
@@ -359,5 +359,5 @@ def _own_part(part: Path) -> Iterator[IO[bytes]]:
             yield file
         finally:
             is_empty = not file.closed and not os.fstat(file.fileno()).st_size
-            if is_empty and sys.platform != "win32":  # while it is locked
+            if is_empty and not open_files_stay():  # while it is locked
                 part.unlink(missing_ok=True)

@@ -12,8 +12,8 @@ import pytest
 CODE = """
 import os, torch
 before = torch.get_num_threads()
-from napari_pisam.learn.finetune.worker import lower_priority
-lower_priority()
+from napari_pisam.learn.finetune.worker import make_room
+make_room()
 print(before, torch.get_num_threads(), os.nice(0), flush=True)
 input()
 """

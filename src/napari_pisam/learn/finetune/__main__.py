@@ -34,9 +34,9 @@ def main() -> int:
             return REFUSED
         if not given.probe:
             say_starting(given.folder)
-    from napari_pisam.learn.finetune.worker import lower_priority, probe_folder, train_locked
+    from napari_pisam.learn.finetune.worker import make_room, probe_folder, train_locked
 
-    lower_priority()
+    make_room()
     if given.probe:
         return probe_folder(given.folder)
     code, state = train_locked(given.folder, is_child=given.child)

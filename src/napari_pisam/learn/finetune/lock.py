@@ -13,7 +13,7 @@ import platform
 import time
 from typing import IO, TYPE_CHECKING
 
-from napari_pisam.images.files import lock_file
+from napari_pisam.system import lock_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import importlib
-import sys
 from typing import TYPE_CHECKING
 
 import torch
+
+from napari_pisam.system import peak_memory
 
 if TYPE_CHECKING:
     from napari_pisam.learn.config import TrainConfig
@@ -52,15 +51,7 @@ def peak_bytes(device: torch.device) -> int | None:
     """Most memory that this process ever had, of its graphics card if it uses one."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_reserved(device))
-    if sys.platform == "win32":
-        with contextlib.suppress(ImportError):
-            psutil = importlib.import_module("psutil")
-            return int(psutil.Process().memory_info().peak_wset)
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_memory()
 
 
 def free_device_bytes(device: torch.device) -> int | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_pisam.learn.finetune.layout import OUTPUT, disk_full
+from napari_pisam.system import background_process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,13 +60,6 @@ class Child:
             If it cannot be started.
         """
         command = [sys.executable, "-m", MODULE, str(folder.absolute()), "--child", *options]
-        flags = 0
-        if sys.platform == "win32":
-            flags = (
-                subprocess.BELOW_NORMAL_PRIORITY_CLASS
-                | subprocess.CREATE_NO_WINDOW
-                | subprocess.CREATE_NEW_PROCESS_GROUP
-            )
         try:
             with output.open("ab") as file:
                 process = subprocess.Popen(
@@ -75,9 +69,7 @@ class Child:
                     stdin=subprocess.PIPE,
                     stdout=file,
                     stderr=subprocess.STDOUT,
-                    creationflags=flags,
-                    # Ctrl-C in the terminal that started napari is not meant for it.
-                    start_new_session=sys.platform != "win32",
+                    **background_process(),
                 )
         except OSError as error:
             raise ValueError(

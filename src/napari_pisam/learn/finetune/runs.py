@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_pisam.learn.finetune.layout import BEST, RUN, STATE, count, number, read_json, text
+from napari_pisam.system import user_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _VARIABLE = "NAPARI_PISAM_RUNS"
 
@@ -57,12 +59,7 @@ class RunSummary:
 
 def default_root() -> Path:
     """Folder of all runs: ``NAPARI_PISAM_RUNS``, else below the user's data folder."""
-    given = os.environ.get(_VARIABLE)
-    if given:
-        return Path(given).expanduser()
-    from platformdirs import user_data_dir
-
-    return Path(user_data_dir("napari-pisam", appauthor=False)) / "runs"
+    return user_folder("runs", _VARIABLE)
 
 
 def new_folder(root: Path | None = None, title: str = "") -> Path:

@@ -8,8 +8,7 @@ import os
 import threading
 import time
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -39,11 +38,14 @@ from napari_pisam.learn.finetune.process import DISK_FULL, REFUSED
 from napari_pisam.learn.finetune.settings import FineTuneSettings
 from napari_pisam.learn.finetune.trainer import Trainer, trainer_of
 from napari_pisam.learn.stopping import StopRequest
+from napari_pisam.system import lower_priority
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 _NICE = 10
-_AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def train_folder(folder: Path, *, is_child: bool) -> tuple[int, dict[str, Any]]:
@@ -156,21 +158,14 @@ def _fail(control: Control, folder: Path, error: Exception) -> int:
     return code
 
 
-def lower_priority() -> None:
-    """Let other programs go first, and have a core; on Windows the parent sees to the former.
+def make_room() -> None:
+    """Let other programs go first, and have a core.
 
     The last core brings a step next to nothing, and the window that a user looks at much.
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))
-    if hasattr(os, "nice"):
-        with contextlib.suppress(OSError):
-            os.nice(_NICE)
-    # Where Linux shares the processor among sessions first, niceness counts only within one: a
-    # process with a session of its own has to lower that.
-    if hasattr(os, "getsid") and os.getsid(0) == os.getpid():
-        with contextlib.suppress(OSError):
-            _AUTOGROUP.write_text(str(_NICE), encoding="ascii")
+    lower_priority(_NICE)
 
 
 # -- the check before ---------------------------------------------------------------------------
