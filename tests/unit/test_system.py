@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -54,22 +55,18 @@ class Windows:
 
     def replace(self, source: Path, target: Path) -> None:
         self.tries += 1
-        held = (
-            {
-                os.stat(f"/proc/self/fd/{fd}").st_ino
-                for fd in os.listdir("/proc/self/fd")
-                if os.path.exists(f"/proc/self/fd/{fd}")
-            }
-            if os.path.isdir("/proc/self/fd")
-            else set()
-        )
-        if self.tries <= self.scanned or source.stat().st_ino in held:
+        is_open = False
+        for descriptor in range(256):
+            with contextlib.suppress(OSError):
+                is_open |= os.path.samestat(os.fstat(descriptor), source.stat())
+        if is_open or self.tries <= self.scanned:
             raise PermissionError(errno.EACCES, "open elsewhere", str(target))
         self._replace(source, target)
 
 
 @pytest.fixture
-def windows(on: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> Windows:
+def windows(tmp_path: Path, on: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> Windows:
+    assert tmp_path.is_dir()  # pytest makes it as this system does, before the pretence
     on("win32")
     simulated = Windows()
     monkeypatch.setitem(sys.modules, "msvcrt", simulated)  # type: ignore[arg-type]
