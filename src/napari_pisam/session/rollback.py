@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.images.files import lock_file, new_locked_file
+from napari_pisam.images.files import new_locked_file
 from napari_pisam.images.json_reader import parse
 from napari_pisam.session.autosave import autosave_folder
 from napari_pisam.session.merge import Patch
+from napari_pisam.system import lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
