@@ -10,7 +10,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from napari_pisam.images.track_files import write_tracks
     from napari_pisam.layers.scripting import segment_layers
+    from napari_pisam.measure.tracks import tracks
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.predictor import Predictor
     from napari_pisam.predict.prompts import Prompts
@@ -19,7 +21,17 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["Mask", "Predictor", "Prompts", "Series", "__version__", "propagate", "segment_layers"]
+__all__ = [
+    "Mask",
+    "Predictor",
+    "Prompts",
+    "Series",
+    "__version__",
+    "propagate",
+    "segment_layers",
+    "tracks",
+    "write_tracks",
+]
 
 _HOMES = {
     "Mask": "napari_pisam.predict.mask",
@@ -28,6 +40,8 @@ _HOMES = {
     "Series": "napari_pisam.session.series",
     "propagate": "napari_pisam.predict.propagation",
     "segment_layers": "napari_pisam.layers.scripting",
+    "tracks": "napari_pisam.measure.tracks",
+    "write_tracks": "napari_pisam.images.track_files",
 }
 
 

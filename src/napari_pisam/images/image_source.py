@@ -6,6 +6,7 @@ a list of such arrays, the largest first. Only the windows that are asked for ar
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -116,6 +117,18 @@ class ImageSource:
         self._limits: Limits | None = None
         if contrast_limits is not None:
             self._limits = self._checked_limits(contrast_limits)
+
+    def at(self, plane: Sequence[int]) -> ImageSource:
+        """Look at another plane of the same image, with contrast limits of its own if none are set.
+
+        Raises
+        ------
+        ValueError
+            If there is no such plane.
+        """
+        other = copy.copy(self)
+        other._plane = self._checked_plane(plane)
+        return other
 
     # -- what it is ---------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ Where nothing couples them, this is ``image.world_to_data(prompts.data_to_world(
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,6 +95,14 @@ class ImagePlane:
     def size(self) -> tuple[int, int]:
         """(H, W) px."""
         return self.shape[self.axes[0]], self.shape[self.axes[1]]
+
+    def at(self, axis: int, index: int) -> ImagePlane:
+        """Return the plane beside it at another index along an axis; one slice, however thick."""
+        places, position = list(self.index), list(self.position)
+        places[axis], position[axis] = index, float(index)
+        return replace(
+            self, index=tuple(places), position=tuple(position), point=None, projection=None
+        )
 
     @property
     def sliced(self) -> tuple[int, ...]:

@@ -164,21 +164,25 @@ def describe_view(image: Any, plane: ImagePlane) -> str:
         Of it.
     """
     parts = ["red, green and blue" if is_rgb(image) else "grey"]
-    names = [str(name) for name in getattr(image, "axis_labels", ())]
     for axis, index in enumerate(plane.index):
         if plane.projection is not None and axis in plane.projection.spans:
             part = plane.projection.part(axis, plane.shape[axis])
             mode, last = plane.projection.mode, part.stop - 1
             parts.append(f"the {mode} of axis {axis} from {part.start} to {last}")
         elif index is not None and plane.shape[axis] > 1:
-            name = names[axis] if axis < len(names) else ""
-            # napari's own names only count from the end.
-            name = f"axis {axis}" if not name or name.startswith("axis") else name
-            parts.append(f"{name} {index} (0 to {plane.shape[axis] - 1})")
+            parts.append(f"{axis_name(image, axis)} {index} (0 to {plane.shape[axis] - 1})")
     limits = None if is_rgb(image) else _limits(image)
     if limits is not None:
         parts.append(f"contrast {limits[0]:g} to {limits[1]:g}")
     return f"Seen{'' if image.visible else ', though hidden'}: {'; '.join(parts)}"
+
+
+def axis_name(image: Any, axis: int) -> str:
+    """Return what a layer's axis is called, ``axis 0`` where nobody named it."""
+    names = [str(name) for name in getattr(image, "axis_labels", ())]
+    name = names[axis] if axis < len(names) else ""
+    # napari's own names only count from the end.
+    return f"axis {axis}" if not name or name.startswith("axis") else name
 
 
 def _levels(data: Any) -> list[Any]:

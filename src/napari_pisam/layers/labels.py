@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import tempfile
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -154,6 +156,22 @@ class LabelsPlane:
             journal.close(is_whole=True)
         finally:
             self._journal = None
+
+    def at(self, axis: int, index: int) -> LabelsPlane:
+        """Return the plane beside it at another index along an axis, counted from the last (-1)."""
+        other, places = copy.copy(self), list(self._index)
+        places[axis] = index
+        other._index = tuple(places)
+        return other
+
+    def frozen(self) -> LabelsPlane:
+        """Return the same plane of the array that the layer has now, without the layer.
+
+        A thread must not touch layers; it may read their arrays.
+        """
+        other = copy.copy(self)
+        other.layer = SimpleNamespace(data=self.layer.data)
+        return other
 
     def window_of(self, part: tuple[slice, ...]) -> tuple[int, int, int, int] | None:
         """Return what a part of the layer's array has of this plane.

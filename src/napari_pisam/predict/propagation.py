@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from scipy import ndimage
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.prompts import Box
+
+_Run: TypeAlias = "Callable[[list[Mask], Sequence[int]], Iterator[FollowedSlice]]"
 
 _REMEMBERED = 3
 """Slices whose motion is averaged."""
@@ -86,11 +89,21 @@ class FollowedSlice:
         ``None``: the object ended before it.
     end : str
         Why it ended; empty if it did not.
+    source : tuple of int
+        The `anchor_key` of each anchor that the mask comes from: of one, or of the one before and
+        the one behind.
     """
 
     index: int
     mask: Mask | None
     end: str = ""
+    source: tuple[int, ...] = ()
+
+
+def anchor_key(index: int, mask: Mask) -> int:
+    """Tell an anchor from others, and from itself after a correction: 32 bits."""
+    place = repr((index, *(int(side) for side in mask.bbox))).encode()
+    return zlib.crc32(np.packbits(mask.crop).tobytes(), zlib.crc32(place))
 
 
 def follow(
@@ -101,6 +114,7 @@ def follow(
     *,
     plane_of: Callable[[int], Any] = lambda index: index,
     end: EndOfObject | None = None,
+    before: Sequence[Mask] = (),
 ) -> Iterator[FollowedSlice]:
     """Follow an object from slice to slice until it ends.
 
@@ -119,6 +133,8 @@ def follow(
         From a slice's index to `Predictor.set_image`'s ``plane``.
     end : EndOfObject, optional
         Limits; by default those of `EndOfObject`.
+    before : sequence of Mask
+        Masks of the slices before that of `mask`, the last one last: how the object moves.
 
     Yields
     ------
@@ -127,7 +143,7 @@ def follow(
         stops the work.
     """
     end = end or EndOfObject()
-    middles = [_middle(mask)]
+    middles = [_middle(one) for one in [*before, mask][-_REMEMBERED:]]
     for index in indices:
         motion = _motion(middles)
         predictor.set_image(image, plane=plane_of(index))
@@ -179,36 +195,120 @@ def propagate(
         If there is no anchor, one is empty, or one lies outside the range.
     """
     last = int(image.shape[0]) - 1 if last is None else last
-    outside = [index for index in anchors if not first <= index <= last]
-    if not anchors or outside or not all(mask.area for mask in anchors.values()):
-        raise ValueError(
-            f"Anchors are at {sorted(anchors)}; expected at least one mask that is not empty, in "
-            f"the slices {first} to {last}."
-        )
-
-    def run(start: int, indices: range) -> dict[int, Mask]:
-        found: dict[int, Mask] = {}
-        steps = follow(predictor, image, anchors[start], indices, plane_of=plane_of, end=end)
-        for step in steps:
-            if step.mask is not None:
-                found[step.index] = step.mask
-            report(step)
-        return found
-
-    known = sorted(anchors)
+    propagation = Propagation(anchors, first, last)
     masks = dict(anchors)
-    masks |= run(known[0], range(known[0] - 1, first - 1, -1))
-    masks |= run(known[-1], range(known[-1] + 1, last + 1))
-    for before, after in itertools.pairwise(known):
-        onwards = run(before, range(before + 1, after))
-        backwards = run(after, range(after - 1, before, -1))
-        for index in range(before + 1, after):
-            both = [found[index] for found in (onwards, backwards) if index in found]
-            if len(both) == 2:
-                masks[index] = _mixed(both[0], both[1], (index - before) / (after - before))
-            elif both:
-                masks[index] = both[0]
+    for step in propagation.steps(predictor, image, plane_of=plane_of, end=end):
+        if step.mask is not None:
+            masks[step.index] = step.mask
+        report(step)
     return dict(sorted(masks.items()))
+
+
+class Propagation:
+    """What is to be done to carry an object through a stack, slice by slice.
+
+    Parameters
+    ----------
+    anchors : mapping of int to Mask
+        Masks that are right, by slice.
+    first, last : int
+        Slices to stay within, both included.
+    carried : mapping of int to FollowedSlice
+        What came of earlier runs: what still comes from the same anchors is not done again, and
+        a run that was cut off goes on where it was.
+
+    Raises
+    ------
+    ValueError
+        If there is no anchor, one is empty, or one lies outside the range.
+    """
+
+    def __init__(
+        self,
+        anchors: Mapping[int, Mask],
+        first: int,
+        last: int,
+        carried: Mapping[int, FollowedSlice] | None = None,
+    ) -> None:
+        outside = [index for index in anchors if not first <= index <= last]
+        if not anchors or outside or not all(mask.area for mask in anchors.values()):
+            raise ValueError(
+                f"Anchors are at {sorted(anchors)}; expected at least one mask that is not empty, "
+                f"in the slices {first} to {last}."
+            )
+        self._anchors, self._first, self._last = anchors, first, last
+        self._carried = carried or {}
+        self._keys = {index: anchor_key(index, mask) for index, mask in anchors.items()}
+
+    def steps(
+        self,
+        predictor: SlicePredictor,
+        image: Any,
+        *,
+        plane_of: Callable[[int], Any] = lambda index: index,
+        end: EndOfObject | None = None,
+    ) -> Iterator[FollowedSlice]:
+        """Do it; see `follow` for the parameters.
+
+        Yields
+        ------
+        FollowedSlice
+            As it is done. Between two anchors a slice comes twice, from the one before and from
+            both. Without a mask: the object is not there, whatever came of earlier runs.
+        """
+
+        def run(path: list[Mask], indices: Sequence[int]) -> Iterator[FollowedSlice]:
+            *before, mask = path[-_REMEMBERED:]
+            return follow(
+                predictor, image, mask, indices, plane_of=plane_of, end=end, before=before
+            )
+
+        known = sorted(self._anchors)
+        yield from self._outwards(run, known[-1], range(known[-1] + 1, self._last + 1))
+        yield from self._outwards(run, known[0], range(known[0] - 1, self._first - 1, -1))
+        for before, after in itertools.pairwise(known):
+            yield from self._between(run, before, after)
+
+    def _done(self, indices: Sequence[int], source: tuple[int, ...]) -> list[Mask]:
+        """Return the masks that an earlier run left in the first of these slices."""
+        done = []
+        for index in indices:
+            here = self._carried.get(index)
+            if here is None or here.mask is None or here.source != source:
+                break
+            done.append(here.mask)
+        return done
+
+    def _outwards(self, run: _Run, anchor: int, indices: range) -> Iterator[FollowedSlice]:
+        source = (self._keys[anchor],)
+        done = self._done(indices, source)
+        for step in run([self._anchors[anchor], *done], indices[len(done) :]):
+            yield replace(step, source=source)
+            if step.mask is None:
+                behind = indices[indices.index(step.index) + 1 :]
+                gone = (index for index in behind if index in self._carried)
+                yield from (FollowedSlice(index, None) for index in gone)
+
+    def _between(self, run: _Run, before: int, after: int) -> Iterator[FollowedSlice]:
+        source = self._keys[before], self._keys[after]
+        indices = range(before + 1, after)
+        done = self._done(indices[::-1], source)
+        indices = indices[: len(indices) - len(done)]
+        if not indices:
+            return
+        reused = self._done(indices, source[:1])
+        onwards = dict(zip(indices, reused, strict=False))
+        for step in run([self._anchors[before], *reused], indices[len(reused) :]):
+            if step.mask is not None:
+                onwards[step.index] = step.mask
+                yield replace(step, source=source[:1])
+        backwards = run([self._anchors[after], *done], indices[::-1])
+        for index in indices[::-1]:
+            step = next(backwards, FollowedSlice(index, None))
+            mask, other = step.mask, onwards.get(index)
+            if mask is not None and other is not None:
+                mask = _mixed(other, mask, (index - before) / (after - before))
+            yield FollowedSlice(index, mask or other, step.end if other is None else "", source)
 
 
 def _in_box(

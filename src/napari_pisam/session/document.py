@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from napari_pisam.predict.prompts import Prompts
-from napari_pisam.session.history import Change, Edit, History
+from napari_pisam.session.history import Change, Edit, Entry, History
 from napari_pisam.session.labels import LabelStore, tiles_of_records
 from napari_pisam.session.merge import CommitRule, Patch, committed_block, released_block
 from napari_pisam.session.numbers import LIMIT, LabelNumbers
@@ -32,7 +32,7 @@ from napari_pisam.session.records import (
 from napari_pisam.session.tiles import TouchedTiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -242,22 +242,16 @@ class Document:
         """Make an object of a label that is there; its pixels leave the labels."""
         preview = mask_from_label(mask, shape)
         record = Record(SessionObject(id_, prompts, preview, False, False), prompts)
-        patch = None
-        if self.store.labels is not None:
-            before = self.store.read(mask.bbox)
-            after = np.where(mask.crop & (before == id_), 0, before).astype(before.dtype)
-            patch = self._write(mask.bbox, before, after)
+        patch = self._lift(id_, mask)
         self._mine.add(id_)
-        if self.store.numbers is not None:
-            self.store.numbers.adopt(id_)
         return self._edit(
             {id_: record}, current=id_, patches=[patch], journal=(Started(id_, mask),)
         )
 
     # -- labels -------------------------------------------------------------------------------
 
-    def commit(self, id_: int, rule: CommitRule) -> Change:
-        """Write an object's mask into the labels.
+    def commit(self, id_: int, rule: CommitRule, *, confirmed: bool = True) -> Change:
+        """Write an object's mask into the labels; `confirmed`: it is right, whence it ever came.
 
         Raises
         ------
@@ -265,7 +259,7 @@ class Document:
             If it would get no pixel, or its number does not fit.
         """
         (record,) = self._numbered([self.known(id_)])
-        written, patch = self._commit(record, rule)
+        written, patch = self._commit(record.as_own() if confirmed else record, rule)
         number = record.view.id
         entries: tuple[JournalEntry, ...] = ()
         if record.mask_prompts is not None:
@@ -335,16 +329,14 @@ class Document:
         opened = replace(
             record, view=replace(record.view, committed=False), footprint=None, steps=None
         )
-        by_hand = self.store.changed_by_hand(record)
+        by_hand = self.store.changed_by_hand(record.view)
         patches = [self._release(record)]
         if by_hand is not None and record.view.mask is not None:
             # What is in the labels now is the truth, and the prompts do not say it.
             prompts = Prompts(mask=by_hand)
             mask = mask_from_label(by_hand, record.view.mask.shape)
-            opened = opened.with_prompts(prompts, None).with_mask(mask, prompts, None)
-            before = self.store.read(by_hand.bbox)
-            after = np.where(by_hand.crop & (before == id_), 0, before).astype(before.dtype)
-            patches.append(self._write(by_hand.bbox, before, after))
+            opened = opened.with_prompts(prompts, None).with_mask(mask, prompts, None).as_own()
+            patches.append(self._lift(id_, by_hand))
         return self._edit(
             {id_: opened}, current=id_, patches=patches, journal=(Released(id_, discarded=False),)
         )
@@ -366,6 +358,71 @@ class Document:
             raise
         current = None if self.current in gone else self.current
         return self._edit(gone, current=current, patches=patches, journal=tuple(journal))
+
+    def exchange(
+        self,
+        gone: Mapping[int, MaskPrompt | None],
+        new: Record | None,
+        rule: CommitRule,
+        group: object,
+    ) -> Change:
+        """Write an object in place of others, or of labels; one edit of a `group`.
+
+        Parameters
+        ----------
+        gone : mapping of int to (MaskPrompt or None)
+            What leaves: objects, or the pixels of labels that are none.
+        new : Record or None
+            With the mask that it gets.
+        rule : CommitRule
+            Whose the pixels are.
+        group : object
+            Edits of it are undone together.
+
+        Raises
+        ------
+        ValueError
+            If the new one would get no pixel, or its number does not fit.
+        """
+        patches: list[Patch | None] = []
+        journal: list[JournalEntry] = []
+        after: _Records = {}
+        try:
+            for id_, pixels in gone.items():
+                record = self.records.get(id_)
+                if record is not None:
+                    after[id_] = None
+                    if record.view.committed:
+                        patches.append(self._release(record))
+                    journal.append(Released(id_, discarded=True))
+                elif pixels is not None:
+                    patches.append(self._lift(id_, pixels))
+                    journal += [Started(id_, pixels), Released(id_, discarded=True)]
+            if new is not None:
+                written, patch = self._commit(new, rule)
+                after[new.view.id] = written
+                patches.append(patch)
+                if new.mask_prompts is not None:
+                    journal.append(Committed(new.view.id, new.mask_prompts, rule, new.model))
+        except BaseException:
+            self.store.undo([patch for patch in patches if patch is not None])
+            raise
+        current = self.current
+        if current in after and after[current] is None:
+            current = None if new is None else new.view.id
+        return self._edit(
+            after, current=current, patches=patches, journal=tuple(journal), group=group
+        )
+
+    def _lift(self, id_: int, pixels: MaskPrompt) -> Patch | None:
+        """Take a label's pixels out of the labels, whoever painted them."""
+        if self.store.numbers is not None:
+            self.store.numbers.adopt(id_)
+        if self.store.labels is None:
+            return None
+        before = self.store.read(pixels.bbox)
+        after = np.where(pixels.crop & (before == id_), 0, before).astype(before.dtype)
+        return self._write(pixels.bbox, before, after)
 
     def _commit(self, record: Record, rule: CommitRule) -> tuple[Record, Patch | None]:
         mask, id_ = record.view.mask, record.view.id
@@ -435,14 +492,17 @@ class Document:
 
     # -- undo and redo ------------------------------------------------------------------------
 
+    def to_undo(self) -> Entry | None:
+        """Return the current object's last prompt edit, or else what was done last of all."""
+        own = None if self.current is None else self._steps(self.current)
+        return self.history.last if own is None else own[0]
+
     def undo(self, group: object | None = None) -> Change:
         """Take back the current object's last prompt edit, or else what was done last of all.
 
         With a `group`, only an edit of it, if that is what was done last.
         """
-        entry = self.history.last
-        if group is None and self.current is not None and (own := self._steps(self.current)):
-            entry = own[0]
+        entry = self.to_undo() if group is None else self.history.last
         if entry is None or (group is not None and group is not entry.group):
             return Change()
         if isinstance(entry, PromptStep):

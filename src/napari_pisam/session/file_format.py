@@ -195,7 +195,9 @@ class _Writer:
         return {"bbox": list(tile.bbox), "dtype": dtype, "bytes": size}
 
     def record(self, record: Record) -> dict[str, Any]:
-        return {
+        # Left out where there is none, as it was in the files of before.
+        carried = {"source": list(record.view.source)} if record.view.source else {}
+        return carried | {
             "id": record.view.id,
             "prompts": self.prompts(record.view.prompts),
             "mask": self.mask(record.view.mask),
@@ -407,8 +409,10 @@ class _Reader:
                 patch.positions(), patch.old_values(), patch.new_values()
             except ValueError as error:
                 raise ValueError(f"{node.where}.patch: {error}") from error
+        source = node.get("source")
+        keys = () if source is None else source.integers(0, _LARGEST_ID)
         return Record(
-            SessionObject(number, prompts, mask, committed, stale=False),
+            SessionObject(number, prompts, mask, committed, stale=False, source=keys),
             mask_prompts=mask_prompts,
             model=self.model(node.at("model")),
             footprint=patch,

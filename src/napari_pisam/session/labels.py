@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from napari_pisam.session.merge import Bbox, Patch
-    from napari_pisam.session.records import Record
+    from napari_pisam.session.records import Record, SessionObject
     from napari_pisam.session.tiles import LabelTile
 
 
@@ -117,7 +117,7 @@ class LabelStore:
         """Write a window; where that fails, what was there `before` is put back."""
         write_window(self.labels, bbox, before, after)
 
-    def changed_by_hand(self, record: Record) -> MaskPrompt | None:
+    def changed_by_hand(self, view: SessionObject) -> MaskPrompt | None:
         """Return a committed object's pixels of now where somebody erased or painted some.
 
         Returns
@@ -130,7 +130,7 @@ class LabelStore:
         ValueError
             If none is left.
         """
-        id_, mask = record.view.id, record.view.mask
+        id_, mask = view.id, view.mask
         if self.labels is None or mask is None or not mask.crop.size:
             return None
         window = self._window_of(id_, mask.bbox)
@@ -147,6 +147,14 @@ class LabelStore:
                 "napari, or discard the object and draw it again."
             )
         return MaskPrompt.from_any((mine, window[:2]))
+
+    def pixels_of(self, view: SessionObject) -> MaskPrompt | None:
+        """Return a committed object's pixels of now; None where none is left."""
+        if view.mask is None or not view.mask.crop.size:
+            return None
+        window = self._window_of(view.id, view.mask.bbox)
+        mine = self.read(window) == view.id
+        return MaskPrompt.from_any((mine, window[:2])) if mine.any() else None
 
     def _window_of(self, id_: int, bbox: Bbox) -> Bbox:
         """Return a window around all pixels of a label that touch each other and a window."""

@@ -72,6 +72,8 @@ class SessionObject:
         Whether the mask was made from earlier prompts or by another model.
     class_name : str
         What kind of thing it is; empty where nobody said.
+    source : tuple of int
+        Where the mask was carried here from another slice: from which, see `FollowedSlice`.
     """
 
     id: int
@@ -80,6 +82,12 @@ class SessionObject:
     committed: bool
     stale: bool
     class_name: str = ""
+    source: tuple[int, ...] = ()
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether it came from another slice as it is, and nobody corrected or confirmed it."""
+        return bool(self.source) and self.prompts is not None and is_only_mask(self.prompts)
 
     @property
     def is_only_box(self) -> bool:
@@ -138,6 +146,10 @@ class Record:
         """Return the record with other prompts; a mask of no prompts at all is none."""
         mask = None if prompts is None else self.view.mask
         return replace(self, view=replace(self.view, prompts=prompts, mask=mask), steps=steps)
+
+    def as_own(self) -> Record:
+        """Return the record as one that the user stands for."""
+        return replace(self, view=replace(self.view, source=()))
 
     def with_mask(self, mask: Mask, prompts: Prompts, model: ModelRef | None) -> Record:
         """Return the record with a predicted mask."""

@@ -5,9 +5,11 @@ To be used from the main thread only. Knows neither Qt nor napari, and imports n
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from psygnal import Signal
 
 from napari_pisam.predict.prompts import MaskPrompt, Prompts
@@ -15,19 +17,25 @@ from napari_pisam.session.document import Document
 from napari_pisam.session.history import Change
 from napari_pisam.session.merge import CommitRule, LabelOverflowError
 from napari_pisam.session.predicting import Predicting
-from napari_pisam.session.records import ModelRef, SessionObject, SessionState, same_prompts
+from napari_pisam.session.records import (
+    ModelRef,
+    Record,
+    SessionObject,
+    SessionState,
+    mask_from_label,
+    same_prompts,
+)
 from napari_pisam.session.requests import Execute, failure_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import ArrayLike
 
+    from napari_pisam.predict.mask import Mask
     from napari_pisam.session.merge import Bbox
     from napari_pisam.session.numbers import LabelNumbers
     from napari_pisam.session.predicting import Predicts
-    from napari_pisam.session.records import Record
 
 __all__ = [
     "CommitRule",
@@ -334,11 +342,18 @@ class Session:
 
     # -- commit, discard, reopen --------------------------------------------------------------
 
-    def commit(self, id: int | None = None) -> bool:  # noqa: A002
+    def commit(self, id: int | None = None, *, confirmed: bool = True) -> bool:  # noqa: A002
         """Write an object's mask into the labels, in the mask's window only; one step to undo.
 
         Where the mask of the newest prompts is not there yet, the object is committed as soon as
         it has come; changing its prompts, `undo` or `cancel` call that off.
+
+        Parameters
+        ----------
+        id : int, optional
+            The current one by default.
+        confirmed : bool
+            Whether a mask that was carried here from another slice is the user's own from now on.
 
         Returns
         -------
@@ -359,7 +374,8 @@ class Session:
             return True
         self._document.check(number)
         if record.is_current_mask:
-            return self.attempt(lambda: self._document.commit(number, self.rule)) is not None
+            commit = partial(self._document.commit, number, self.rule, confirmed=confirmed)
+            return self.attempt(commit) is not None
         if record.view.prompts is None:
             raise ValueError(f"Object {number} has no prompts. Draw a box or click on it.")
         if not self._predicting.is_ready:
@@ -408,7 +424,118 @@ class Session:
         if numbers:
             self.attempt(lambda: self._document.discard(numbers))
 
+    # -- through a stack ----------------------------------------------------------------------
+
+    def carry(
+        self,
+        id: int,  # noqa: A002
+        mask: Mask | None,
+        source: tuple[int, ...],
+        *,
+        rule: CommitRule,
+        group: object,
+    ) -> bool:
+        """Write an object's mask that came from another slice, in place of what came before.
+
+        Parameters
+        ----------
+        id : int
+        mask : Mask or None
+            None: the object is not in this slice.
+        source : tuple of int
+            See `SessionObject.source`.
+        rule : CommitRule
+            Whose the pixels are.
+        group : object
+            What is done with it, in this and in other sessions, is one step to undo.
+
+        Returns
+        -------
+        bool
+            Whether it was; False if writing the labels failed.
+
+        Raises
+        ------
+        ValueError
+            If there are no labels, or it would get no pixel.
+        """
+        known = self._document.records.get(id)
+        new = None if mask is None else _of_mask(id, mask, source)
+        gone: dict[int, MaskPrompt | None] = {} if known is None else {id: None}
+        return self._exchange(gone, new, rule, group)
+
+    def relabel(
+        self,
+        pixels: Mapping[int, MaskPrompt],
+        id: int,  # noqa: A002
+        *,
+        group: object,
+    ) -> bool:
+        """Give the pixels of objects and labels to one object, which may be one of them.
+
+        Parameters
+        ----------
+        pixels : mapping of int to MaskPrompt
+            What they have in the labels.
+        id : int
+            Who gets them.
+        group : object
+            See `carry`.
+
+        Returns
+        -------
+        bool
+            Whether it was; False if writing the labels failed.
+
+        Raises
+        ------
+        ValueError
+            If there are no labels.
+        """
+        views = [record.view for n in pixels if (record := self._document.records.get(n))]
+        scores = [view.mask.score for view in views if view.mask is not None]
+        # Of several, it comes from nowhere else as it is.
+        source = views[0].source if len(pixels) == len(views) == 1 else ()
+        mask = mask_from_label(_joined(list(pixels.values())), self._image_shape())
+        new = _of_mask(id, replace(mask, score=min(scores, default=1.0)), source)
+        return self._exchange(pixels, new, CommitRule.OVERWRITE, group)
+
+    def _exchange(
+        self,
+        gone: Mapping[int, MaskPrompt | None],
+        new: Record | None,
+        rule: CommitRule,
+        group: object,
+    ) -> bool:
+        for number in gone:
+            self._predicting.forget(number)
+        return self.attempt(lambda: self._document.exchange(gone, new, rule, group)) is not None
+
+    def mark(self, group: object) -> None:
+        """Let undoing take back a group here too, although nothing was written here."""
+        self.attempt(lambda: self._document.exchange({}, None, self.rule, group))
+
     # -- undo and redo ------------------------------------------------------------------------
+
+    @property
+    def undo_group(self) -> object | None:
+        """The group that `undo` would take back, None where that is something of no group."""
+        entry = self._document.to_undo()
+        return None if entry is None else entry.group
+
+    @property
+    def redo_group(self) -> object | None:
+        """The group that `redo` would make again."""
+        entry = self._document.history.next_redo(self._document.current)
+        return None if entry is None else entry.group
+
+    def undo_only(self, group: object) -> bool:
+        """Take back what was done last if it is of a group; whether it was."""
+        return self._repeat(self._document.undo, self.can_undo, group)
+
+    def redo_only(self, group: object) -> bool:
+        """Make again what was undone last if it is of a group; whether it was."""
+        return self._repeat(self._document.redo, self.can_redo, group)
 
     def undo(self) -> bool:
         """Take back the current object's last prompt edit, or else what was done last of all.
@@ -424,12 +551,17 @@ class Session:
         """Make again what was undone last, the current object's prompts first; see `undo`."""
         return self._repeat(self._document.redo, self.can_redo)
 
-    def _repeat(self, step: Callable[[object | None], Change], is_possible: bool) -> bool:
+    def _repeat(
+        self,
+        step: Callable[[object | None], Change],
+        is_possible: bool,
+        group: object | None = None,
+    ) -> bool:
         """Undo or redo once, or all of a group."""
         self._predicting.drop_pending()
         changes: list[Change] = []
-        made = self._made(partial(step, None)) if is_possible else None
-        while made is not None:
+        made = self._made(partial(step, group)) if is_possible else None
+        while made is not None and (group is None or made.group is not None):
             changes.append(made)
             made = None if made.group is None else self._made(partial(step, made.group))
         if changes:
@@ -638,3 +770,21 @@ class Session:
         if self._document.current != self._told_current:
             self._told_current = self._document.current
             self.current_changed.emit(self._told_current)
+
+
+def _of_mask(id_: int, mask: Mask, source: tuple[int, ...]) -> Record:
+    """Make an object of a mask, which is all its prompts."""
+    prompts = Prompts(mask=MaskPrompt.from_any(mask))
+    view = SessionObject(id_, prompts, mask.without_logits(), False, False, source)
+    return Record(view, prompts)
+
+
+def _joined(parts: Sequence[MaskPrompt]) -> MaskPrompt:
+    """Put the pixels of masks together."""
+    lows = np.min([part.bbox[:2] for part in parts], axis=0)
+    highs = np.max([part.bbox[2:] for part in parts], axis=0)
+    crop = np.zeros(highs - lows, dtype=np.bool_)
+    for part in parts:
+        top, left = part.bbox[0] - lows[0], part.bbox[1] - lows[1]
+        crop[top : top + part.crop.shape[0], left : left + part.crop.shape[1]] |= part.crop
+    return MaskPrompt.from_any((crop, (int(lows[0]), int(lows[1]))))

@@ -7,7 +7,14 @@ import pytest
 from scipy import ndimage
 
 from napari_pisam.predict.mask import Mask
-from napari_pisam.predict.propagation import EndOfObject, follow, propagate
+from napari_pisam.predict.propagation import (
+    EndOfObject,
+    FollowedSlice,
+    Propagation,
+    anchor_key,
+    follow,
+    propagate,
+)
 
 SIDE = 64
 
@@ -151,3 +158,56 @@ def test_anchors_have_to_be_there(anchors):
     masks = {index: as_mask(mask) for index, mask in anchors.items()}
     with pytest.raises(ValueError, match="expected at least one mask"):
         propagate(BrightPredictor(), moving(), masks)
+
+
+def run(propagation, stack):
+    predictor = BrightPredictor()
+    return list(propagation.steps(predictor, stack)), predictor
+
+
+def test_what_comes_from_the_same_anchors_is_not_done_again():
+    stack = moving()
+    anchors = {index: as_mask(stack[index] > 0) for index in (0, 5, 9)}
+    steps, _ = run(Propagation(anchors, 0, 9), stack)
+    carried = {step.index: step for step in steps}
+    assert run(Propagation(anchors, 0, 9, carried), stack)[0] == []
+    # Another one in between: only what lies beside it.
+    anchors[7] = as_mask(stack[7] | disc(5, 5, 2))
+    steps, predictor = run(Propagation(anchors, 0, 9, carried), stack)
+    assert {step.index for step in steps} == {6, 8}
+    assert set(predictor.planes) == {6, 8}
+    # One that was corrected is another one.
+    anchors[0] = as_mask(stack[0] | disc(60, 60, 2))
+    carried |= {step.index: step for step in steps}
+    steps, _ = run(Propagation(anchors, 0, 9, carried), stack)
+    assert {step.index for step in steps} == {1, 2, 3, 4}
+
+
+def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been():
+    stack = moving()
+    anchors = {0: as_mask(stack[0] > 0), 9: as_mask(stack[9] > 0)}
+    whole, _ = run(Propagation(anchors, 0, 9), stack)
+    for cut in (3, 11):
+        carried = {step.index: step for step in whole[:cut]}
+        rest, _ = run(Propagation(anchors, 0, 9, carried), stack)
+        assert len(rest) == len(whole) - cut
+        final = carried | {step.index: step for step in rest}
+        for step in whole:
+            assert final[step.index].source == whole[-1].source
+        assert same({k: step.mask for k, step in final.items()}, stack)
+
+
+def test_what_came_earlier_beyond_the_end_is_not_kept():
+    stack = moving()
+    start = as_mask(stack[0] > 0)
+    stack[6:] = 0
+    old = {k: FollowedSlice(k, as_mask(disc(9, 9, 5)), source=(1,)) for k in range(5, 9)}
+    steps, _ = run(Propagation({0: start}, 0, 9, old), stack)
+    assert [step.index for step in steps if step.mask is None] == [6, 7, 8]
+
+
+def test_anchors_are_told_apart_by_their_place_and_pixels():
+    one = as_mask(disc(20, 20, 5))
+    keys = [anchor_key(3, one), anchor_key(4, one), anchor_key(3, as_mask(disc(20, 21, 5)))]
+    assert len({*keys, anchor_key(3, as_mask(disc(20, 20, 6)))}) == 4
+    assert anchor_key(3, as_mask(disc(20, 20, 5))) == keys[0]

@@ -5,6 +5,7 @@ Usable without the dock: from napari's console, or from a test with an executor 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -14,6 +15,7 @@ from napari_pisam.docks.segment.handover import leave, take_up
 from napari_pisam.docks.segment.hints import PANNED, still_open
 from napari_pisam.docks.segment.picking import Picker, object_at, place_of_cursor
 from napari_pisam.docks.segment.preview import PreviewLook
+from napari_pisam.docks.segment.stacks import Stacks
 from napari_pisam.docks.segment.tools import Tools
 from napari_pisam.docks.segment.view import centre_view
 from napari_pisam.docks.segment.workspace import NO_IMAGE, Workspace
@@ -24,7 +26,9 @@ from napari_pisam.session.records import same_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from napari_pisam.predict.propagation import EndOfObject
     from napari_pisam.session.session import Execute, ModelRef, Session, SessionObject
 
 _NO_OBJECT = "There is no current object. Draw a box around one, or click on it."
@@ -105,6 +109,8 @@ class SegmentController:
         self.workspace.switches_tools = kept.switches_tools
         self.workspace.preview.set_look(kept.look)
         self.tools = Tools(self.workspace.viewer, self.workspace.choice)
+        self.stacks = Stacks(self.workspace, kept.relay)
+        self.stacks.end = kept.end
         self.foreground = True
         self._later = later
         self._picker = Picker(self.workspace, kept.relay)
@@ -122,6 +128,7 @@ class SegmentController:
         for signal, callback in self._connections:
             signal.connect(callback)
         self._wants_prediction = self._wants_all = False  # as soon as there is a model
+        self._wants_stack: Callable[[], object] | None = None
 
     @property
     def session(self) -> Session | None:
@@ -147,6 +154,7 @@ class SegmentController:
             Whether its layers may still be touched.
         """
         work = self.workspace
+        self.stacks.stop()
         if viewer_stays:
             work.sync.flush()
             self.put_back()
@@ -193,6 +201,11 @@ class SegmentController:
         self._shown_session = session
         if session is before:
             return
+        current = None if before is None else before.current
+        if session is not None and session.current is None and current is not None:
+            if session.get(current.id) is not None:
+                # In this slice, too.
+                session.select(current.id)
         self._later(self.put_back)
         if session is not None and self.tools.role and self.workspace.switches_tools:
             self.take_fitting_tool()
@@ -212,6 +225,9 @@ class SegmentController:
         session, work = self._ready(), self.workspace
         points, plane = work.choice["clicks"], work.planes.plane
         if session is None or not is_own(points) or plane is None:
+            return
+        if self.stacks.merging is not None:
+            self.pick_at_cursor()
             return
         current = session.current
         if current is not None:
@@ -275,14 +291,17 @@ class SegmentController:
 
     def set_model(self, predictor: Any, model: ModelRef | None = None) -> None:
         """Predict with another model; prompts, labels and objects stay."""
+        self.stacks.stop()
         self.workspace.planes.set_predictor(predictor, model)
-        wants_one, wants_all = self._wants_prediction, self._wants_all
-        self._wants_prediction = self._wants_all = False
+        wants_one, wants_all, stack = self._wants_prediction, self._wants_all, self._wants_stack
+        self._wants_prediction, self._wants_all, self._wants_stack = False, False, None
         if predictor is not None and self.session is not None:
             if wants_one:
                 self.session.predict_now()
             if wants_all:
                 self.segment_all()
+            if stack is not None:
+                stack()
         self.workspace.changed.emit()
 
     def predict(self) -> None:
@@ -305,7 +324,8 @@ class SegmentController:
 
     def cancel(self) -> None:
         """Stop what is being predicted, *Segment all boxes* too; what is committed stays."""
-        self._wants_prediction = self._wants_all = False
+        self._wants_prediction, self._wants_all, self._wants_stack = False, False, None
+        self.stacks.stop()
         if self.session is not None:
             self.session.cancel()
 
@@ -324,6 +344,8 @@ class SegmentController:
             # With its mask there and yet not written, writing failed: it stays the current one.
             if one is None or one.committed or one.stale or one.mask is None:
                 self.next_object()
+            if one is not None and one.committed:
+                self._do(lambda: self.stacks.corrected(number))
 
     def next_object(self) -> None:
         """Begin another object; the current one stays in the list."""
@@ -346,13 +368,64 @@ class SegmentController:
         """Take the last step back."""
         session = self._ready()
         if session is not None:
-            self._do(session.undo)
+            self._do(lambda: self.stacks.undo(session))
 
     def redo(self) -> None:
         """Do again what was undone."""
         session = self._ready()
         if session is not None:
-            self._do(session.redo)
+            self._do(lambda: self.stacks.redo(session))
+
+    # -- through a stack ----------------------------------------------------------------------
+
+    def set_end(self, end: EndOfObject) -> None:
+        """Choose when an object is taken to have ended."""
+        self.kept.end = self.stacks.end = end
+
+    def propagate(self, direction: int, first: int = 0, last: int | None = None) -> None:
+        """Carry the current object through the stack; see `Stacks.propagate`."""
+        session = self._through_stack()
+        if session is None:
+            return
+        if session.model is None and session.current is not None:
+            self._wants_stack = lambda: self.propagate(direction, first, last)
+            self.workspace.model_wanted.emit()
+        else:
+            self._do(lambda: self.stacks.propagate(direction, first, last))
+
+    def split(self) -> None:
+        """Make the current object another one from the displayed slice on."""
+        if self._through_stack() is not None:
+            self._do(self.stacks.split)
+
+    def begin_merge(self) -> None:
+        """Wait for the object to be picked that is the same one as the current object."""
+        if self._through_stack() is not None and self._do(self.stacks.begin_merge):
+            self.workspace.take_tool("boxes")
+
+    def merge(self, number: int) -> None:
+        """Make an object, in all slices, the one that was current at `begin_merge`."""
+        if self._ready() is not None:
+            self._do(lambda: self.stacks.merge(number))
+
+    def show_tracks(self) -> None:
+        """Show how the labels move as a Tracks layer."""
+        self._do(self.stacks.show_tracks)
+
+    def save_tracks(self, path: Path) -> None:
+        """Write how the labels move to a CSV file."""
+        self._do(lambda: self.stacks.save_tracks(path))
+
+    def _through_stack(self) -> Session | None:
+        """Return the session, with what was picked up and not changed in the labels again."""
+        session = self._ready()
+        current = None if session is None else session.current
+        self.put_back()
+        if session is not None and current is not None and session.current is None:
+            session.select(current.id)
+        return session
+
+    # -- objects of the list ------------------------------------------------------------------
 
     def show(self, number: int) -> None:
         """Select an object of the list and bring it into the middle of the view.
@@ -360,6 +433,9 @@ class SegmentController:
         It stays as it is, in the labels if it is committed; the next click on the canvas corrects
         it.
         """
+        if self.stacks.merging is not None:
+            self.merge(number)
+            return
         session, work = self._ready(), self.workspace
         one = None if session is None else session.get(number)
         if session is None or one is None or work.planes.plane is None:
@@ -377,6 +453,9 @@ class SegmentController:
 
         Left unchanged it goes back into the labels.
         """
+        if self.stacks.merging is not None:
+            self.merge(number)
+            return
         session = self._ready()
         if session is None:
             return
@@ -407,7 +486,8 @@ class SegmentController:
         if picked is None or not picked.is_unchanged:
             return
         labels = self.workspace.choice["labels"]
-        if self._do(lambda: picked.session.commit(picked.number)) and labels is not None:
+        write = partial(picked.session.commit, picked.number, confirmed=False)
+        if self._do(write) and labels is not None:
             if picked.session is not self.session:
                 # Nobody listens to it any more.
                 labels.refresh()

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary, ref
 
 from napari_pisam.docks.segment.planes import Planes
 from napari_pisam.docks.segment.preview import PreviewLook
+from napari_pisam.predict.propagation import EndOfObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +80,8 @@ class Handover:
         Whether tools are taken by themselves.
     look : PreviewLook
         Of the preview.
+    end : EndOfObject
+        When an object is taken to have ended in a stack.
     """
 
     relay: Relay
@@ -88,6 +91,7 @@ class Handover:
     rule: str = "keep"
     switches_tools: bool = True
     look: PreviewLook = field(default_factory=PreviewLook)
+    end: EndOfObject = field(default_factory=EndOfObject)
 
 
 # By viewer, which none of it holds: it goes with the viewer.

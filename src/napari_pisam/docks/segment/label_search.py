@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,16 +14,6 @@ if TYPE_CHECKING:
     from napari_pisam.layers import LabelsPlane
 
 _BLOCK = 1 << 24
-
-
-def frozen_plane(labels: LabelsPlane) -> LabelsPlane:
-    """Return the same plane of the array that the layer has now, without the layer.
-
-    A thread must not touch layers; it may read their arrays.
-    """
-    plane = copy.copy(labels)
-    plane.layer = SimpleNamespace(data=labels.layer.data)
-    return plane
 
 
 def find_label(labels: LabelsPlane, value: int) -> tuple[NDArray[np.bool_], tuple[int, int]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.docks.segment.label_search import find_label, frozen_plane
+from napari_pisam.docks.segment.label_search import find_label
 
 if TYPE_CHECKING:
     from napari_pisam.docks.segment.workspace import Workspace
@@ -47,7 +47,7 @@ class Picker:
 
     def _start_from(self, session: Session, labels: LabelsPlane, number: int) -> None:
         # Looking for a label in a large image takes its time.
-        plane = frozen_plane(labels)
+        plane = labels.frozen()
 
         def done(found: tuple[Any, tuple[int, int]]) -> None:
             if session is not self._workspace.session:

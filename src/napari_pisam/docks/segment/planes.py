@@ -121,7 +121,7 @@ class Planes:
         if plane not in of_image:
             session = Session(self._execute, rule=self._rule)
             # What it is known by may take long to find out: see `Autosaver`.
-            session.set_image(plane.size, "", self._prepare)
+            session.set_image(plane.size, "", self.prepare)
             of_image[plane] = session
             self._listen(image, plane, session)
         return of_image[plane]
@@ -152,7 +152,8 @@ class Planes:
             is_given = not self.image.rgb and high > low
             self._seen = ((low, high),) * self._source.n_channels if is_given else None
 
-    def _prepare(self, predictor: Any) -> None:
+    def prepare(self, predictor: Any) -> None:
+        """Show the displayed plane to a predictor; to be called where predictions are made."""
         if self._source is not None:
             predictor.set_image(self._source)
 
@@ -184,6 +185,16 @@ class Planes:
         """Take another predictor, or none."""
         self._predictor, self._model = predictor, model
         self._give_predictor()
+
+    @property
+    def predictor(self) -> Any:
+        """What predicts, or None."""
+        return self._predictor
+
+    @property
+    def rule(self) -> CommitRule:
+        """Whose a pixel is when an object is committed."""
+        return self._rule
 
     def _give_predictor(self) -> None:
         if self.session is not None:

@@ -210,7 +210,7 @@ def _listed(
 
 def _status(one: SessionObject) -> str:
     if one.committed:
-        return "committed"
+        return "propagated" if one.is_carried else "committed"
     if one.prompts is None:
         return "empty"
     if one.mask is None:

@@ -1,0 +1,269 @@
+"""The slices of a stack, and what is found in them in a worker: plain arrays in and out. No Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from napari_pisam.docks.segment.label_search import find_label
+from napari_pisam.layers import image_source_of
+from napari_pisam.predict.prompts import MaskPrompt
+from napari_pisam.predict.propagation import FollowedSlice, Propagation
+from napari_pisam.session.labels import LabelStore
+from napari_pisam.session.records import mask_from_label
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from napari_pisam.images.image_source import ImageSource
+    from napari_pisam.layers import ImagePlane, LabelsPlane
+    from napari_pisam.predict.mask import Mask
+    from napari_pisam.predict.propagation import EndOfObject
+    from napari_pisam.session.session import Session, SessionObject
+
+Pixels: TypeAlias = "tuple[int, dict[int, MaskPrompt]]"
+"""A slice, and what objects have in it by number."""
+
+# Planes of labels up to this size are looked through for what is no object yet: a millisecond.
+_AT_ONCE = 1 << 24
+
+
+@dataclass(frozen=True)
+class Line:
+    """The slices along an axis of an image, with all else as it is displayed.
+
+    Attributes
+    ----------
+    image : napari Image layer
+    plane : ImagePlane
+        The displayed one.
+    axis : int
+        Of the image.
+    """
+
+    image: Any
+    plane: ImagePlane
+    axis: int
+
+    @property
+    def size(self) -> int:
+        """Number of slices."""
+        return self.plane.shape[self.axis]
+
+    @property
+    def here(self) -> int:
+        """The displayed slice."""
+        return self.plane.index[self.axis] or 0
+
+    def at(self, index: int) -> ImagePlane:
+        """Return the plane of a slice."""
+        return self.plane.at(self.axis, index)
+
+    def labels_at(self, labels: LabelsPlane, index: int) -> LabelsPlane:
+        """Return the labels of a slice; `labels` are those of the displayed one."""
+        return labels.at(self.axis - len(self.plane.shape), index)
+
+
+@dataclass(eq=False)
+class Found:
+    """What was there before a run, taken on the main thread to be looked at in a worker.
+
+    Attributes
+    ----------
+    line : Line
+    labels : LabelsPlane
+        Of the displayed slice, frozen.
+    views : dict of int to (dict of int to SessionObject)
+        By slice, by number: the objects of the slices' sessions.
+    """
+
+    line: Line
+    labels: LabelsPlane
+    views: dict[int, dict[int, SessionObject]]
+
+    def pixels(self, index: int, number: int) -> MaskPrompt | None:
+        """Return what an object, or a label that is none, has in a slice."""
+        view = self.views.get(index, {}).get(number)
+        labels = self.line.labels_at(self.labels, index)
+        if view is None:
+            if labels.shape[0] * labels.shape[1] > _AT_ONCE:
+                return None
+            try:
+                return MaskPrompt.from_any(find_label(labels, number))
+            except ValueError:
+                return None
+        if not view.committed:
+            has_mask = view.mask is not None and view.mask.crop.size
+            return MaskPrompt.from_any(view.mask) if has_mask else None
+        store = LabelStore()
+        store.labels = labels
+        return store.pixels_of(view)
+
+    def known(self, number: int) -> tuple[dict[int, Mask], dict[int, FollowedSlice]]:
+        """Return the masks that the user stands for, and those that came of earlier runs."""
+        anchors: dict[int, Mask] = {}
+        carried: dict[int, FollowedSlice] = {}
+        for index in range(self.line.size):
+            view = self.views.get(index, {}).get(number)
+            by_hand = self._by_hand(index, number, view)
+            if by_hand is not None:
+                anchors[index] = mask_from_label(by_hand, self.line.plane.size)
+            elif view is None or view.mask is None or not view.mask.crop.size or view.stale:
+                continue
+            elif view.is_carried:
+                carried[index] = FollowedSlice(index, view.mask, source=view.source)
+            else:
+                anchors[index] = view.mask
+        return anchors, carried
+
+    def _by_hand(self, index: int, number: int, view: SessionObject | None) -> MaskPrompt | None:
+        """Return what the labels have where that is not what was written there."""
+        if view is None:
+            return self.pixels(index, number)
+        if not view.committed:
+            return None
+        store = LabelStore()
+        store.labels = self.line.labels_at(self.labels, index)
+        try:
+            return store.changed_by_hand(view)
+        except ValueError:
+            # Erased: it is looked for again.
+            return None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to carry, and how far.
+
+    Attributes
+    ----------
+    number : int
+        The object.
+    direction : int
+        1 to higher slices, -1 to lower ones, 0 to both.
+    first, last : int
+        Slices to stay within, both included.
+    end : EndOfObject
+    """
+
+    number: int
+    direction: int
+    first: int
+    last: int
+    end: EndOfObject
+
+    def steps(self, found: Found, source: ImageSource, predictor: Any) -> Iterator[FollowedSlice]:
+        """Carry it, one slice after the other; in a worker."""
+        anchors, carried = found.known(self.number)
+        here, line = found.line.here, found.line
+        first, last = min(self.first, here), max(self.last, here)
+        inside = [index for index in anchors if first <= index <= last]
+        if not inside and here in carried:
+            mask = carried.pop(here).mask
+            inside = [here] if mask is not None else []
+            anchors |= {here: mask} if mask is not None else {}
+        # From a slice between two anchors it goes on from where its mask came from.
+        if self.direction > 0:
+            first = max((index for index in inside if index <= here), default=here)
+        if self.direction < 0:
+            last = min((index for index in inside if index >= here), default=here)
+        given = {index: anchors[index] for index in inside if first <= index <= last}
+        leading = [axis for axis in line.plane.sliced if axis != line.plane.channel_axis]
+
+        def plane_of(index: int) -> list[int]:
+            places = line.at(index).index
+            return [places[axis] or 0 for axis in leading]
+
+        yield from Propagation(given, first, last, carried).steps(
+            _AtPlanes(predictor), source, plane_of=plane_of, end=self.end
+        )
+
+
+class _AtPlanes:
+    """A predictor that is given planes of one source; contrast stays as it is seen."""
+
+    def __init__(self, predictor: Any) -> None:
+        self._predictor = predictor
+
+    def set_image(self, image: ImageSource, *, plane: Any = None) -> None:
+        self._predictor.set_image(image.at(plane))
+
+    def predict(self, box: Any) -> Mask:
+        mask: Mask = self._predictor.predict(box)
+        return mask
+
+
+def relabel_steps(
+    found: Found, numbers: tuple[int, ...], target: int, first: int
+) -> Iterator[Pixels]:
+    """Find what is to get another number from a slice on; in a worker.
+
+    Yields
+    ------
+    (int, dict of int to MaskPrompt)
+        A slice, and what the objects have in it.
+    """
+    for index in range(first, found.line.size):
+        parts = {number: found.pixels(index, number) for number in numbers}
+        there = {number: pixels for number, pixels in parts.items() if pixels is not None}
+        if set(there) - {target}:
+            yield index, there
+
+
+@dataclass(eq=False)
+class StackRun:
+    """What is one step to undo, in however many slices; the group of its edits.
+
+    Attributes
+    ----------
+    title : str
+        What is done, for the user.
+    found : Found
+    number : int
+        The object that is written.
+    start : Session
+        Of the slice where it was asked for.
+    sessions : list of Session
+        In which something was written.
+    ends : list of str
+        Where the object ended and why.
+    refused : int
+        Slices in which it got no pixel.
+    """
+
+    title: str
+    found: Found
+    number: int
+    start: Session
+    sessions: list[Session] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
+    refused: int = 0
+
+    def note(self, session: Session) -> None:
+        """Note that something was written."""
+        if not self.sessions and session is not self.start:
+            self.start.mark(self)
+            self.sessions.append(self.start)
+        if session not in self.sessions:
+            self.sessions.append(session)
+
+    def repeat(self, session: Session, *, undo: bool) -> None:
+        """Undo or redo it in all slices but one, where that was done."""
+        for other in self.sessions:
+            if other is not session:
+                (other.undo_only if undo else other.redo_only)(self)
+
+
+def views_of(line: Line, sessions: Mapping[ImagePlane, Session]) -> dict[int, Any]:
+    """Return the objects of the slices' sessions, by slice and number."""
+    there = {index: sessions.get(line.at(index)) for index in range(line.size)}
+    return {
+        index: {one.id: one for one in session.objects}
+        for index, session in there.items()
+        if session is not None and session.objects
+    }
+
+
+def source_of(line: Line) -> ImageSource:
+    """Look at the slices as the displayed one is seen; on the main thread."""
+    return image_source_of(line.image, line.at(line.here)).source

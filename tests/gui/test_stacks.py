@@ -1,0 +1,485 @@
+"""Objects carried through stacks by the dock's logic: a viewer model and a predictor of bright."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari", reason="napari is not installed: pip install 'napari-pisam[gui]'")
+
+from napari.components import ViewerModel
+from scipy import ndimage
+
+from fake_dock import ImagePredictor
+from fake_session import ByHand, at_once, drawn, mask_of
+from lazy_arrays import Lazy
+from napari_pisam.docks.segment.controller import SegmentController
+from napari_pisam.docks.segment.files import saving_job
+from napari_pisam.docks.segment.restoring import Restorer
+from napari_pisam.predict.prompts import Prompts
+from napari_pisam.predict.propagation import EndOfObject
+from napari_pisam.session.session import ModelRef
+
+SIDE = 64
+
+
+class BrightPredictor(ImagePredictor):
+    """Finds what is bright and touches the box, near it only; clicks add and take away discs."""
+
+    def predict(self, box=None, points=None, labels=None, mask=None):
+        if self.errors:
+            raise self.errors.pop(0)
+        self.calls.append(box)
+        source, result = self.images[-1], np.zeros(self.shape, bool)
+        if mask is not None:
+            result = drawn(self.shape, Prompts(mask=mask))
+        elif box is not None:
+            low = [max(0, round(box[axis]) - 9) for axis in (0, 1)]
+            high = [min(self.shape[axis], round(box[axis + 2]) + 10) for axis in (0, 1)]
+            part = np.s_[low[0] : high[0], low[1] : high[1]]
+            parts, _ = ndimage.label(source.read(part)[..., 0] > 0)
+            inside = parts[9 if low[0] else 0 :, 9 if low[1] else 0 :]
+            touched = np.unique(inside[: round(box[2] - box[0]), : round(box[3] - box[1])])
+            result[part] = np.isin(parts, touched[touched > 0])
+        rows, cols = np.mgrid[: self.shape[0], : self.shape[1]]
+        for (row, col), label in zip(
+            *((), ()) if points is None else (points, labels), strict=True
+        ):
+            result[(rows - row) ** 2 + (cols - col) ** 2 <= 9] = label
+        return mask_of(result, 0.9)
+
+
+def disc(row, col, radius=8.0):
+    down, across = np.mgrid[:SIDE, :SIDE]
+    return (down - row) ** 2 + (across - col) ** 2 <= radius**2
+
+
+def moving(count=10, col=15):
+    """A disc that moves, at most 22 px in all."""
+    return np.stack([disc(20 + 2 * k, col + 2 * k) for k in range(count)]).astype(np.uint8)
+
+
+class Dock:
+    """A controller on a stack, and what it said."""
+
+    def __init__(self, stack, execute=at_once, **options):
+        self.viewer = ViewerModel()
+        options.setdefault("contrast_limits", (0, 1))
+        self.image = self.viewer.add_image(stack, name="stack", **options)
+        self.controller = SegmentController(self.viewer, execute)
+        self.failures, self.hints = [], []
+        self.controller.workspace.failed.connect(self.failures.append)
+        self.controller.workspace.hinted.connect(self.hints.append)
+        self.predictor = BrightPredictor()
+        self.controller.start()
+        self.controller.set_model(self.predictor, ModelRef("fake"))
+        self.stacks = self.controller.stacks
+
+    @property
+    def session(self):
+        return self.controller.session
+
+    @property
+    def labels(self):
+        return np.asarray(self.controller.workspace.choice["labels"].data)
+
+    def go_to(self, *index):
+        for axis, value in enumerate(index):
+            self.viewer.dims.set_point(axis, value)
+
+    def box(self, k, col=15):
+        """Make an object of the disc of a slice by hand, and leave it open."""
+        self.go_to(k)
+        row, col = 20 + 2 * k, col + 2 * k
+        return self.session.new_object(Prompts((row - 9.0, col - 9.0, row + 9.0, col + 9.0)))
+
+    def select(self, number):
+        self.session.select(number)
+
+    def correct(self, k, number, place):
+        """Click on the object of a slice and commit it."""
+        self.go_to(k)
+        one = self.session.get(number)
+        self.session.set_prompts(number, one.prompts.with_clicks([place], [True]))
+        self.controller.commit()
+
+    def where(self, number):
+        """The slices that have an object's pixels."""
+        return np.flatnonzero((self.labels == number).any(axis=(1, 2))).tolist()
+
+
+@pytest.fixture
+def dock():
+    return Dock(moving())
+
+
+def test_an_object_goes_through_the_stack_under_one_number(dock):
+    number = dock.box(4)
+    dock.controller.propagate(0)
+    np.testing.assert_array_equal(dock.labels, moving() * number)
+    assert "Object 1 both ways: 9 slices" in dock.hints[-1]
+    assert dock.failures == []
+    statuses = []
+    for k in (3, 4, 5):
+        dock.go_to(k)
+        statuses.append(dock.session.get(number).is_carried)
+        # The same object is at hand in every slice.
+        assert dock.session.current.id == number
+    assert statuses == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("direction", "first", "last", "expected"),
+    [
+        (1, 0, None, [4, 5, 6, 7, 8, 9]),
+        (-1, 0, None, [0, 1, 2, 3, 4]),
+        (0, 2, 6, [2, 3, 4, 5, 6]),
+        (1, 0, 7, [4, 5, 6, 7]),
+    ],
+)
+def test_it_goes_where_it_was_told(dock, direction, first, last, expected):
+    dock.box(4)
+    dock.controller.propagate(direction, first, last)
+    assert dock.where(1) == expected
+
+
+def test_one_undo_takes_back_the_whole_run_and_redo_brings_it_back(dock):
+    dock.box(4)
+    dock.controller.propagate(0)
+    dock.controller.undo()
+    assert dock.where(1) == [4]
+    dock.controller.redo()
+    assert dock.where(1) == list(range(10))
+    # From any of its slices.
+    dock.go_to(8)
+    dock.controller.undo()
+    assert dock.where(1) == [4]
+
+
+def test_undo_in_a_slice_that_has_nothing_of_its_own_takes_the_last_run_back(dock):
+    dock.box(4)
+    dock.controller.propagate(1)
+    dock.go_to(0)
+    dock.controller.undo()
+    assert dock.where(1) == [4]
+
+
+def test_it_ends_where_the_limits_say_and_says_why():
+    stack = moving()
+    stack[7:] = 0
+    dock = Dock(stack)
+    dock.box(4)
+    dock.controller.propagate(1)
+    assert dock.where(1) == [4, 5, 6]
+    assert "ends before 7 (nothing found)" in dock.hints[-1]
+    dock.controller.set_end(EndOfObject(score=0.95))
+    dock.controller.propagate(-1)
+    assert dock.where(1) == [4, 5, 6]
+    assert "score 0.90" in dock.hints[-1]
+
+
+def test_masks_land_as_they_come_and_stop_keeps_them():
+    hand = ByHand()
+    dock = Dock(moving(), hand)
+    dock.box(4)
+    hand.run()
+    dock.controller.propagate(1)
+    for _ in range(3):
+        hand.step()
+    assert dock.where(1) == [4, 5, 6, 7]
+    assert dock.stacks.title == "Object 1 to higher slices: 3 slices"
+    dock.stacks.stop()
+    hand.run()
+    assert dock.where(1) == [4, 5, 6, 7]
+    assert dock.stacks.title == ""
+    # Goes on from there, and asks about no slice again.
+    asked = len(dock.predictor.images)
+    dock.controller.propagate(1)
+    hand.run()
+    assert dock.where(1) == [4, 5, 6, 7, 8, 9]
+    assert len(dock.predictor.images) - asked == 5
+
+
+def test_undo_while_it_runs_stops_it_and_takes_it_back():
+    hand = ByHand()
+    dock = Dock(moving(), hand)
+    dock.box(4)
+    hand.run()
+    dock.controller.propagate(1)
+    for _ in range(3):
+        hand.step()
+    dock.controller.undo()
+    hand.run()
+    assert dock.where(1) == [4]
+
+
+def test_clicks_come_in_between_and_see_their_own_slice():
+    hand = ByHand()
+    dock = Dock(moving(), hand)
+    dock.box(4)
+    hand.run()
+    dock.controller.propagate(1)
+    hand.step()
+    other = dock.session.new_object(Prompts((2.0, 2.0, 6.0, 6.0)))
+    hand.run()
+    np.testing.assert_array_equal(
+        dock.predictor.images[-1].read(np.s_[0:64, 0:64])[..., 0], moving()[4]
+    )
+    assert dock.session.get(other).mask is not None
+
+
+def test_a_slice_that_was_corrected_is_kept_and_its_neighbours_are_redone(dock):
+    dock.box(0)
+    dock.controller.propagate(0)
+    dock.correct(9, 1, (60.0, 60.0))
+    dock.go_to(9)
+    dock.select(1)
+    anchor = dock.session.get(1)
+    assert not anchor.is_carried
+    dock.predictor.images.clear()
+    dock.correct(5, 1, (10.0, 50.0))
+    # From 0 the slices up to 4 had come already; what lies between was done from both sides.
+    assert dock.stacks.title == ""
+    seen = {int(source._plane[0]) for source in dock.predictor.images} - {5}
+    assert seen == {1, 2, 3, 4, 6, 7, 8}
+    dock.go_to(9)
+    assert dock.session.get(1).mask is anchor.mask
+    for k in (1, 4, 6, 8):
+        dock.go_to(k)
+        assert len(dock.session.get(1).source) == 2
+    # One undo takes the redoing back, the next one the correction.
+    dock.predictor.images.clear()
+    dock.controller.propagate(0)
+    assert [int(s._plane[0]) for s in dock.predictor.images if s._plane[0] not in (5, 8)] == []
+
+
+def test_a_correction_that_is_not_to_be_carried_on_is_not(dock):
+    dock.box(0)
+    dock.controller.propagate(0)
+    dock.stacks.redoes = False
+    before = dock.labels[1:5].copy()
+    dock.correct(5, 1, (10.0, 50.0))
+    np.testing.assert_array_equal(dock.labels[1:5], before)
+
+
+def test_what_a_hand_painted_is_kept(dock):
+    dock.box(4)
+    dock.controller.propagate(0)
+    layer = dock.controller.workspace.choice["labels"]
+    layer.data[7, 2:5, 2:5] = 1
+    layer.data[7, 30:36, 20:30] = 0
+    painted = layer.data[7].copy()
+    dock.go_to(4)
+    dock.select(1)
+    dock.controller.propagate(0)
+    np.testing.assert_array_equal(layer.data[7], painted)
+    dock.go_to(6)
+    assert len(dock.session.get(1).source) == 2
+
+
+def test_a_label_that_is_there_already_under_the_number_continues_the_object(dock):
+    dock.controller.workspace.choice["labels"].data[8] = moving()[8] * 1
+    dock.go_to(4)
+    dock.session.first_id = 1
+    row, col = 28, 23
+    dock.session.new_object(Prompts((row - 9.0, col - 9.0, row + 9.0, col + 9.0)), id=1)
+    dock.session._document._mine.add(1)
+    dock.controller.propagate(1)
+    assert dock.where(1) == [4, 5, 6, 7, 8, 9]
+    dock.go_to(6)
+    assert len(dock.session.get(1).source) == 2
+
+
+def test_others_pixels_follow_the_rule():
+    dock = Dock(moving())
+    layer = dock.controller.workspace.choice["labels"]
+    layer.data[6, 30:33, 25:30] = 7
+    dock.go_to(4)
+    dock.box(4)
+    dock.controller.propagate(1)
+    assert (layer.data[6] == 7).sum() == 15
+    dock.controller.undo()
+    dock.controller.set_rule("overwrite")
+    dock.controller.propagate(1)
+    assert not (layer.data[6] == 7).any()
+    dock.controller.undo()
+    assert (layer.data[6] == 7).sum() == 15
+
+
+def test_a_slice_that_is_covered_by_others_is_told(dock):
+    dock.controller.workspace.choice["labels"].data[6] = 7
+    dock.box(4)
+    dock.controller.propagate(1)
+    assert dock.where(1) == [4, 5, 7, 8, 9]
+    assert "other labels cover it in 1" in dock.hints[-1]
+
+
+def test_an_object_that_is_open_elsewhere_is_left_alone(dock):
+    dock.box(4)
+    dock.controller.propagate(0)
+    dock.go_to(6)
+    dock.session.reopen(1)
+    dock.session.set_prompts(1, dock.session.get(1).prompts.with_clicks([(2.0, 2.0)], [True]))
+    dock.go_to(4)
+    dock.select(1)
+    dock.controller.propagate(0)
+    dock.go_to(6)
+    assert not dock.session.get(1).committed
+    assert 6 not in dock.where(1)
+
+
+def test_split_gives_the_rest_another_number_and_can_be_undone(dock):
+    dock.box(4)
+    dock.controller.propagate(0)
+    dock.go_to(6)
+    dock.controller.split()
+    assert dock.where(1) == [0, 1, 2, 3, 4, 5]
+    assert dock.where(2) == [6, 7, 8, 9]
+    assert dock.session.current.id == 2
+    dock.controller.undo()
+    assert dock.where(1) == list(range(10))
+    dock.controller.redo()
+    assert dock.where(2) == [6, 7, 8, 9]
+
+
+def test_two_numbers_are_merged_by_picking(dock):
+    dock.box(2)
+    dock.controller.propagate(0, 0, 4)
+    dock.go_to(7)
+    second = dock.box(7)
+    dock.controller.propagate(0, 5, 9)
+    assert dock.where(second) == [5, 6, 7, 8, 9]
+    dock.go_to(2)
+    dock.select(1)
+    dock.controller.begin_merge()
+    dock.go_to(7)
+    dock.controller.pick(second)
+    assert dock.where(1) == list(range(10))
+    assert dock.where(second) == []
+    dock.controller.undo()
+    assert dock.where(1) == [0, 1, 2, 3, 4]
+    assert dock.where(second) == [5, 6, 7, 8, 9]
+
+
+def test_merging_joins_what_both_have_in_a_slice(dock):
+    dock.box(2)
+    dock.controller.propagate(0)
+    layer = dock.controller.workspace.choice["labels"]
+    layer.data[5, 2:6, 50:56] = 9
+    dock.go_to(5)
+    dock.select(1)
+    dock.controller.begin_merge()
+    dock.controller.pick(9)
+    assert (layer.data[5] == 1).sum() == moving()[5].sum() + 24
+    assert not (layer.data == 9).any()
+    dock.controller.undo()
+    assert (layer.data[5] == 9).sum() == 24
+
+
+def test_a_run_that_was_cut_off_goes_on_from_the_session_file(tmp_path):
+    hand = ByHand()
+    dock = Dock(moving(), hand)
+    dock.box(2)
+    hand.run()
+    dock.controller.propagate(1)
+    for _ in range(4):
+        hand.step()
+    path = saving_job(dock.controller.workspace.planes, tmp_path / "cut.pisam")()
+
+    again = Dock(moving())
+    Restorer(again.controller.workspace, at_once, lambda image: None).restore(path)
+    assert again.failures == []
+    np.testing.assert_array_equal(again.labels, dock.labels)
+    assert again.where(1) == [2, 3, 4, 5, 6]
+    again.go_to(2)
+    again.select(1)
+    again.predictor.images.clear()
+    again.controller.propagate(1)
+    assert again.where(1) == list(range(2, 10))
+    # Not asked again about what had come.
+    assert {int(s._plane[0]) for s in again.predictor.images} == {2, 7, 8, 9}
+
+
+def test_only_windows_of_a_lazy_image_are_read():
+    class Discs(Lazy):
+        """A bright square of 40 px in slices of 4,000 px."""
+
+        def __getitem__(self, key):
+            values = super().__getitem__(key)
+            down, across = (np.arange(4000)[part] for part in key[1:])
+            bright = ((down >= 2000) & (down < 2040))[:, None] & ((across >= 900) & (across < 940))
+            return np.where(bright, 1, values * 0).astype(np.uint8)
+
+    stack = Discs((12, 4000, 4000), np.uint8)
+    dock = Dock(stack)
+    dock.go_to(5)
+    dock.session.new_object(Prompts((1998.0, 898.0, 2042.0, 942.0)))
+    stack.largest_read = 0
+    dock.controller.propagate(0)
+    assert dock.where(1) == list(range(12))
+    assert 0 < stack.largest_read < 100**2
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_of_several_axes_one_is_gone_along(axis):
+    stack = np.zeros((6, 5, SIDE, SIDE), np.uint8)
+    for t in range(6):
+        for z in range(5):
+            stack[t, z] = disc(20 + 2 * t, 20 + 2 * z)
+    dock = Dock(stack, axis_labels=("t", "z", "y", "x"))
+    assert dock.stacks.axes == {0: "t (6)", 1: "z (5)"}
+    dock.stacks.axis = axis
+    dock.go_to(2, 3)
+    dock.session.new_object(Prompts((15.0, 17.0, 33.0, 35.0)))
+    dock.controller.propagate(0)
+    expected = np.zeros_like(stack)
+    line = np.s_[:, 3] if axis == 0 else np.s_[2]
+    expected[line] = stack[line]
+    np.testing.assert_array_equal(dock.labels, expected)
+
+
+def test_what_cannot_be_done_is_said():
+    dock = Dock(np.zeros((SIDE, SIDE), np.uint8))
+    dock.controller.propagate(1)
+    assert "one slice only" in dock.failures[-1]
+    dock = Dock(moving())
+    dock.controller.propagate(1)
+    assert "Choose an object first" in dock.failures[-1]
+    dock.controller.show_tracks()
+    dock.box(0)
+    dock.controller.split()
+    assert "first slice" in dock.failures[-1]
+
+
+def test_a_failed_prediction_stops_it_and_keeps_what_came(dock):
+    dock.box(4)
+    dock.predictor.predict_ = dock.predictor.predict
+    count = [0]
+
+    def predict(*args, **kwargs):
+        count[0] += 1
+        if count[0] == 4:
+            raise RuntimeError("out of luck")
+        return dock.predictor.predict_(*args, **kwargs)
+
+    dock.predictor.predict = predict
+    dock.controller.propagate(1)
+    assert "out of luck" in dock.failures[-1]
+    assert dock.stacks.title == ""
+    assert 4 in dock.where(1)
+
+
+def test_tracks_are_shown_and_saved(dock, tmp_path):
+    dock.box(4)
+    dock.controller.propagate(0)
+    dock.controller.show_tracks()
+    layer = dock.viewer.layers["stack labels tracks"]
+    np.testing.assert_allclose(layer.data[:, 0], 1)
+    np.testing.assert_allclose(layer.data[:, 2], 20 + 2 * np.arange(10), atol=0.01)
+    np.testing.assert_allclose(layer.data[:, 3], 15 + 2 * np.arange(10), atol=0.01)
+    dock.controller.show_tracks()
+    assert sum(one.name == layer.name for one in dock.viewer.layers) == 1
+    dock.controller.save_tracks(tmp_path / "tracks.csv")
+    lines = (tmp_path / "tracks.csv").read_text().splitlines()
+    assert lines[:2] == ["track_id,t,y,x,area", f"1,0,20.000,15.000,{moving()[0].sum()}"]
+    assert len(lines) == 11
