@@ -87,7 +87,9 @@ class SessionObject:
     @property
     def is_carried(self) -> bool:
         """Whether it came from another slice as it is, and nobody corrected or confirmed it."""
-        return bool(self.source) and self.prompts is not None and is_only_mask(self.prompts)
+        prompts = self.prompts
+        is_start = prompts is not None and prompts.is_only_start and not prompts.areas
+        return bool(self.source) and is_start
 
     @property
     def is_only_box(self) -> bool:
