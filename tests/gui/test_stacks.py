@@ -29,22 +29,21 @@ class BrightPredictor(ImagePredictor):
     def predict(self, box=None, points=None, labels=None, mask=None):
         if self.errors:
             raise self.errors.pop(0)
-        self.calls.append(box)
-        source, result = self.images[-1], np.zeros(self.shape, bool)
-        if mask is not None:
-            result = drawn(self.shape, Prompts(mask=mask))
+        prompts = box if isinstance(box, Prompts) else Prompts(box, points, labels, mask)
+        self.calls.append(prompts)
+        result, box = np.zeros(self.shape, bool), prompts.box
+        if prompts.mask is not None:
+            result = drawn(self.shape, Prompts(mask=prompts.mask))
         elif box is not None:
             low = [max(0, round(box[axis]) - 9) for axis in (0, 1)]
             high = [min(self.shape[axis], round(box[axis + 2]) + 10) for axis in (0, 1)]
             part = np.s_[low[0] : high[0], low[1] : high[1]]
-            parts, _ = ndimage.label(source.read(part)[..., 0] > 0)
+            parts, _ = ndimage.label(self.images[-1].read(part)[..., 0] > 0)
             inside = parts[9 if low[0] else 0 :, 9 if low[1] else 0 :]
             touched = np.unique(inside[: round(box[2] - box[0]), : round(box[3] - box[1])])
             result[part] = np.isin(parts, touched[touched > 0])
         rows, cols = np.mgrid[: self.shape[0], : self.shape[1]]
-        for (row, col), label in zip(
-            *((), ()) if points is None else (points, labels), strict=True
-        ):
+        for (row, col), label in zip(prompts.points, prompts.labels, strict=True):
             result[(rows - row) ** 2 + (cols - col) ** 2 <= 9] = label
         return mask_of(result, 0.9)
 
