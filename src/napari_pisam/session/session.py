@@ -434,6 +434,7 @@ class Session:
         *,
         rule: CommitRule,
         group: object,
+        class_name: str = "",
     ) -> bool:
         """Write an object's mask that came from another slice, in place of what came before.
 
@@ -448,6 +449,8 @@ class Session:
             Whose the pixels are.
         group : object
             What is done with it, in this and in other sessions, is one step to undo.
+        class_name : str
+            What kind of thing it is.
 
         Returns
         -------
@@ -460,7 +463,7 @@ class Session:
             If there are no labels, or it would get no pixel.
         """
         known = self._document.records.get(id)
-        new = None if mask is None else _of_mask(id, mask, source)
+        new = None if mask is None else _of_mask(id, mask, source, class_name)
         gone: dict[int, MaskPrompt | None] = {} if known is None else {id: None}
         return self._exchange(gone, new, rule, group)
 
@@ -497,7 +500,9 @@ class Session:
         # Of several, it comes from nowhere else as it is.
         source = views[0].source if len(pixels) == len(views) == 1 else ()
         mask = mask_from_label(_joined(list(pixels.values())), self._image_shape())
-        new = _of_mask(id, replace(mask, score=min(scores, default=1.0)), source)
+        kinds = {view.id: view.class_name for view in views if view.class_name}
+        kind = kinds.get(id) or next(iter(kinds.values()), "")
+        new = _of_mask(id, replace(mask, score=min(scores, default=1.0)), source, kind)
         return self._exchange(pixels, new, CommitRule.OVERWRITE, group)
 
     def _exchange(
@@ -772,10 +777,10 @@ class Session:
             self.current_changed.emit(self._told_current)
 
 
-def _of_mask(id_: int, mask: Mask, source: tuple[int, ...]) -> Record:
+def _of_mask(id_: int, mask: Mask, source: tuple[int, ...], class_name: str) -> Record:
     """Make an object of a mask, which is all its prompts."""
     prompts = Prompts(mask=MaskPrompt.from_any(mask))
-    view = SessionObject(id_, prompts, mask.without_logits(), False, False, source)
+    view = SessionObject(id_, prompts, mask.without_logits(), False, False, class_name, source)
     return Record(view, prompts)
 
 

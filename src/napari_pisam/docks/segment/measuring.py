@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
-from napari_pisam.docks.segment.label_search import frozen_plane
 from napari_pisam.images.label_places import object_places
 from napari_pisam.measure.regions import Pixel, measure_objects
 from napari_pisam.session.requests import failure_sentence
@@ -200,7 +199,7 @@ class Measures:
         missing = [
             item for item in objects.items() if item[0] not in known or item[0] in self._dirty
         ]
-        labels = None if setting.labels is None else frozen_plane(setting.labels)
+        labels = None if setting.labels is None else setting.labels.frozen()
 
         def job() -> dict[int, Row]:
             found = _measured(missing, labels, setting.channels, setting.pixel, wanted=True)
@@ -228,7 +227,7 @@ class Measures:
         del items[_CHUNK:]
         for id_, _ in items:
             del self._dirty[id_]
-        labels = None if setting.labels is None else frozen_plane(setting.labels)
+        labels = None if setting.labels is None else setting.labels.frozen()
         job = partial(_measured, items, labels, channels, setting.pixel, wanted=self.wanted)
         self._is_running = True
         self._execute(job, partial(self._on_done, setting.key), partial(self._on_failed, items))

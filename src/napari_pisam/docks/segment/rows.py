@@ -43,8 +43,8 @@ KNOWN_COLUMNS = (
     Column(
         "status",
         "Status",
-        "committed: in the labels; preview: not yet; outdated: made from earlier prompts or by "
-        "another model; "
+        "committed: in the labels; propagated: too, from another slice, and not corrected since; "
+        "preview: not yet; outdated: made from earlier prompts or by another model; "
         "erased: committed, but the labels have no pixel of it any more",
     ),
 )

@@ -239,6 +239,12 @@ class StackRun:
     ends: list[str] = field(default_factory=list)
     refused: int = 0
 
+    @property
+    def class_name(self) -> str:
+        """What kind of thing its object is, where it was asked for."""
+        one = self.start.get(self.number)
+        return "" if one is None else one.class_name
+
     def note(self, session: Session) -> None:
         """Note that something was written."""
         if not self.sessions and session is not self.start:

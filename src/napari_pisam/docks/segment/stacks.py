@@ -322,7 +322,14 @@ class Stacks:
             return
         try:
             rule = self._work.planes.rule
-            done = session.carry(run.number, step.mask, step.source, rule=rule, group=run)
+            done = session.carry(
+                run.number,
+                step.mask,
+                step.source,
+                rule=rule,
+                group=run,
+                class_name=run.class_name,
+            )
         except ValueError:
             run.refused += 1
             return
