@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_pisam.layers.geometry import ImagePlane, plane_of, spatial_shape
+from napari_pisam.layers.label_numbers import note_labels
 from napari_pisam.layers.prompt_layers import prompt_axes
 from napari_pisam.layers.transforms import placement_of, transform_of
 from napari_pisam.session.labels import wider_dtype
@@ -120,8 +121,10 @@ class LabelsPlane:
         block = np.asarray(values)
         if block.dtype.kind not in "biu":
             raise ValueError(f"The labels have dtype {block.dtype}, expected integers.")
-        if block.size and int(block.max()) > np.iinfo(self.dtype).max:
-            promote_labels(self.layer, int(block.max()))
+        highest = int(block.max(initial=0))
+        if highest > np.iinfo(self.dtype).max:
+            promote_labels(self.layer, highest)
+        note_labels(self.layer.data, highest)
         key = self._key(window, for_writing=True)
         block = block.astype(self.dtype, copy=False)
         if block.ndim == 2:

@@ -13,7 +13,7 @@ from napari_pisam.predict.prompts import Prompts
 from napari_pisam.session.history import Change, Edit, Entry, History
 from napari_pisam.session.labels import LabelStore, tiles_of_records
 from napari_pisam.session.merge import CommitRule, Patch, committed_block, released_block
-from napari_pisam.session.numbers import LIMIT, LabelNumbers
+from napari_pisam.session.numbers import LIMIT, LabelNumbers, numbers_in
 from napari_pisam.session.records import (
     BatchCommitted,
     Committed,
@@ -177,6 +177,7 @@ class Document:
         if numbers is None:
             return list(records)
         numbers.look()
+        self._look_below(records, numbers)
         used = {record.view.id for record in records}
         for record in records:
             number = record.view.id
@@ -189,6 +190,12 @@ class Document:
             else:
                 result.append(record)
         return result
+
+    def _look_below(self, records: Sequence[Record], numbers: LabelNumbers) -> None:
+        """Look again where large labels are written: nothing is heard of what a script wrote."""
+        for mask in (record.view.mask for record in records):
+            if not numbers.is_small and mask is not None and mask.crop.size:
+                numbers.paint(numbers_in(self.store.read(mask.bbox)) - self._mine)
 
     def known(self, id_: int) -> Record:
         """Return an object.

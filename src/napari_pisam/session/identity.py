@@ -7,6 +7,7 @@ hash of each window that an object was found in: an image larger than the memory
 from __future__ import annotations
 
 import hashlib
+import math
 import mmap
 import os
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from numpy.typing import NDArray
 
     from napari_pisam.images.image_source import ImageSource
     from napari_pisam.session.merge import Bbox
@@ -29,6 +32,7 @@ _BAND_PIXELS = 1 << 20
 _WINDOW_SIDE = 4096
 _BLOCK = 64
 _BLOCKS = 4
+_LEAST_ROW = 64
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ def image_key(level: Any, name: str, stamp: FileStamp | None) -> str:
     Parameters
     ----------
     level : array
-        Its largest level; read only where it is in memory and of at most `WHOLE_BYTES`.
+        Its largest level; read only where it is in memory: where it is larger than `WHOLE_BYTES`
+        and comes from no file, so many of it.
     name : str
         Tells images apart that are larger and come from no file.
     stamp : FileStamp or None
@@ -92,7 +97,20 @@ def image_key(level: Any, name: str, stamp: FileStamp | None) -> str:
             hasher.update(_bytes(level[start : start + rows], dtype))
     else:
         hasher.update(repr(name if stamp is None else stamp).encode())
+        if is_in_memory(level) and stamp is None:
+            for row in _some_rows(level):
+                hasher.update(_bytes(row, dtype))
     return hasher.hexdigest()[:32]
+
+
+def _some_rows(level: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Return every n-th row of a large array, of `WHOLE_BYTES` together: no slice is left out."""
+    axes = level.ndim - 1
+    while axes > 1 and math.prod(level.shape[axes:]) < _LEAST_ROW:
+        axes -= 1  # colours, or the last axis of a rotated stack
+    starts = level.shape[:axes]
+    for place in range(0, math.prod(starts), -(-level.nbytes // WHOLE_BYTES)):
+        yield level[np.unravel_index(place, starts)]
 
 
 class PlaneIdentity:

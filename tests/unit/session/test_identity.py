@@ -139,3 +139,19 @@ def test_a_file_that_may_not_be_looked_at_has_no_stamp(tmp_path):
     assert FileStamp.read(str(path)).size == 3
     for other in (None, "", str(tmp_path / "none"), "a\0b"):
         assert FileStamp.read(other) is None
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (3, 40, 50), (40, 50, 3), (2000,)])
+def test_large_images_that_come_from_no_file_are_told_apart_by_some_of_their_rows(
+    shape, monkeypatch
+):
+    monkeypatch.setattr(identity, "WHOLE_BYTES", 1000)
+    empty = np.zeros(shape, np.uint16)
+    key = image_key(empty, "Image", None)
+    assert image_key(empty.copy(), "Image", None) == key
+    # As small as what is left out between two rows.
+    thick = -(-empty.nbytes // 1000)
+    for place in (0, empty.shape[0] - thick):
+        disc = empty.copy()
+        disc[(..., slice(place, place + thick), slice(2, 9), slice(None))[-disc.ndim :]] = 9
+        assert image_key(disc, "Image", None) != key
