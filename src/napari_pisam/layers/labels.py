@@ -15,8 +15,9 @@ from napari_pisam.layers.geometry import ImagePlane, plane_of, spatial_shape
 from napari_pisam.layers.label_numbers import note_labels
 from napari_pisam.layers.prompt_layers import prompt_axes
 from napari_pisam.layers.transforms import placement_of, transform_of
+from napari_pisam.session.identity import is_in_memory
 from napari_pisam.session.labels import wider_dtype
-from napari_pisam.session.rollback import RollbackJournal, roll_back
+from napari_pisam.session.rollback import RollbackJournal, place_of, roll_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _IN_MEMORY = 512 << 20
 _COPY_BYTES = 64 << 20
+_PREFIX = "napari-pisam-"
 
 
 def new_labels_layer(
@@ -312,12 +314,19 @@ def promote_labels(layer: Any, value: int) -> None:
     Raises
     ------
     ValueError
-        If there is no room.
+        If there is no room, or the labels are on disk: what is written from then on would end with
+        the process.
     """
     data = layer.data
     if value <= np.iinfo(data.dtype).max:
         return
     new = wider_dtype(data.dtype, value)
+    if _stays(data):
+        raise ValueError(
+            f"The Labels layer {layer.name!r} is on disk as {data.dtype}, which has no room for "
+            f"the number {value} of the next object. Choose a new Labels layer, or make the file "
+            f"one of {new} and open it again."
+        )
     shape = tuple(int(size) for size in data.shape)
     wider = _zeros(shape, new)
     # The axis that is cut is the longest, for a plane to be copied in pieces too.
@@ -330,6 +339,15 @@ def promote_labels(layer: Any, value: int) -> None:
         if block.any():
             wider[part] = block
     layer.data = wider
+
+
+def _stays(data: Any) -> bool:
+    """Whether what is written into an array is there when the process has ended."""
+    if isinstance(data, np.memmap):
+        return bool(data.filename) and _PREFIX not in str(data.filename)
+    if isinstance(data, np.ndarray):
+        return not is_in_memory(data)
+    return bool(place_of(data)) or not hasattr(data, "store")
 
 
 def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[np.integer[Any]]:
@@ -350,7 +368,7 @@ def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[np.integer[A
         )
     # A file without a name is gone with its last user, after a crash too. Windows of it are read
     # and shown without a copy; napari reads all chunks of a chunked array at every refresh.
-    with tempfile.TemporaryFile(prefix="napari-pisam-") as file:
+    with tempfile.TemporaryFile(prefix=_PREFIX) as file:
         return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
 
 

@@ -212,6 +212,23 @@ def test_signed_labels_that_are_full_stay_signed(viewer, dtype, wider):
     assert np.unique(layer.data).tolist() == [-1, full, full + 1]
 
 
+@pytest.mark.parametrize("kind", ["zarr", "memmap"])
+def test_labels_on_disk_that_are_full_are_not_replaced_by_some_that_end_with_napari(
+    viewer, kind, tmp_path
+):
+    if kind == "zarr":
+        data = zarr.create_array(tmp_path / "a.zarr", shape=(5, 20, 30), dtype="uint8")
+    else:
+        data = np.memmap(tmp_path / "a.raw", "uint8", "w+", shape=(5, 20, 30))
+    layer = viewer.add_labels(data, name="mine")
+    view = labels_plane(layer, plane_of(viewer.layers[0], viewer.dims))
+    view[0:1, 0:1] = 255
+    with pytest.raises(ValueError, match=r"'mine' is on disk as uint8.* 256 .*uint32"):
+        view[4:6, 0:2] = 256
+    assert layer.data is data
+    assert view[0:6:5, 0:1].tolist() == [[255], [0]]
+
+
 def test_labels_are_promoted_without_loss_and_only_where_that_is_necessary(viewer):
     layer = new_labels_layer(viewer, viewer.layers[0])
     layer.data[...] = np.arange(3000).reshape(5, 20, 30)
