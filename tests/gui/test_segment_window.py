@@ -20,6 +20,7 @@ from qtpy.QtWidgets import QWidget  # noqa: TC002
 
 from dock_window import BOX, SHAPE, Window
 from fake_dock import draw_box, expected
+from napari_pisam.docks.segment.keys import KEYS
 
 
 def test_box_clicks_commit_and_undo_by_hand(window):
@@ -128,6 +129,28 @@ def test_an_object_that_was_erased_by_hand_is_marked(window):
     window.labels.undo()
     window.settle()
     assert window.table[0]["Status"] == "committed"
+
+
+@pytest.mark.parametrize(("action", "committed"), [("commit", [True, False]), ("discard", [False])])
+def test_a_key_in_the_midst_of_a_drag_leaves_the_box_that_is_drawn(window, action, committed):
+    window.drag((5.0, 5.0), (20.0, 20.0))
+    window.until(lambda: window.mask is not None)
+    window.dock.controller.draw_box()
+    button = Qt.MouseButton.LeftButton
+    first, last = window.place(*BOX[:2]), window.place(*BOX[2:])
+    window.qtbot.mousePress(window.canvas, button, pos=first)
+    window.qtbot.mouseMove(window.canvas, first + (last - first) * 0.4)
+    window.settle()
+    modifier = Qt.KeyboardModifier[f"{'Shift' if action == 'discard' else 'No'}Modifier"]
+    window.qtbot.keyClick(window.canvas, KEYS[action][-1], modifier)
+    window.settle()
+    window.qtbot.mouseMove(window.canvas, last)
+    window.settle()
+    window.qtbot.mouseRelease(window.canvas, button, pos=last)
+    window.until(lambda: window.mask is not None)
+    assert [one.committed for one in window.session.objects] == committed
+    np.testing.assert_allclose(window.session.current.prompts.box, BOX, atol=1.0)
+    assert len(window.boxes.data) == 1
 
 
 def test_a_plain_click_with_the_box_tool_is_an_fg_click(window):

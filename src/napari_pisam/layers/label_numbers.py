@@ -31,8 +31,8 @@ def highest_label(data: Any) -> int | None:
     int or None
         None where it has to be looked through.
     """
-    attributes = getattr(data, "attrs", None)
-    value = attributes.get(_HIGHEST) if hasattr(attributes, "get") else None
+    read = getattr(getattr(data, "attrs", None), "get", None)
+    value = None if read is None else read(_HIGHEST)
     return value if isinstance(value, int) and 0 <= value < LIMIT - 1 else None
 
 

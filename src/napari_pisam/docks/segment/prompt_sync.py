@@ -254,7 +254,7 @@ class PromptSync:
     def push(self) -> None:
         """Show what the session has: after undo, commit, or when an object is picked up again."""
         session = self._session
-        if session is None or self._is_syncing:
+        if session is None or self._is_syncing or self._is_drawing:
             return
         wanted = {one.id: one.prompts for one in session.objects if not one.committed}
         self._write(
@@ -273,6 +273,14 @@ class PromptSync:
             self._is_syncing = False
         self._pushed = {number: given for number, given in wanted.items() if given is not None}
         self.set_targets()
+
+    @property
+    def _is_drawing(self) -> bool:
+        """Whether a box is half drawn: napari loses it where others go meanwhile; then it is told.
+
+        `_is_creating` is so in napari 0.4 to 0.9; where it is not, a key during a drag loses a box.
+        """
+        return bool(getattr(self._layers["boxes"], "_is_creating", False))
 
     def _write(self, wanted: dict[int, Prompts | None]) -> None:
         if not wanted or not any(self._layers.values()):
