@@ -424,6 +424,25 @@ def test_positions_and_ome_zarr_are_images(run, several, micro):
     assert (tifffile.imread("one.tif") != expected).mean() < 1e-3
 
 
+def test_labels_of_an_ome_zarr_are_written_into_it(run, work, micro):
+    import zarr
+
+    image = np.random.default_rng(1).integers(0, 255, (48, 64), dtype=np.uint8)
+    group = zarr.create_group(work / "a.zarr", zarr_format=3)
+    group.create_array("0", data=image)
+    axes = [{"name": "y"}, {"name": "x"}]
+    multiscales = [{"axes": axes, "datasets": [{"path": "0"}]}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": multiscales}
+    for target in ("a.zarr/labels/cells", "cells.ome.zarr"):
+        result = run("segment", "a.zarr", "--boxes", "boxes.csv", "-o", target)
+        assert result.exit_code == 0, result.stderr
+        labels = zarr.open_array(work / target / "0", mode="r")[:]
+        assert (labels != expected_labels(image, TWO)).mean() < 1e-3
+    result = run("segment", "a.zarr", "--boxes", "boxes.csv", "-o", "a.zarr")
+    assert result.exit_code == 2
+    assert "a.zarr/labels/cells" in " ".join(result.stderr.split())
+
+
 def test_names_in_messages_give_no_orders_to_the_terminal(run, work, micro):
     name = "\x1b]0;owned\x07\x1b[2Jcells.tif"
     (work / name).write_bytes(b"no image")

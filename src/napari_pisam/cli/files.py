@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from napari_pisam.images.ngff_labels import check_label_place, is_label_place
+from napari_pisam.images.zarr_files import SUFFIX
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -17,6 +20,9 @@ def check_output(path: Path, suffixes: tuple[str, ...], inputs: tuple[Path | Non
     ValueError
         If the file cannot be written there, has another suffix, or is one of the inputs.
     """
+    if SUFFIX in suffixes and is_label_place(path):
+        check_label_place(path)
+        return
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"The output is {path}, expected a name that ends in {suffixes[0]}.")
     if path.is_dir():

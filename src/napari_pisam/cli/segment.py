@@ -187,7 +187,7 @@ def _check(request: SegmentRequest) -> None:
     """Find the mistakes that cost nothing to find."""
     if not request.prompt_files:
         raise ValueError("There are no prompts. Give --boxes, --points or both.")
-    check_output(request.output, (".tif", ".tiff"), (request.image, *request.prompt_files))
+    check_output(request.output, (".tif", ".tiff", ".zarr"), (request.image, *request.prompt_files))
     for given in request.prompt_files:
         if not given.is_file():
             raise ValueError(f"There is no file {given}. Save a layer from napari as CSV.")
@@ -211,6 +211,7 @@ def segment(request: SegmentRequest, models: _Models | None = None) -> dict[Inde
     # Slow to import, and not needed to find the mistakes above.
     from napari_pisam.images.image_files import open_image
     from napari_pisam.images.label_files import write_label_stack
+    from napari_pisam.images.ngff_labels import is_label_place, write_label_zarr
 
     planes: dict[Index, dict[int, Mask]] = {}
     with open_image(request.image, request.position) as opened:
@@ -226,7 +227,15 @@ def segment(request: SegmentRequest, models: _Models | None = None) -> dict[Inde
         shape = (*leading, *parts[0].source.shape)
         size, units = _scale_of(opened, len(leading))
         description |= {"scale": list(size), "units": list(units)} | _view_of(request)
-        write_label_stack(request.output, planes, shape, description, request.overlap, size, units)
+        if is_label_place(request.output):
+            names = _axes_of(opened, len(leading))
+            write_label_zarr(
+                request.output, planes, shape, request.overlap, axes=names, scale=size, units=units
+            )
+        else:
+            write_label_stack(
+                request.output, planes, shape, description, request.overlap, size, units
+            )
     _warn_of_empty(planes)
     where = f" in {len(planes)} planes" if len(planes) > 1 else ""
     say(
@@ -240,6 +249,12 @@ def _scale_of(opened: ImageFile, leading: int) -> tuple[tuple[float, ...], tuple
     """Return the size of a pixel and its units along all axes of the labels, as the dock does."""
     size, units = opened.pixel_size.size or (1.0, 1.0), opened.pixel_size.units or ("pixel",) * 2
     return (1.0,) * leading + size, ("pixel",) * leading + units
+
+
+def _axes_of(opened: ImageFile, leading: int) -> str:
+    """Return the letters of the axes of the labels; empty where it is not clear which they are."""
+    before = [name for name in opened.axes if name not in "YXSC"]
+    return "".join(before) + "YX" if len(before) == leading else ""
 
 
 def _digest(parts: Sequence[_Part]) -> str:

@@ -65,7 +65,7 @@ def images_in_zarr(path: Path) -> list[Path]:
     ValueError
         If it holds none, or its metadata are damaged.
     """
-    attributes = _attributes(path)
+    attributes = attributes_of(path)
     if attributes.get("multiscales") is not None:
         return [path]
     if (plate := attributes.get("plate")) is not None:
@@ -73,7 +73,7 @@ def images_in_zarr(path: Path) -> list[Path]:
         return [
             _inside(well, image.at("path").text())
             for well in wells
-            for image in _attributes(well).at("well").at("images").items()
+            for image in attributes_of(well).at("well").at("images").items()
         ]
     found: list[Path] = []
     if attributes.get("bioformats2raw.layout") is not None:
@@ -107,7 +107,7 @@ def open_zarr(path: Path) -> ZarrImage:
             f"it holds {len(found)} images, expected one: {found[0].relative_to(path)} and others. "
             "Give the folder of one of them"
         )
-    image = _attributes(path).at("multiscales").items()[:1]
+    image = attributes_of(path).at("multiscales").items()[:1]
     if not image:
         raise ValueError("its list of multiscales is empty, expected an image")
     levels, scale = [], None
@@ -133,7 +133,7 @@ def _read(path: Path) -> Node | None:
     return parse(path.read_bytes(), path.name)
 
 
-def _attributes(folder: Path) -> Node:
+def attributes_of(folder: Path) -> Node:
     """Return OME's part of a group's attributes, of whichever version."""
     new = _read(folder / "zarr.json")
     if new is not None:

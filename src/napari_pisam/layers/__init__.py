@@ -11,6 +11,7 @@ from napari_pisam.layers.images import DisplayedPlane, describe_view, image_sour
 from napari_pisam.layers.label_drawing import refresh_labels_windows
 from napari_pisam.layers.labels import (
     LabelsPlane,
+    labels_layer_on_disk,
     labels_plane,
     new_labels_layer,
     plane_is_displayed,
@@ -52,6 +53,7 @@ __all__ = [
     "describe_view",
     "image_source_of",
     "is_own",
+    "labels_layer_on_disk",
     "labels_plane",
     "new_labels_layer",
     "new_preview_layer",

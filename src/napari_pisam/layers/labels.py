@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_pisam.images.ngff_labels import is_label_group, new_labels, open_labels
 from napari_pisam.layers.geometry import ImagePlane, plane_of, spatial_shape
 from napari_pisam.layers.label_numbers import note_labels
 from napari_pisam.layers.prompt_layers import prompt_axes
@@ -21,6 +22,7 @@ from napari_pisam.session.rollback import RollbackJournal, place_of, roll_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -69,6 +71,61 @@ def new_labels_layer(
         name=name or f"{image.name} labels",
         **transform_of(image, axes),
     )
+
+
+def labels_layer_on_disk(
+    viewer: Any,
+    image: Any,
+    path: Path,
+    *,
+    channel_axis: int | None = None,
+    dtype: DTypeLike = np.uint32,
+) -> Any:
+    """Add a Labels layer whose values are an OME-Zarr, made where there is none yet.
+
+    Only chunks that are painted or committed are on disk, and they are there when napari is
+    closed. napari itself reads the whole plane that it displays, which then has to fit into the
+    memory. `finish_labels` makes the pyramid, which other tools want, at any time.
+
+    Parameters
+    ----------
+    viewer, image, channel_axis
+        As for `new_labels_layer`.
+    path : Path
+        Ends in .zarr, or ``IMAGE.zarr/labels/NAME``.
+    dtype : dtype
+        Of new labels. 32 bits by default: a wider type would need another array.
+
+    Returns
+    -------
+    napari.layers.Labels
+
+    Raises
+    ------
+    ValueError
+        If labels cannot be there, or those there are not of this image.
+    """
+    axes = prompt_axes(image, channel_axis)
+    shape = tuple(int(spatial_shape(image)[axis]) for axis in axes)
+    transform = transform_of(image, axes)
+    if is_label_group(path):
+        data = open_labels(path)
+        if data.shape != shape:
+            raise ValueError(
+                f"The labels {path} have shape {data.shape}, expected {shape} as the image. Give "
+                "those of this image, or another name."
+            )
+    else:
+        names = "".join(str(name).lower() for name in transform.get("axis_labels") or ())
+        data = new_labels(
+            path,
+            shape,
+            dtype,
+            axes=names if set(names) <= set("tczyx") else "",
+            scale=np.abs(transform["scale"]).tolist(),
+            units=[str(unit) for unit in transform.get("units") or ()],
+        )
+    return viewer.add_labels(data, name=path.name, **transform)
 
 
 class LabelsPlane:

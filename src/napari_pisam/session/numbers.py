@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_pisam.images.ngff_labels import written_parts
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
 
@@ -172,7 +174,8 @@ def numbers_in(data: Any) -> set[int]:
         numpy, a memory map, dask, zarr; never in memory as a whole.
     """
     found: set[int] = set()
-    for part in _parts(data):
+    written = written_parts(data)
+    for part in _parts(data) if written is None else written:
         found.update(_numbers(np.asarray(data[part])))
     return found
 

@@ -9,6 +9,7 @@ from napari_pisam.images.label_formats.annotations import LabelImage
 from napari_pisam.images.label_formats.coco import read_coco, write_coco
 from napari_pisam.images.label_formats.geojson import read_geojson, write_geojson
 from napari_pisam.images.label_formats.imagej import read_imagej, write_imagej
+from napari_pisam.images.label_formats.ome_zarr import read_ome_zarr, write_ome_zarr
 from napari_pisam.images.label_formats.raster import (
     read_picture,
     write_ome_tiff,
@@ -18,6 +19,8 @@ from napari_pisam.images.label_formats.raster import (
 from napari_pisam.images.label_formats.shapes import read_shapes, write_shapes
 from napari_pisam.images.label_formats.table import write_table
 from napari_pisam.images.label_formats.yolo import read_yolo, write_yolo
+from napari_pisam.images.ngff_labels import is_label_place
+from napari_pisam.images.zarr_files import is_zarr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +76,13 @@ _ENTRIES = (
         write_tiff,
         read_picture,
         "classes",
+    ),
+    LabelFormat(
+        "ome-zarr",
+        "OME-Zarr (NGFF 0.5) with a pyramid, classes and colours",
+        (".ome.zarr", ".zarr"),
+        write_ome_zarr,
+        read_ome_zarr,
     ),
     LabelFormat(
         "png",
@@ -149,6 +159,8 @@ def format_for(path: Path, name: str | None = None) -> LabelFormat:
         if name not in FORMATS:
             raise ValueError(f"There is no format {name!r}. Choose one of: {', '.join(FORMATS)}.")
         return FORMATS[name]
+    if is_label_place(path):
+        return FORMATS["ome-zarr"]
     lowered = path.name.lower()
     for entry in _ENTRIES:
         if lowered.endswith(entry.suffixes):
@@ -175,7 +187,7 @@ def read_labels(
     ValueError
         If there is no such file or format, or the file does not fit.
     """
-    if not path.is_file():
+    if not path.is_file() and not is_zarr(path):
         raise ValueError(f"There is no file {path}. Check the path.")
     entry = format_for(path, name)
     if entry.read is None:
