@@ -81,7 +81,7 @@ def check_label_place(path: Path) -> None:
             f"{image} is OME-Zarr of version 0.4 or before, and labels are written as {VERSION}: "
             "one folder cannot be both. Give the labels a folder of their own, ending in .zarr."
         )
-    if image is not None and path.parent != image / _GROUP:
+    if image is not None and path.absolute().parent != image / _GROUP:
         raise ValueError(
             f"{path} is inside of the OME-Zarr {image}, where labels have their place. Expected "
             f"{image / _GROUP / path.name}."
