@@ -136,6 +136,17 @@ class Window:
         self.qtbot.mouseRelease(self.canvas, button, pos=last)
         self.settle()
 
+    def draw(self, places):
+        """Hold the button down from place to place, as a hand draws a line."""
+        button, first = Qt.MouseButton.LeftButton, self.place(*places[0])
+        self.qtbot.mouseMove(self.canvas, first)
+        self.qtbot.mousePress(self.canvas, button, pos=first)
+        for place in places[1:]:
+            self.qtbot.mouseMove(self.canvas, self.place(*place))
+            self.settle()
+        self.qtbot.mouseRelease(self.canvas, button, pos=self.place(*places[-1]))
+        self.settle()
+
     def click(self, row, col):
         self.qtbot.mouseMove(self.canvas, self.place(row, col))
         self.qtbot.mouseClick(self.canvas, Qt.MouseButton.LeftButton, pos=self.place(row, col))

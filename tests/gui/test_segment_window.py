@@ -467,3 +467,42 @@ def test_a_disc_is_segmented_with_the_embedded_model_by_hand(make_napari_viewer,
     window.press("u")
     assert not np.any(window.labels.data)
     assert window.mask is not None
+
+
+@pytest.mark.weights
+def test_a_path_that_is_drawn_by_hand_is_a_scribble(make_napari_viewer, qtbot, tmp_path):
+    from napari_pisam.docks.segment.loading import load_predictor
+
+    rows, cols = np.mgrid[:256, :320]
+    ring = np.abs(np.hypot(rows - 120, cols - 150) - 60) <= 4
+    image = np.where(ring, 200, 60).astype(np.uint8)
+    image += np.random.default_rng(0).integers(0, 20, image.shape, dtype=np.uint8)
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(image, name="ring")
+    window = Window(viewer, qtbot, partial(load_predictor))
+    window.drag((52, 82), (188, 218))
+    window.until(lambda: window.mask is not None, timeout=300_000)
+    window.dock.prompt_panel.more_button.menu().actions()[0].trigger()
+    turn = np.linspace(0.1, 3, 25)
+    window.draw([(120 + 60 * np.sin(t), 150 + 60 * np.cos(t)) for t in turn])
+    window.press("q")
+    window.draw([(120, c) for c in range(120, 181, 4)])
+    assert list(window.boxes.shape_type) == ["rectangle", "path", "path"]
+    assert list(window.boxes.features["label"]) == ["FG", "FG", "BG"]
+    window.until(lambda: window.mask is not None and not window.session.is_busy, timeout=120_000)
+    [one] = window.session.objects
+    assert [(len(places) > 2, flag) for places, flag in one.prompts.strokes] == [
+        (True, True),
+        (True, False),
+    ]
+    mask = one.mask.to_array()
+    for places, flag in one.prompts.strokes:
+        assert {bool(mask[round(row), round(col)]) for row, col in places} == {flag}
+    picture = viewer.screenshot(str(tmp_path / "scribble.png"), canvas_only=False, flash=False)
+    assert picture[..., :3].std() > 10
+    window.press("u")
+    assert len(window.session.objects[0].prompts.strokes) == 1
+    assert list(window.boxes.shape_type) == ["rectangle", "path"]
+    window.press("w")
+    window.until(lambda: window.session.objects[0].committed)
+    assert len(window.boxes.data) == 0

@@ -395,7 +395,7 @@ class _Steps:
             session.start_from_label(entry.id, entry.mask.crop, entry.mask.origin)
         elif isinstance(entry, records.Committed):
             self._use(entry.model)
-            session.rule = entry.rule
+            session.rule, session.cleaning = entry.rule, entry.cleaning
             if session.get(entry.id) is None:
                 session.new_object(id=entry.id)
             session.select(entry.id)
@@ -404,7 +404,7 @@ class _Steps:
             session.commit(entry.id)
         else:
             self._use(entry.model)
-            session.rule = entry.rule
+            session.rule, session.cleaning = entry.rule, entry.cleaning
             for number, box in zip(entry.ids, entry.boxes, strict=True):
                 known = session.get(number)
                 if known is not None and known.committed:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from weakref import WeakSet
 
 import numpy as np
 
 from napari_pisam.layers.geometry import ImagePlane, PlaneMap, as_plane, spatial_shape
-from napari_pisam.layers.prompts import labels_of, objects_of
+from napari_pisam.layers.prompts import labels_of, objects_of, read_shapes
 from napari_pisam.layers.style import (
     BOX_COLOR,
     COLORS,
@@ -17,13 +17,15 @@ from napari_pisam.layers.style import (
     keep_lines_thin,
 )
 from napari_pisam.layers.transforms import transform_of
+from napari_pisam.predict.areas import LINES, Use, corners_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from napari_pisam.predict.prompts import Box, Prompts
+    from napari_pisam.layers.prompts import LayerShapes
+    from napari_pisam.predict.prompts import Prompts
 
 Label: TypeAlias = Literal["FG", "BG"]
 
@@ -34,6 +36,7 @@ _SAME_CLICK = 1e-3
 _LABELS: dict[bool | None, Label] = {True: "FG", False: "BG"}
 # In the metadata of the layers that were made for prompts.
 _OWN = "napari_pisam"
+_SHOWN = "napari_pisam_colors"
 
 _followed: WeakSet[Any] = WeakSet()
 
@@ -56,7 +59,8 @@ def new_prompt_layers(
     Returns
     -------
     shapes, points : napari layers
-        With features ``object`` (int), and ``label`` (categorical FG and BG) for the points.
+        With features ``object`` (int) and ``label`` (categorical FG and BG); of the shapes also
+        ``use`` and ``after``, see `read_shapes`.
     """
     axes = prompt_axes(image, channel_axis)
     # Clicks before boxes: with boxes first, napari 0.9 under Mesa ends in a segmentation fault
@@ -137,14 +141,84 @@ def prompt_axes(image: Any, channel_axis: int | None = None) -> tuple[int, ...]:
     return tuple(range(first, ndim))
 
 
+_KINDS: dict[str, Any] = {"label": "FG", "use": Use.BOX.value, "after": -1}
+"""What shapes say that are not only boxes, see `read_shapes`, and what new ones say at first."""
+
+
 def prepare_shapes(shapes: Any) -> None:
-    """Make a Shapes layer hold boxes: the feature ``object`` (int, 0: none)."""
+    """Make a Shapes layer hold boxes: the feature ``object`` (int, 0: none), and their look."""
     features = shapes.features.copy()
     features["object"] = _object_column(shapes, len(shapes.data))
     if not is_own(shapes):
         shapes.metadata[_OWN] = True
         keep_lines_thin(shapes)
+        _follow_kinds(shapes)
     _assign(shapes, features, {"object": _default(shapes, "object", 0)})
+
+
+def _add_kinds(shapes: Any) -> None:
+    """Add what shapes other than boxes need; what they say already is kept."""
+    import pandas as pd  # type: ignore[import-untyped]
+
+    features, count = shapes.features.copy(), len(shapes.data)
+    kinds = {"label": list(COLORS), "use": [use.value for use in Use]}
+    for name, plain in _KINDS.items():
+        given = features[name] if name in features else [plain] * count
+        features[name] = pd.Categorical(given, kinds[name]) if name in kinds else given
+    _assign(
+        shapes, features, {name: _default(shapes, name, plain) for name, plain in _KINDS.items()}
+    )
+
+
+def set_shape_kind(shapes: Any, label: Label, use: Use) -> None:
+    """Choose what the next shape is: FG or BG, and a box, a further part or an outline.
+
+    Raises
+    ------
+    ValueError
+        If the label is neither FG nor BG.
+    """
+    _check_label(label)
+    wanted = {"label": label, "use": use.value}
+    if any(_default(shapes, name, _KINDS[name]) != value for name, value in wanted.items()):
+        if not _KINDS.keys() <= set(shapes.features):
+            _add_kinds(shapes)
+        _set_defaults(shapes, wanted)
+    mode = str(shapes.mode)
+    color = _shape_color("path" if mode in ("add_path", "add_line", "add_polyline") else "", label)
+    if str(shapes.current_edge_color) != color:
+        # Otherwise the colours of the selected shapes would change too.
+        with shapes.block_update_properties():
+            shapes.current_edge_color = color
+
+
+def _shape_color(shape_type: str, label: str) -> str:
+    """Boxes and outlines have a colour of their own; scribbles, and what is BG, that of clicks."""
+    return COLORS[label] if label == "BG" or shape_type in LINES else BOX_COLOR
+
+
+def _follow_kinds(shapes: Any) -> None:
+    """Keep the colours as the shapes' types and labels say."""
+    is_busy = False
+
+    # A function, not a method: napari forgets methods whose object nobody else holds.
+    def follow(_event: Any = None) -> None:
+        nonlocal is_busy
+        if is_busy or len(shapes.features) != len(shapes.data):
+            return
+        is_busy = True
+        try:
+            labels = shapes.features.get("label", ["FG"] * len(shapes.data))
+            pairs = zip(shapes.shape_type, labels, strict=True)
+            wanted = [_shape_color(str(kind), _name(label)) for kind, label in pairs]
+            if wanted and wanted != shapes.metadata.get(_SHOWN, [BOX_COLOR] * len(wanted)):
+                shapes.edge_color = wanted
+            shapes.metadata[_SHOWN] = wanted
+        finally:
+            is_busy = False
+
+    for event in (shapes.events.data, shapes.events.features):
+        event.connect(follow)
 
 
 def prepare_points(points: Any) -> None:
@@ -152,7 +226,7 @@ def prepare_points(points: Any) -> None:
 
     Labels and objects that it has are kept; symbols follow for as long as the layer lives.
     """
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
 
     count = len(points.data)
     # What is neither stays unknown: taken for FG, it would spoil a mask without a word.
@@ -210,6 +284,22 @@ def set_current_object(shapes: Any, points: Any, object_id: int) -> None:
             _set_defaults(layer, {"object": int(object_id)})
 
 
+def relabel_shapes(shapes: Any, rows: Sequence[int], label: Label) -> None:
+    """Make shapes that are there FG or BG.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    _check_label(label)
+    if not _KINDS.keys() <= set(shapes.features):
+        _add_kinds(shapes)
+    features, kept = shapes.features.copy(), _defaults(shapes)
+    features.loc[list(rows), "label"] = label
+    _assign(shapes, features, kept)
+
+
 def relabel_clicks(points: Any, rows: Sequence[int], label: Label) -> None:
     """Make points that are there FG or BG.
 
@@ -253,10 +343,12 @@ def write_prompts(
     """
     plane = as_plane(image, dims)
     if shapes is not None:
-        _write_box(image, plane, shapes, object_id, None if prompts is None else prompts.box)
+        _write_shapes(image, plane, shapes, object_id, prompts)
     if points is not None:
-        rc = np.zeros((0, 2)) if prompts is None else prompts.points
-        flags = np.zeros(0, dtype=np.bool_) if prompts is None else prompts.labels
+        strokes = [] if prompts is None else prompts.strokes
+        clicks = [(places[0], flag) for places, flag in strokes if len(places) == 1]
+        rc = np.array([place for place, _ in clicks]).reshape(-1, 2)
+        flags = np.array([flag for _, flag in clicks], dtype=np.bool_)
         _write_clicks(image, plane, points, object_id, rc, flags)
 
 
@@ -286,9 +378,15 @@ def remove_prompts(
             layer.remove(rows)
 
 
-def _write_box(image: Any, plane: ImagePlane, shapes: Any, object_id: int, box: Box | None) -> None:
+def _write_shapes(
+    image: Any, plane: ImagePlane, shapes: Any, object_id: int, prompts: Prompts | None
+) -> None:
+    """Make the rows of an object what its prompts say; those that are so stay as they are."""
     if "object" not in shapes.features:
         prepare_shapes(shapes)
+    is_plain = prompts is None or not (prompts.areas or prompts.joined.any())
+    if not is_plain and not _KINDS.keys() <= set(shapes.features):
+        _add_kinds(shapes)
     mapping = PlaneMap(image, plane, shapes)
     owners = objects_of(shapes, len(shapes.data))
     rows = [
@@ -296,26 +394,96 @@ def _write_box(image: Any, plane: ImagePlane, shapes: Any, object_id: int, box: 
         for row, vertices in enumerate(shapes.data)
         if owners[row] == object_id and mapping.on_plane(vertices).all()
     ]
-    kept = None
-    if box is not None and rows:
-        places = mapping.to_image(shapes.data[rows[-1]])
-        here = np.concatenate([places.min(axis=0), places.max(axis=0)])
-        edges = np.tile(np.array(plane.size) - 0.5, 2)
-        if np.abs(np.clip(here, -0.5, edges) - np.clip(box, -0.5, edges)).max() <= _SAME_BOX:
-            kept = rows.pop()
-    if rows:
-        shapes.remove(rows)
-    if box is None or kept is not None:
-        return
-    r0, c0, r1, c1 = box
-    corners = mapping.to_layer([(r0, c0), (r0, c1), (r1, c1), (r1, c0)])
+    there = _Shown.of(read_shapes(image, plane, shapes, []), rows)
+    wanted = [] if prompts is None else list(_wanted(prompts))
+    missing = [one for one in wanted if not there.take(one)]
+    after = {row: one.after for row, one in there.kept.items() if one.after >= 0}
+    features = shapes.features
+    if after and any(features["after"][row] != value for row, value in after.items()):
+        features, defaults = features.copy(), _defaults(shapes)
+        for row, value in after.items():
+            features.loc[row, "after"] = value
+        _assign(shapes, features, defaults)
+    gone = [row for row in rows if row not in there.kept]
+    if gone:
+        shapes.remove(gone)
+    before = _defaults(shapes)
+    for one in missing:
+        corners = mapping.to_layer(one.vertices)
+        kind = one.shape_type
+        if kind == "rectangle" and not _is_rectangle(corners):
+            kind = "polygon"
+        says = {"label": _LABELS[one.is_foreground], "use": one.use, "after": one.after}
+        says = {name: value for name, value in says.items() if name in shapes.features}
+        _set_defaults(shapes, {"object": int(object_id), **says})
+        shapes.add([corners], shape_type=kind)
+    if missing:
+        _set_defaults(shapes, before)
+
+
+class _Wanted(NamedTuple):
+    """A shape that is to be there; `after` is -1 where it says nothing."""
+
+    shape_type: str
+    vertices: Any
+    is_foreground: bool = True
+    use: str = Use.BOX.value
+    after: int = -1
+
+
+def _wanted(prompts: Prompts) -> Iterator[_Wanted]:
+    if prompts.box is not None:
+        yield _Wanted("rectangle", corners_of(prompts.box))
+    for area in prompts.areas:
+        use = Use.PART if area.is_box else Use.OUTLINE
+        corners = corners_of(area.box) if area.is_box else area.vertices
+        kind = "rectangle" if area.is_box else "polygon"
+        yield _Wanted(kind, corners, area.is_foreground, use.value)
+    clicks = 0
+    for places, is_foreground in prompts.strokes:
+        if len(places) > 1:
+            yield _Wanted("path", places, is_foreground, after=clicks)
+        else:
+            clicks += 1
+
+
+class _Shown(NamedTuple):
+    """The shapes of an object that are there; those that stay are taken one by one."""
+
+    rows: dict[int, tuple[tuple[str, bool], NDArray[np.float64]]]
+    kept: dict[int, _Wanted]
+
+    @classmethod
+    def of(cls, shapes: LayerShapes, rows: Sequence[int]) -> _Shown:
+        found: dict[int, tuple[tuple[str, bool], NDArray[np.float64]]] = {}
+        for box in shapes.boxes:
+            found[box.row] = (Use.BOX, True), np.array(corners_of(box.box))
+        for one in shapes.areas:
+            use = Use.PART if one.area.is_box else Use.OUTLINE
+            corners = corners_of(one.area.box) if one.area.is_box else one.area.vertices
+            found[one.row] = (use, one.area.is_foreground), np.array(corners)
+        for line in shapes.scribbles:
+            places, is_foreground = line.click.stroke
+            found[line.row] = ("path", is_foreground), np.array(places)
+        # Of two boxes the later one counts.
+        return cls({row: found[row] for row in reversed(rows) if row in found}, {})
+
+    def take(self, wanted: _Wanted) -> bool:
+        """Keep a shape that is what is wanted; whether there is one."""
+        kind = wanted.shape_type if wanted.shape_type == "path" else wanted.use
+        places = np.array(wanted.vertices)
+        for row, (what, vertices) in self.rows.items():
+            is_alike = what == (kind, wanted.is_foreground) and vertices.shape == places.shape
+            if row not in self.kept and is_alike and np.abs(vertices - places).max() <= _SAME_BOX:
+                self.kept[row] = wanted
+                return True
+        return False
+
+
+def _is_rectangle(corners: NDArray[np.float64]) -> bool:
     sides = corners[1] - corners[0], corners[3] - corners[0]
     lengths = np.linalg.norm(sides[0]) * np.linalg.norm(sides[1])
-    is_rectangle = abs(float(sides[0] @ sides[1])) <= 1e-6 * lengths
-    before = _defaults(shapes)
-    _set_defaults(shapes, {"object": int(object_id)})
-    shapes.add([corners], shape_type="rectangle" if is_rectangle else "polygon")
-    _set_defaults(shapes, before)
+    return abs(float(sides[0] @ sides[1])) <= 1e-6 * float(lengths)
 
 
 def _write_clicks(

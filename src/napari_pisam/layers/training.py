@@ -276,7 +276,10 @@ def _clicks(one: SessionObject) -> UserClicks | None:
     prompts = one.prompts
     if prompts is None or not len(prompts.points):
         return None
-    return UserClicks(prompts.points.copy(), prompts.labels.copy())
+    # A scribble is one click, in its middle.
+    middles = [(places[len(places) // 2], flag) for places, flag in prompts.strokes]
+    points, labels = zip(*middles, strict=True)
+    return UserClicks(np.array(points), np.array(labels))
 
 
 def _level0(layer: Any) -> Any:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from napari_pisam.predict.prompts import Prompts
+from napari_pisam.predict.prompts import MaskPrompt, Prompts
 from napari_pisam.session.history import Change, Edit, Entry, History
 from napari_pisam.session.labels import LabelStore, tiles_of_records
 from napari_pisam.session.merge import CommitRule, Patch, committed_block, released_block
 from napari_pisam.session.numbers import LIMIT, LabelNumbers, numbers_in
 from napari_pisam.session.records import (
+    NO_CLEANING,
     BatchCommitted,
     Committed,
     JournalEntry,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.predict.mask import Mask
-    from napari_pisam.predict.prompts import MaskPrompt
     from napari_pisam.session.merge import Bbox
 
 _Records: TypeAlias = "dict[int, Record | None]"
@@ -67,6 +67,8 @@ class Document:
         self._mine: set[int] = set()
         self._epochs = 0
         self._orders = 0
+        # What is done to a mask when it is committed.
+        self.cleaning = NO_CLEANING
 
     def clear(self) -> None:
         """Forget all objects and the history; the labels stay."""
@@ -270,7 +272,7 @@ class Document:
         number = record.view.id
         entries: tuple[JournalEntry, ...] = ()
         if record.mask_prompts is not None:
-            entries = (Committed(number, record.mask_prompts, rule, record.model),)
+            entries = (self._committed(record, rule),)
         current = None if self.current == id_ else self.current
         return self._edit(
             {id_: None, number: written}, current=current, patches=[patch], journal=entries
@@ -297,7 +299,7 @@ class Document:
         gone, records = self._renumbered(records)
         after, patches, written = self._commit_all(records, rule)
         asked = tuple(prompts.box for _, prompts, _ in boxes if prompts.box is not None)
-        entry = BatchCommitted(tuple(after), asked, written, rule, model)
+        entry = BatchCommitted(tuple(after), asked, written, rule, model, self.cleaning)
         current = None if self.current in (*written, *gone) else self.current
         return self._edit(
             gone | after, current=current, patches=patches, journal=(entry,), group=group
@@ -318,7 +320,7 @@ class Document:
         for record in records:
             number = record.view.id
             if number in written and record.mask_prompts is not None:
-                journal.append(Committed(number, record.mask_prompts, rule, record.model))
+                journal.append(self._committed(record, rule))
         current = None if self.current in (*written, *gone) else self.current
         return self._edit(
             gone | after, current=current, patches=patches, journal=tuple(journal), group=group
@@ -336,17 +338,82 @@ class Document:
         opened = replace(
             record, view=replace(record.view, committed=False), footprint=None, steps=None
         )
-        by_hand = self.store.changed_by_hand(record.view)
-        patches = [self._release(record)]
+        patches, by_hand = self._taken_out(record)
         if by_hand is not None and record.view.mask is not None:
             # What is in the labels now is the truth, and the prompts do not say it.
             prompts = Prompts(mask=by_hand)
             mask = mask_from_label(by_hand, record.view.mask.shape)
             opened = opened.with_prompts(prompts, None).with_mask(mask, prompts, None).as_own()
-            patches.append(self._lift(id_, by_hand))
         return self._edit(
             {id_: opened}, current=id_, patches=patches, journal=(Released(id_, discarded=False),)
         )
+
+    def _taken_out(self, record: Record) -> tuple[list[Patch | None], MaskPrompt | None]:
+        """Take a committed object's pixels back; what it is now where that was changed by hand."""
+        by_hand = self.store.changed_by_hand(record.view)
+        patches = [self._release(record)]
+        if by_hand is not None:
+            patches.append(self._lift(record.view.id, by_hand))
+        return patches, by_hand
+
+    def pixels(self, id_: int) -> MaskPrompt | None:
+        """Return what an object is now: its mask, or what the labels hold of it; None: nothing."""
+        record = self.known(id_)
+        if record.view.committed:
+            by_hand = self.store.changed_by_hand(record.view)
+            if by_hand is not None:
+                return by_hand
+        mask = record.view.mask
+        return None if mask is None or not mask.crop.size else MaskPrompt.from_any(mask)
+
+    def reshape(
+        self, masks: Mapping[int, MaskPrompt | None], shape: tuple[int, int], rule: CommitRule
+    ) -> Change:
+        """Give objects other pixels; one edit.
+
+        Parameters
+        ----------
+        masks : mapping of int to (MaskPrompt or None)
+            By object; None: it goes. The first one is there, one that is not there yet is made,
+            and committed if the first one is.
+        shape : (int, int)
+            (H, W) of the image, px.
+        rule : CommitRule
+            Whose the pixels are of those that are committed.
+        """
+        known = {id_: self.records.get(id_) for id_ in masks}
+        first = self.known(next(iter(masks)))
+        patches: list[Patch | None] = []
+        journal: list[JournalEntry] = []
+        after: _Records = dict.fromkeys(known)
+        try:
+            for id_, record in known.items():
+                if record is not None and record.view.committed:
+                    patches += self._taken_out(record)[0]
+                    journal.append(Released(id_, discarded=masks[id_] is None))
+            for id_, mask in masks.items():
+                if mask is None:
+                    continue
+                prompts, preview = Prompts(mask=mask), mask_from_label(mask, shape)
+                view = SessionObject(id_, prompts, preview, False, False)
+                changed = Record(view, prompts)
+                if (known[id_] or first).view.committed:
+                    changed, patch = self._write_mask(self._numbered([changed])[0], rule)
+                    patches.append(patch)
+                    number = changed.view.id
+                    journal.append(Committed(number, prompts, rule, None))
+                after[changed.view.id] = changed
+        except BaseException:
+            self.store.undo([patch for patch in patches if patch is not None])
+            raise
+        current = self.current if after.get(self.current or 0) else first.view.id
+        return self._edit(after, current=current, patches=patches, journal=tuple(journal))
+
+    def _committed(self, record: Record, rule: CommitRule) -> Committed:
+        prompts = record.mask_prompts
+        assert prompts is not None  # asked before
+        cleaning = self.cleaning if record.cleaning is None else record.cleaning
+        return Committed(record.view.id, prompts, rule, record.model, cleaning)
 
     def discard(self, ids: Iterable[int]) -> Change:
         """Remove objects, the committed ones from the labels too."""
@@ -410,7 +477,7 @@ class Document:
                 after[new.view.id] = written
                 patches.append(patch)
                 if new.mask_prompts is not None:
-                    journal.append(Committed(new.view.id, new.mask_prompts, rule, new.model))
+                    journal.append(self._committed(new, rule))
         except BaseException:
             self.store.undo([patch for patch in patches if patch is not None])
             raise
@@ -432,6 +499,9 @@ class Document:
         return self._write(pixels.bbox, before, after)
 
     def _commit(self, record: Record, rule: CommitRule) -> tuple[Record, Patch | None]:
+        return self._write_mask(record.cleaned(self.cleaning), rule)
+
+    def _write_mask(self, record: Record, rule: CommitRule) -> tuple[Record, Patch | None]:
         mask, id_ = record.view.mask, record.view.id
         self.store.check(id_)
         if mask is None or not mask.crop.size:

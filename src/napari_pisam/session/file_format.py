@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import math
 import zlib
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from napari_pisam.measure.cleaning import Cleaning
 from napari_pisam.predict.areas import Area
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.prompts import MaskPrompt, Prompts
 from napari_pisam.session.merge import CommitRule, Patch, inflated
 from napari_pisam.session.records import (
+    NO_CLEANING,
     BatchCommitted,
     Committed,
     JournalEntry,
@@ -206,6 +209,7 @@ class _Writer:
             "committed": record.view.committed,
             "patch": self.patch(record.footprint),
             "order": record.order,
+            **_cleaned(record.cleaning),
         }
 
     def entry(self, entry: JournalEntry) -> dict[str, Any]:
@@ -216,6 +220,7 @@ class _Writer:
                 "prompts": self.prompts(entry.prompts),
                 "rule": entry.rule.value,
                 "model": self.model(entry.model),
+                **_cleaned(entry.cleaning),
             }
         if isinstance(entry, BatchCommitted):
             return {
@@ -225,6 +230,7 @@ class _Writer:
                 "written": list(entry.written),
                 "rule": entry.rule.value,
                 "model": self.model(entry.model),
+                **_cleaned(entry.cleaning),
             }
         if isinstance(entry, Released):
             return {"op": "release", "id": entry.id, "discarded": entry.discarded}
@@ -247,6 +253,10 @@ def encode(state: SessionState, parts: Parts) -> dict[str, Any]:
         "journal": journal,
         "tiles": None if state.tiles is None else [writer.tile(tile) for tile in state.tiles],
     }
+
+
+def _cleaned(cleaning: Cleaning | None) -> dict[str, Any]:
+    return {"cleaning": asdict(cleaning)} if cleaning else {}
 
 
 def _list(values: tuple[float, ...] | None) -> list[float] | None:
@@ -417,7 +427,23 @@ class _Reader:
             model=self.model(node.at("model")),
             footprint=patch,
             order=node.at("order").integer(),
+            cleaning=self._cleaning(node) or None,
         )
+
+    def _cleaning(self, node: Node) -> Cleaning:
+        given = node.get("cleaning")
+        if given is None:
+            return NO_CLEANING
+        try:
+            return Cleaning(
+                given.at("fill_holes").boolean(),
+                given.at("specks").integer(),
+                given.at("largest").boolean(),
+                given.at("smooth").number(),
+                given.at("grow").number(),
+            )
+        except ValueError as error:
+            raise ValueError(f"{given.where}: {error}") from error
 
     def entry(self, node: Node) -> JournalEntry:
         kind = node.at("op").text()
@@ -426,11 +452,13 @@ class _Reader:
             boxes = tuple(item.box() for item in node.at("boxes").items(len(ids)))
             written = node.at("written").integers(1, _LARGEST_ID)
             rule = _rule(node.at("rule"))
-            return BatchCommitted(ids, boxes, written, rule, self.model(node.at("model")))
+            model = self.model(node.at("model"))
+            return BatchCommitted(ids, boxes, written, rule, model, self._cleaning(node))
         number = node.at("id").integer(1, _LARGEST_ID)
         if kind == "commit":
             prompts = _pick(node.at("prompts"), self.prompts)
-            return Committed(number, prompts, _rule(node.at("rule")), self.model(node.at("model")))
+            rule, model = _rule(node.at("rule")), self.model(node.at("model"))
+            return Committed(number, prompts, rule, model, self._cleaning(node))
         if kind == "release":
             return Released(number, node.at("discarded").boolean())
         if kind == "start":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from napari_pisam.measure.cleaning import Cleaning
 from napari_pisam.predict.mask import Mask
 from napari_pisam.session.merge import paste_mask
 
@@ -117,6 +118,8 @@ class Record:
         Its prompt edits since the session last changed it.
     epoch : int
         A prediction that was asked for in another epoch is not for this object any more.
+    cleaning : Cleaning or None
+        By what its mask was cleaned when it was committed: it is not cleaned again.
     """
 
     view: SessionObject
@@ -126,6 +129,7 @@ class Record:
     order: int = 0
     steps: Steps = None
     epoch: int = 0
+    cleaning: Cleaning | None = None
 
     @property
     def is_current_mask(self) -> bool:
@@ -156,7 +160,18 @@ class Record:
     def with_mask(self, mask: Mask, prompts: Prompts, model: ModelRef | None) -> Record:
         """Return the record with a predicted mask."""
         view = replace(self.view, mask=mask)
-        return replace(self, view=view, mask_prompts=prompts, model=model)
+        return replace(self, view=view, mask_prompts=prompts, model=model, cleaning=None)
+
+    def cleaned(self, cleaning: Cleaning) -> Record:
+        """Return the record with its mask cleaned, unless it is or no pixel would be left."""
+        mask = self.view.mask
+        if not cleaning or self.cleaning is not None or mask is None or not mask.crop.size:
+            return self
+        crop, origin = cleaning.apply(mask.crop, (mask.bbox[0], mask.bbox[1]), mask.shape)
+        if not crop.any():
+            return self
+        tidy = Mask.of_crop(crop, origin, mask.shape, mask.score, mask.window)
+        return replace(self, view=replace(self.view, mask=tidy), cleaning=cleaning)
 
 
 def same_prompts(first: Prompts | None, second: Prompts | None) -> bool:
@@ -191,6 +206,8 @@ def claimed_pixels(record: Record | None, bbox: Bbox) -> NDArray[np.bool_]:
     return claimed
 
 
+NO_CLEANING = Cleaning()
+
 # -- the journal: enough to make the same labels again -----------------------------------------
 
 
@@ -202,6 +219,7 @@ class Committed:
     prompts: Prompts
     rule: CommitRule
     model: ModelRef | None
+    cleaning: Cleaning = NO_CLEANING
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,6 +231,7 @@ class BatchCommitted:
     written: tuple[int, ...]
     rule: CommitRule
     model: ModelRef | None
+    cleaning: Cleaning = NO_CLEANING
 
 
 @dataclass(frozen=True, eq=False)

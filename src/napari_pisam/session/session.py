@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from napari_pisam.measure.cleaning import Cleaning
     from napari_pisam.predict.mask import Mask
     from napari_pisam.session.merge import Bbox
     from napari_pisam.session.numbers import LabelNumbers
@@ -339,6 +340,48 @@ class Session:
         mask = MaskPrompt.from_any((crop, origin))
         prompts = Prompts(mask=mask).validated_for(shape)
         self.attempt(lambda: self._document.start(id, prompts, mask, shape))
+
+    # -- cleaning -----------------------------------------------------------------------------
+
+    @property
+    def cleaning(self) -> Cleaning:
+        """What is done to masks when they are committed; may be set."""
+        return self._document.cleaning
+
+    @cleaning.setter
+    def cleaning(self, value: Cleaning) -> None:
+        self._document.cleaning = value
+
+    def pixels(self, id: int) -> MaskPrompt | None:  # noqa: A002
+        """Return what an object is now: its mask, or what the labels hold of it; None: nothing."""
+        return self._document.pixels(id)
+
+    def reshape(self, masks: Mapping[int, MaskPrompt | None]) -> bool:
+        """Give objects other pixels, which become their prompts; one step to undo.
+
+        Committed objects stay committed: by the rule of now, and never over others but with
+        `OVERWRITE`.
+
+        Parameters
+        ----------
+        masks : mapping of int to (MaskPrompt or None)
+            By object; None: it goes. The first one is there; one that is not there yet is made, as
+            open or committed as the first one.
+
+        Returns
+        -------
+        bool
+            Whether it was done; False if writing the labels failed.
+
+        Raises
+        ------
+        ValueError
+            If the first object is not there, or one would get no pixel.
+        """
+        shape = self._image_shape()
+        for number in masks:
+            self._predicting.forget(number)
+        return self.attempt(lambda: self._document.reshape(masks, shape, self.rule)) is not None
 
     # -- commit, discard, reopen --------------------------------------------------------------
 

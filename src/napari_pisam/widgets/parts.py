@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from qtpy.QtGui import QWheelEvent
     from superqt import QCollapsible
@@ -54,6 +54,20 @@ def tool(text: str, tip: str, menu: QMenu | None = None) -> QToolButton:
     if menu is not None:
         made.setMenu(menu)
         made.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+    return made
+
+
+def menu_button(
+    text: str, tip: str, entries: Sequence[tuple[str, Callable[[], object]]]
+) -> QPushButton:
+    """Make a button that opens a menu: texts, and what each of them does."""
+    made = button(text, tip)
+    menu = QMenu(made)
+    for entry, action in entries:
+        chosen = menu.addAction(entry)
+        if chosen is not None:
+            chosen.triggered.connect(lambda _checked=False, action=action: action())
+    made.setMenu(menu)
     return made
 
 

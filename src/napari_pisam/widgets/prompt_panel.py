@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -13,7 +15,7 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from napari_pisam.docks.segment.keys import KEYS
-from napari_pisam.widgets.parts import button, row, switch
+from napari_pisam.widgets.parts import button, menu_button, row, switch
 from napari_pisam.widgets.strip import Strip
 
 _STYLE = """
@@ -33,6 +35,8 @@ class PromptPanel(QWidget):
         Predict on every change, or on request.
     predict_requested, box_requested, click_requested : Signal()
         A button was pressed.
+    draw_requested : Signal(str)
+        Something else than a box or clicks is to be drawn; see `SegmentController.draw`.
     """
 
     foreground_chosen = Signal(bool)
@@ -40,6 +44,7 @@ class PromptPanel(QWidget):
     predict_requested = Signal()
     box_requested = Signal()
     click_requested = Signal()
+    draw_requested = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -47,6 +52,19 @@ class PromptPanel(QWidget):
             "▭ Draw a box",
             f"Select the box layer and its rectangle tool [{KEYS['box']}]",
             self.box_requested.emit,
+        )
+        self.more_button = menu_button(
+            "More",
+            "Scribbles, outlines, several boxes",
+            [
+                (text, partial(self.draw_requested.emit, what))
+                for what, text in (
+                    ("scribble", f"Scribble along the object, FG or BG [{KEYS['scribble']}]"),
+                    ("outline", f"Outline of an object (lasso) [{KEYS['outline']}]"),
+                    ("part", f"Further box of this object [{KEYS['part']}]"),
+                    ("not_here", "Box that this object is not in"),
+                )
+            ],
         )
         self.foreground = switch(
             "● FG", f"The next click says: this belongs to the object [{KEYS['toggle']} switches]"
@@ -79,7 +97,7 @@ class PromptPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
-        layout.addWidget(row(self.box_button, self.foreground, self.background))
+        layout.addWidget(row(self.box_button, self.more_button, self.foreground, self.background))
         layout.addWidget(row(self.live, self.predict_button))
         layout.addWidget(self.busy)
         layout.addWidget(self.hint)

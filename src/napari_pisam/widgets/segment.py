@@ -137,7 +137,8 @@ class SegmentWidget(Docked):
         prompt.live_chosen.connect(controller.set_live)
         prompt.predict_requested.connect(controller.predict)
         prompt.box_requested.connect(controller.draw_box)
-        prompt.click_requested.connect(lambda: work.take_tool("clicks"))
+        prompt.draw_requested.connect(controller.draw)
+        prompt.click_requested.connect(controller.take_click_tool)
         objects.shown.connect(controller.show)
         objects.picked.connect(controller.pick)
         objects.commit_requested.connect(controller.commit)
@@ -169,6 +170,9 @@ class SegmentWidget(Docked):
         controller = self.controller
         return {
             "box": controller.draw_box,
+            "part": lambda: controller.draw("part"),
+            "scribble": lambda: controller.draw("scribble"),
+            "outline": lambda: controller.draw("outline"),
             "toggle": controller.toggle_foreground,
             "commit": controller.commit,
             "next": controller.next_object,

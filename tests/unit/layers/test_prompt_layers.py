@@ -12,6 +12,7 @@ from napari.layers import Image, Points, Shapes
 
 from napari_pisam import layers
 from napari_pisam.layers import prompts_from_layers, write_prompts
+from napari_pisam.predict.areas import Area, Use
 from napari_pisam.predict.prompts import Prompts
 
 IMAGE = Image(np.zeros((50, 60)), scale=(2, 3), rotate=20, translate=(5, -7))
@@ -51,17 +52,96 @@ def plain(shape=(50, 60)):
     return np.zeros(shape)
 
 
-def test_every_shape_gives_its_bounding_box():
+def test_every_closed_shape_gives_its_bounding_box():
     shapes = Shapes(ndim=2)
     shapes.add_ellipses([[10, 20], [10, 30], [16, 30], [16, 20]])
     shapes.add_polygons([[1, 2], [8, 5], [3, 9]])
-    shapes.add_lines([[30, 50], [40, 12]])
     found = prompts_from_layers(plain(), shapes)
     assert [p.box for p in found.prompts.values()] == [
         (10, 20, 16, 30),
         (1, 2, 8, 9),
-        (30, 12, 40, 50),
     ]
+
+
+ASKED_ALL = Prompts.from_strokes(
+    (10, 20, 30, 40),
+    [
+        (((12, 25),), True),
+        (((11, 21), (12.5, 25), (12, 30)), False),
+        (((16, 31),), False),
+        (((20, 36), (25, 38)), True),
+    ],
+    areas=[
+        Area.of((1, 1, 5, 9)),
+        Area.of((12, 22, 14, 24), False),
+        Area.of([(2, 30), (8, 30), (5, 41)]),
+        Area.of([(2, 31), (4, 31), (5, 34)], False),
+    ],
+)
+
+
+def alike(first, second):
+    """The same prompts, but for what rounding does on the way through a layer."""
+    kinds = [[(len(places), flag) for places, flag in one.strokes] for one in (first, second)]
+    areas = [[(len(a.vertices), a.is_foreground) for a in one.areas] for one in (first, second)]
+    corners = [[v for a in one.areas for v in a.vertices] for one in (first, second)]
+    return (
+        kinds[0] == kinds[1]
+        and areas[0] == areas[1]
+        and np.allclose(first.points, second.points, atol=1e-3)
+        and np.allclose(*corners, atol=1e-3)
+        and (first.box is None) == (second.box is None)
+    )
+
+
+def test_scribbles_and_areas_go_into_the_layers_and_come_back(made):
+    _, shapes, points = made
+    write_prompts(*made, 3, ASKED_ALL)
+    assert list(shapes.shape_type).count("path") == 2
+    assert alike(prompts_from_layers(*made).prompts[3], ASKED_ALL)
+    data, features = [np.array(one) for one in shapes.data], shapes.features.copy()
+    write_prompts(*made, 3, ASKED_ALL)
+    assert all(np.array_equal(*pair) for pair in zip(data, shapes.data, strict=True))
+    pd.testing.assert_frame_equal(features, shapes.features)
+    fewer = ASKED_ALL.first_clicks(2)
+    write_prompts(*made, 3, fewer)
+    assert alike(prompts_from_layers(*made).prompts[3], fewer)
+    write_prompts(*made, 3, None)
+    assert len(shapes.data) == len(points.data) == 0
+
+
+def test_shapes_have_the_colour_of_what_they_say(made):
+    shapes = made[1]
+    write_prompts(*made, 3, ASKED_ALL)
+    blue = (0.34, 0.71, 0.91, 1.0)
+    found = [tuple(color) for color in np.round(shapes.edge_color, 2).tolist()]
+    assert found == [blue, blue, RED, blue, RED, RED, GREEN]
+    layers.relabel_shapes(shapes, [5], "FG")
+    assert tuple(np.round(shapes.edge_color[5], 2).tolist()) == GREEN
+    assert prompts_from_layers(*made).prompts[3].strokes[1][1]
+
+
+def test_an_ellipse_that_is_used_as_outline_is_round(made):
+    shapes = made[1]
+    layers.set_shape_kind(shapes, "FG", Use.OUTLINE)
+    shapes.add_ellipses([[10, 20], [10, 30], [20, 30], [20, 20]])
+    start = prompts_from_layers(*made).prompts[1].with_start().mask
+    assert start.bbox == (10, 20, 21, 31)
+    assert start.crop.sum() < 100
+
+
+def test_a_shape_that_says_where_an_object_is_not_has_to_say_which():
+    shapes = boxed((1, 1, 9, 9), label=["BG"])
+    found = prompts_from_layers(plain(), shapes)
+    assert found.prompts == {}
+    assert "names no object" in found.unclear[0]
+
+
+def test_a_scribble_without_an_object_belongs_to_the_box_it_begins_in():
+    shapes = boxed((1, 1, 20, 20))
+    shapes.add_paths([[5, 5], [9, 9], [9, 30]])
+    [prompts] = prompts_from_layers(plain(), shapes).prompts.values()
+    assert prompts.strokes == [(((5.0, 5.0), (9.0, 9.0), (9.0, 30.0)), True)]
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fake_session import SHAPE, ByHand, FakePredictor, drawn, fake_session
-from napari_pisam.predict.prompts import Prompts
+from fake_session import SHAPE, ByHand, FakePredictor, drawn, fake_session, save_session
+from napari_pisam.measure.cleaning import Cleaning, split
+from napari_pisam.predict.prompts import MaskPrompt, Prompts
 from napari_pisam.session.session import CommitRule, LabelOverflowError, ModelRef, Session
+from napari_pisam.session.storage import load_session
 
 BOX = Prompts((4, 4, 12, 12))
 OTHER = Prompts((8, 8, 18, 18))
@@ -770,3 +772,107 @@ def test_an_object_that_was_erased_wholly_says_so():
         session.reopen(1)
     session.discard(1)
     assert session.objects == ()
+
+
+# -- cleaning ---------------------------------------------------------------------------------
+
+
+def squares():
+    """Two committed objects beside each other and an open one."""
+    session = fake_session()
+    for box in ((2, 2, 9, 9), (2, 10, 9, 17), (14, 2, 20, 9)):
+        session.new_object(Prompts(box))
+        if box[0] == 2:
+            session.commit()
+    return session
+
+
+def grown(session, number, by=2):
+    mask = session.pixels(number)
+    crop, origin = Cleaning(grow=by).apply(mask.crop, mask.origin, SHAPE)
+    return MaskPrompt.from_any((crop, origin))
+
+
+def test_a_committed_object_is_reshaped_in_one_step_and_neighbours_keep_their_pixels():
+    session = squares()
+    before = session.labels.copy()
+    wanted = grown(session, 1)
+    assert session.reshape({1: wanted})
+    assert (session.labels == 1).sum() > (before == 1).sum()
+    assert np.array_equal(session.labels == 2, before == 2)
+    assert session.get(1).committed
+    assert session.get(1).prompts == Prompts(mask=wanted)
+    session.undo()
+    assert np.array_equal(session.labels, before)
+    assert session.get(1).prompts.box == (2, 2, 9, 9)
+    session.redo()
+    session.rule = CommitRule.OVERWRITE
+    session.reshape({1: grown(session, 1)})
+    assert (session.labels == 2).sum() < (before == 2).sum()
+
+
+def test_an_open_object_is_reshaped_and_clicks_go_on_from_there():
+    session = squares()
+    smaller = grown(session, 3, -2)
+    session.reshape({3: smaller})
+    assert session.get(3).mask.bbox == smaller.bbox
+    assert not session.get(3).stale
+    session.set_prompts(3, session.get(3).prompts.with_clicks([(3, 20)], [True]))
+    session.undo()
+    session.undo()
+    assert session.get(3).prompts.box == (14, 2, 20, 9)
+
+
+def test_two_become_one_and_one_two_each_in_one_step():
+    session = squares()
+    before = session.labels.copy()
+    both = session.pixels(1).joined_with(session.pixels(2))
+    session.reshape({1: both, 2: None})
+    assert session.get(2) is None
+    assert np.array_equal(session.labels == 1, before > 0)
+    halves = split(both.crop, np.array([(4.0, -1.0), (4.0, 30.0)]))
+    first, second = (MaskPrompt.from_any((half, both.origin)) for half in halves)
+    session.reshape({1: first, 7: second})
+    assert session.get(7).committed
+    assert np.array_equal(session.labels > 0, before > 0)
+    assert (session.labels == 7).any()
+    session.undo()
+    session.undo()
+    assert np.array_equal(session.labels, before)
+    assert [one.id for one in session.objects] == [1, 2, 3]
+
+
+def test_pixels_painted_by_hand_belong_to_what_is_reshaped():
+    session = squares()
+    session.labels[10:12, 2:5] = 1
+    session.reshape({1: session.pixels(1)})
+    assert (session.labels[10:12, 2:5] == 1).all()
+    session.discard(1)
+    assert not (session.labels == 1).any()
+
+
+def test_masks_are_cleaned_when_they_are_committed_and_once_only(tmp_path):
+    session = fake_session()
+    session.cleaning = Cleaning(grow=2)
+    session.new_object(Prompts((8, 8, 12, 12)))
+    raw = session.current.mask.area
+    session.commit()
+    first = session.labels.copy()
+    assert (first == 1).sum() > raw
+    session.reopen(1)
+    session.commit()
+    assert np.array_equal(session.labels, first)
+    save_session(tmp_path / "s.pisam", session)
+    state = load_session(tmp_path / "s.pisam").state
+    assert [one.cleaning for one in state.journal if hasattr(one, "cleaning")] == [
+        Cleaning(grow=2)
+    ] * 2
+    again = fake_session(labels=session.labels.copy())
+    again.cleaning = Cleaning(grow=2)
+    again.from_state(state)
+    again.reopen(1)
+    again.commit()
+    assert np.array_equal(again.labels, first)
+    session.set_prompts(1, Prompts((8, 8, 12, 13)))
+    session.commit()
+    assert (session.labels == 1).sum() > (first == 1).sum()

@@ -20,8 +20,16 @@ from napari_pisam.docks.segment.tools import Tools
 from napari_pisam.docks.segment.view import centre_view
 from napari_pisam.docks.segment.workspace import NO_IMAGE, Workspace
 from napari_pisam.docks.segment.writing import commit, segment
-from napari_pisam.layers import is_own, relabel_clicks, set_click_label, unwrapped
+from napari_pisam.layers import (
+    is_own,
+    relabel_clicks,
+    relabel_shapes,
+    set_click_label,
+    set_shape_kind,
+    unwrapped,
+)
 from napari_pisam.layers.prompt_layers import prompt_axes
+from napari_pisam.predict.areas import Use
 from napari_pisam.session.records import same_prompts
 
 if TYPE_CHECKING:
@@ -112,6 +120,7 @@ class SegmentController:
         self.stacks = Stacks(self.workspace, kept.relay)
         self.stacks.end = kept.end
         self.foreground = True
+        self._use = Use.BOX
         self._later = later
         self._picker = Picker(self.workspace, kept.relay)
         self._picked: _Picked | None = None
@@ -119,6 +128,7 @@ class SegmentController:
         self._shown_session: Session | None = None
         work = self.workspace
         self._connections = (
+            (self.tools.changed, self._on_tool),
             (self.tools.clicked, self._on_plain_click),
             (self.tools.panned, self._on_panned),
             (work.choice.changed, self._on_chosen),
@@ -255,7 +265,11 @@ class SegmentController:
             if str(points.mode) == "select" and points.selected_data:
                 relabel_clicks(points, sorted(points.selected_data), name)  # type: ignore[arg-type]
             set_click_label(points, name)  # type: ignore[arg-type]
+        shapes = self.workspace.choice["boxes"]
+        if is_own(shapes) and str(shapes.mode) == "select" and shapes.selected_data:
+            relabel_shapes(shapes, sorted(shapes.selected_data), "FG" if foreground else "BG")
         self.foreground = foreground
+        self._on_tool()
         self.foreground_changed.emit(foreground)
 
     def toggle_foreground(self) -> None:
@@ -264,10 +278,42 @@ class SegmentController:
 
     def draw_box(self) -> None:
         """Take the tool that draws boxes; make the layer for them where there is none."""
+        self.draw("box")
+
+    def draw(self, what: str) -> None:
+        """Take the tool that draws something; make the layer for it where there is none.
+
+        Parameters
+        ----------
+        what : {"box", "part", "not_here", "scribble", "outline"}
+            A box of an object; a further one of the object at hand; one that it is not in; a line
+            along it, FG or BG; an outline that is an object.
+        """
         choice = self.workspace.choice
         if choice["image"] is not None and choice["boxes"] is None:
             self.new_prompt_layers()
-        self.workspace.take_tool("boxes")
+        if what != "scribble":
+            self.set_foreground(what != "not_here")
+        self._use = Use.PART if what == "part" else Use.BOX
+        self.workspace.take_tool(what if what in ("scribble", "outline") else "boxes")
+        self._on_tool()
+
+    def take_click_tool(self) -> None:
+        """Take the click tool; a scribble tool in the hand stays: FG and BG are its, too."""
+        if self.tools.role != "scribble":
+            self.workspace.take_tool("clicks")
+
+    def _on_tool(self) -> None:
+        """Have what is drawn next be what the tool in the hand, and FG or BG, say."""
+        shapes, tool = self.workspace.choice["boxes"], self.tools.role
+        sync = self.workspace.sync
+        is_added = not self.foreground or tool == "scribble" or self._use is Use.PART
+        if sync.adds != is_added:
+            sync.adds = is_added
+            sync.set_targets()
+        if is_own(shapes):
+            use = Use.OUTLINE if tool == "outline" else self._use
+            set_shape_kind(shapes, "FG" if self.foreground else "BG", use)
 
     def set_live(self, live: bool) -> None:
         """Predict on every change, or on request; without it, boxes wait to be asked for."""

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from napari_pisam.layers import is_own
-from napari_pisam.layers.prompts import Reason, objects_of, read_boxes, read_clicks
-from napari_pisam.predict.prompts import Prompts, clicks_by_object, describe_strays
+from napari_pisam.layers.prompts import (
+    LayerShapes,
+    Reason,
+    objects_of,
+    read_clicks,
+    read_shapes,
+)
+from napari_pisam.predict.prompts import (
+    Prompts,
+    clicks_by_object,
+    describe_strays,
+    strokes_in_order,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
     from napari_pisam.layers import ImagePlane
     from napari_pisam.layers.prompts import LayerBox
-    from napari_pisam.predict.prompts import Box
+    from napari_pisam.predict.areas import Area
+    from napari_pisam.predict.prompts import Box, Stroke
     from napari_pisam.session.session import Session
 
 
@@ -25,7 +38,13 @@ class Drawn:
     """What the layers hold of one object; plain values, to be compared exactly."""
 
     box: Box | None = None
-    clicks: list[tuple[float, float, bool]] = field(default_factory=list)
+    strokes: list[Stroke] = field(default_factory=list)
+    areas: list[Area] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing."""
+        return self.box is None and not self.strokes and not self.areas
 
     def prompts(self, mask: Any) -> Prompts | None:
         """Return them as prompts, together with a mask to start from; None where there is nothing.
@@ -33,31 +52,26 @@ class Drawn:
         Raises
         ------
         ValueError
-            If they do not say where the object is: BG clicks alone.
+            If they do not say where the object is: BG alone.
         """
-        if self.box is None and not self.clicks and mask is None:
+        if self.is_empty and mask is None:
             return None
-        points = [(row, col) for row, col, _ in self.clicks]
-        return Prompts(self.box, points, [flag for _, _, flag in self.clicks], mask)
+        return Prompts.from_strokes(self.box, self.strokes, mask, self.areas)
 
     def after(self, before: Prompts | None) -> Drawn:
         """Return what is drawn after prompts that the layers do not show."""
         if before is None:
             return self
-        return Drawn(self.box or before.box, clicks_of(before) + self.clicks)
+        strokes, areas = before.strokes + self.strokes, [*before.areas, *self.areas]
+        return Drawn(self.box or before.box, strokes, areas)
 
     def is_in(self, prompts: Prompts | None) -> bool:
         """Whether an object began with this, whatever number it got since."""
-        if prompts is None or (self.box is None and not self.clicks):
+        if prompts is None or self.is_empty:
             return False
-        first = clicks_of(prompts)[: len(self.clicks)]
-        return prompts.box == self.box and (self.box is not None or first == self.clicks)
-
-
-def clicks_of(prompts: Prompts) -> list[tuple[float, float, bool]]:
-    """Return an object's clicks as they are drawn: (row, col, is FG)."""
-    rows = zip(prompts.points.tolist(), prompts.labels.tolist(), strict=True)
-    return [(row, col, flag) for (row, col), flag in rows]
+        if self.box is not None or self.areas:
+            return prompts.box == self.box and list(prompts.areas) == self.areas
+        return prompts.box is None and prompts.strokes[: len(self.strokes)] == self.strokes
 
 
 def under_names(drawn: dict[int, Drawn], renamed: Mapping[int, int]) -> dict[int, Drawn]:
@@ -81,20 +95,22 @@ class PlanePrompts(NamedTuple):
 def read_drawn(image: Any, plane: ImagePlane, shapes: Any, points: Any) -> PlanePrompts:
     """Read the prompt layers, either of which may be None; see `clicks_by_object`."""
     reasons: list[Reason] = []
-    boxes = [] if shapes is None else read_boxes(image, plane, shapes, reasons)
+    drawn = LayerShapes() if shapes is None else read_shapes(image, plane, shapes, reasons)
     clicks = [] if points is None else read_clicks(image, plane, points, reasons)
+    clicks += [one.click for one in drawn.scribbles]
     objects: dict[int, Drawn] = {}
-    for box in boxes:
+    for box in drawn.boxes:
         if box.object_id is not None:
             objects.setdefault(box.object_id, Drawn()).box = box.box
     named = {number: one.box for number, one in objects.items() if one.box is not None}
-    waiting = [box for box in boxes if box.object_id is None]
+    for one in drawn.areas:
+        objects.setdefault(one.object_id, Drawn()).areas.append(one.area)
+    waiting = [box for box in drawn.boxes if box.object_id is None]
     # Numbers below 0: boxes of nobody hold clicks, too.
     members, strays = clicks_by_object(named | {-1 - one.row: one.box for one in waiting}, clicks)
     for number, own in members.items():
-        for click in own if number > 0 else ():
-            one = (*click.point, click.is_foreground)
-            objects.setdefault(number, Drawn()).clicks.append(one)
+        if number > 0 and own:
+            objects.setdefault(number, Drawn()).strokes = strokes_in_order(own)
     if strays:
         reasons.append(Reason(None, describe_strays(strays)))
     unused = sum(len(own) for number, own in members.items() if number < 0)
@@ -104,19 +120,22 @@ def read_drawn(image: Any, plane: ImagePlane, shapes: Any, points: Any) -> Plane
     return PlanePrompts(objects, waiting, [one.text for one in reasons])
 
 
-def separated(image: Any, plane: ImagePlane, shapes: Any, first_id: int) -> Any:
-    """Return features in which every box has an object of its own.
+def separated(image: Any, plane: ImagePlane, shapes: Any, first_id: int, points: Any = None) -> Any:
+    """Return features in which every box has an object of its own, and scribbles their order.
 
-    A box that was pasted still has the number of the one that was copied.
+    A box that was pasted still has the number of the one that was copied. A scribble that was just
+    drawn comes after the clicks that are there, whatever is clicked later.
 
     Returns
     -------
     DataFrame or None
         None where they are good as they are.
     """
-    boxes = read_boxes(image, plane, shapes, [])
+    drawn = read_shapes(image, plane, shapes, [])
+    boxes = drawn.boxes
     owners = [box.object_id for box in boxes if box.object_id is not None]
-    if len(set(owners)) == len(owners):
+    loose = [one for one in drawn.scribbles if one.click.after is None and one.click.line]
+    if len(set(owners)) == len(owners) and not loose:
         return None
     everywhere = objects_of(shapes, len(shapes.data))
     fresh = max(first_id, 1 + max(owner or 0 for owner in everywhere))
@@ -127,11 +146,23 @@ def separated(image: Any, plane: ImagePlane, shapes: Any, first_id: int) -> Any:
             fresh += 1
         elif box.object_id is not None:
             seen.add(box.object_id)
+    clicked = Counter([] if points is None else objects_of(points, len(points.data)))
+    if loose and "after" not in features:
+        features["after"] = -1
+    for one in loose:
+        features.loc[one.row, "after"] = clicked[one.click.object_id]
     return features
 
 
-def targets(session: Session) -> tuple[int, int]:
-    """Return the objects that the next box and the next click are for; 0: nobody's."""
+def targets(session: Session, *, adds: bool = False) -> tuple[int, int]:
+    """Return the objects that the next shape and the next click are for; 0: nobody's.
+
+    Parameters
+    ----------
+    session : Session
+    adds : bool
+        Whether the next shape is one more prompt of the object at hand, as a click is.
+    """
     current = session.current
     if current is None:
         click = free = session.first_id
@@ -140,8 +171,11 @@ def targets(session: Session) -> tuple[int, int]:
         click, free = current.id, session.first_id
     else:
         click = current.id
-        has_box = current.prompts is not None and current.prompts.box is not None
+        prompts = current.prompts
+        has_box = prompts is not None and (prompts.box is not None or prompts.is_only_start)
         free = session.first_id if has_box else current.id
+    if adds:
+        return click, click
     # Without Live, boxes wait for *Segment all boxes* or *Predict*.
     return (free if session.live else 0), click
 

@@ -65,6 +65,8 @@ def _for_a_new_object(session: Session, tool: str) -> str:
     return {
         "boxes": "Draw a box around an object, or click on it.",
         "clicks": "Click on an object; K takes the box tool.",
+        "scribble": "Draw a line along an object, within it.",
+        "outline": "Draw around an object: the outline is its mask, until clicks change it.",
     }.get(tool, "Press Draw a box [K], then draw one around an object.")
 
 
@@ -79,4 +81,5 @@ def _for_an_object(session: Session, current: SessionObject, tool: str) -> str:
     return {
         "boxes": f"{name}: W commits it; a box begins another object.",
         "clicks": f"{name}: click where it is wrong; W commits.",
+        "scribble": f"{name}: draw along what is wrong, FG what is missing, BG what is too much.",
     }.get(tool, f"{name}: W commits it; FG or BG takes the click tool.")

@@ -18,7 +18,10 @@ class Key(NamedTuple):
 
 ALL_KEYS = (
     Key("box", ("K",), "draw a box (rectangle tool)"),
-    Key("toggle", ("Q",), "switch the next clicks between FG and BG"),
+    Key("part", ("Shift-K",), "draw a further box of the same object"),
+    Key("scribble", ("Shift-S",), "scribble along the object, FG or BG"),
+    Key("outline", ("Shift-O",), "draw the object's outline (lasso)"),
+    Key("toggle", ("Q",), "switch the next clicks and scribbles between FG and BG"),
     Key("commit", ("W",), "commit the object to the labels, begin the next"),
     Key("next", ("N",), "begin the next object, leave this one open"),
     Key("discard", ("Shift-D",), "discard the current object"),

@@ -9,7 +9,6 @@ from psygnal import Signal
 from napari_pisam.docks.segment.drawn import (
     Drawn,
     WaitingBoxes,
-    clicks_of,
     read_drawn,
     separated,
     targets,
@@ -62,6 +61,8 @@ class PromptSync:
         self._pushed: dict[int, Prompts] = {}
         self._is_waiting = self._is_syncing = False
         self.waiting = WaitingBoxes()
+        # Whether the next shape is of the object at hand: a scribble, a further box, one for BG.
+        self.adds = False
 
     # -- whose layers, whose session ----------------------------------------------------------
 
@@ -175,7 +176,8 @@ class PromptSync:
         shapes, session, plane = self._own("boxes"), self._session, self._planes.plane
         if shapes is None or session is None or plane is None:
             return
-        features = separated(self._planes.image, plane, shapes, session.first_id)
+        points = self._layers["clicks"]
+        features = separated(self._planes.image, plane, shapes, session.first_id, points)
         if features is not None:
             self._is_syncing = True
             try:
@@ -223,7 +225,9 @@ class PromptSync:
         else:
             # The layers do not show it yet, or not any more.
             self._pushed.pop(number, None)
-        return drawn.box is not None and (before is None or before.box is None)
+        if prompts is None or (prompts.region is None and not prompts.areas):
+            return False
+        return before is None or (before.region, before.areas) != (prompts.region, prompts.areas)
 
     def adopt(self, number: int) -> None:
         """Make the last waiting box the one of an object."""
@@ -242,12 +246,12 @@ class PromptSync:
         """Add what an object has and a layer that is only read cannot show."""
         if before is None:
             return drawn
-        box, clicks = drawn.box, drawn.clicks
+        box, strokes, areas = drawn.box, drawn.strokes, drawn.areas
         if box is None and self._layers["boxes"] is not None and not self._own("boxes"):
-            box = before.box
-        if not clicks and self._layers["clicks"] is not None and not self._own("clicks"):
-            clicks = clicks_of(before)
-        return Drawn(box, clicks)
+            box, areas = before.box, list(before.areas)
+        if not strokes and self._layers["clicks"] is not None and not self._own("clicks"):
+            strokes = before.strokes
+        return Drawn(box, strokes, areas)
 
     # -- session -> layers --------------------------------------------------------------------
 
@@ -301,7 +305,7 @@ class PromptSync:
         """Say whose the next box and the next click will be."""
         if self._session is None:
             return
-        box, click = targets(self._session)
+        box, click = targets(self._session, adds=self.adds)
         self._is_syncing = True
         try:
             set_current_object(self._own("boxes"), None, box)

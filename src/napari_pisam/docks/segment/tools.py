@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from napari_pisam.docks.segment.layer_choice import LayerChoice
 
 _MODES = {"boxes": "add_rectangle", "clicks": "add"}
+TOOLS = {
+    "boxes": ("boxes", ("add_rectangle",)),
+    "clicks": ("clicks", ("add",)),
+    "scribble": ("boxes", ("add_path", "add_polyline", "add_line")),
+    "outline": ("boxes", ("add_polygon_lasso", "add_polygon")),
+}
+"""By tool: on which layer it draws, and in which of its modes; the first one is taken."""
 # How far a hand moves while it clicks, px of the screen; napari's own measure for points.
 _STILL = 5.0
 
@@ -55,11 +62,11 @@ class Tools:
 
     @property
     def role(self) -> str:
-        """``"boxes"`` or ``"clicks"``: what a drag or a click on the canvas makes; else empty."""
-        for role, mode in _MODES.items():
+        """What a drag or a click on the canvas makes, one of `TOOLS`; else empty."""
+        for tool, (role, modes) in TOOLS.items():
             layer = self._choice[role]
-            if layer is not None and layer is self._selection.active and str(layer.mode) == mode:
-                return role
+            if layer is not None and layer is self._selection.active and str(layer.mode) in modes:
+                return tool
         return ""
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from napari_pisam.docks.segment.preview import (
     select_only,
 )
 from napari_pisam.docks.segment.prompt_sync import PromptSync
+from napari_pisam.docks.segment.tools import TOOLS
 from napari_pisam.layers import copy_prompts, is_own, new_labels_layer, new_prompt_layers, unwrapped
 
 if TYPE_CHECKING:
@@ -151,14 +152,15 @@ class Workspace:
             self.choice.choose(role, copy_prompts(self.viewer, layer))
             self.take_tool(role)
 
-    def take_tool(self, role: str) -> None:
-        """Select the layer for boxes or clicks, with its tool that draws one."""
+    def take_tool(self, tool: str) -> None:
+        """Select the layer of one of `TOOLS`, in the mode that draws with it."""
+        role, modes = TOOLS[tool]
         layer = self.choice[role]
         if layer is not None and not is_own(layer):
             self.hinted.emit(_READ_ONLY.format(layer.name))
         elif layer is not None and layer in self.viewer.layers:
             select_only(self.viewer, layer)
-            layer.mode = "add_rectangle" if role == "boxes" else "add"
+            layer.mode = modes[0]
 
     def _on_chosen(self, role: str) -> None:
         if role == "image":

@@ -1,0 +1,160 @@
+"""Scribbles, outlines and further boxes in the dock, without a window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari", reason="napari is not installed: pip install 'napari-pisam[gui]'")
+from napari.components import ViewerModel
+
+from fake_dock import ImagePredictor, click, draw_box
+from fake_session import at_once
+from napari_pisam.docks.segment.controller import SegmentController
+from napari_pisam.predict.areas import Area
+
+BOX = (4.0, 5.0, 20.0, 30.0)
+LINE = [[5.0, 6.0], [10.0, 12.0], [10.0, 20.0]]
+STROKE = tuple(tuple(place) for place in LINE)
+
+
+class Dock:
+    def __init__(self):
+        self.viewer = ViewerModel()
+        self.viewer.add_image(np.zeros((40, 50), np.uint8), name="cells")
+        self.controller = SegmentController(self.viewer, at_once)
+        self.predictor = ImagePredictor()
+        self.controller.start()
+        self.controller.set_model(self.predictor)
+        choice = self.controller.workspace.choice
+        self.boxes, self.clicks, self.labels = (choice[r] for r in ("boxes", "clicks", "labels"))
+
+    @property
+    def session(self):
+        return self.controller.session
+
+    def prompts(self, number=1):
+        return self.session.get(number).prompts
+
+    def scribble(self, line=LINE):
+        self.controller.draw("scribble")
+        self.boxes.add([line], shape_type="path")
+
+    def outline(self, corners):
+        self.controller.draw("outline")
+        self.boxes.add([corners], shape_type="polygon")
+
+
+@pytest.fixture
+def dock():
+    made = Dock()
+    yield made
+    made.controller.close(viewer_stays=True)
+
+
+def test_a_scribble_is_of_the_current_object_and_one_step_of_undo(dock):
+    draw_box(dock.boxes, BOX)
+    dock.scribble()
+    assert dock.prompts().box == BOX
+    assert dock.prompts().strokes == [(STROKE, True)]
+    assert dock.controller.tools.role == "scribble"
+    dock.controller.undo()
+    assert dock.prompts().strokes == []
+    assert list(dock.boxes.shape_type) == ["rectangle"]
+    dock.controller.redo()
+    assert dock.prompts().strokes == [(STROKE, True)]
+    assert list(dock.boxes.shape_type) == ["rectangle", "path"]
+
+
+def test_bg_before_a_scribble_makes_it_bg_and_the_scribble_tool_stays(dock):
+    draw_box(dock.boxes, BOX)
+    dock.controller.draw("scribble")
+    dock.controller.set_foreground(False)
+    dock.controller.take_click_tool()
+    assert dock.controller.tools.role == "scribble"
+    dock.boxes.add([LINE], shape_type="path")
+    assert dock.prompts().strokes == [(STROKE, False)]
+    dock.boxes.mode = "select"
+    dock.boxes.selected_data = {1}
+    dock.controller.toggle_foreground()
+    assert dock.prompts().strokes == [(STROKE, True)]
+
+
+def test_clicks_and_scribbles_keep_the_order_in_which_they_were_made(dock):
+    draw_box(dock.boxes, BOX)
+    click(dock.clicks, 8, 8)
+    dock.scribble()
+    click(dock.clicks, 9, 9)
+    expected = [(((8.0, 8.0),), True), (STROKE, True), (((9.0, 9.0),), True)]
+    assert dock.prompts().strokes == expected
+    for count in (2, 1, 0):
+        dock.controller.undo()
+        assert dock.prompts().strokes == expected[:count]
+    for count in (1, 2, 3):
+        dock.controller.redo()
+        assert dock.prompts().strokes == expected[:count]
+
+
+def test_a_scribble_where_no_object_is_begins_one_and_a_box_begins_the_next(dock):
+    dock.scribble()
+    assert dock.prompts().strokes == [(STROKE, True)]
+    dock.controller.next_object()
+    draw_box(dock.boxes, BOX)
+    assert dock.prompts(2).box == BOX
+    assert dock.prompts(1).box is None
+
+
+def test_a_scribble_corrects_an_object_that_was_committed(dock):
+    draw_box(dock.boxes, BOX)
+    click(dock.clicks, 8, 8)
+    dock.controller.commit()
+    dock.controller.show(1)
+    dock.scribble()
+    assert not dock.session.get(1).committed
+    assert dock.prompts().strokes == [(((8.0, 8.0),), True), (STROKE, True)]
+    assert list(dock.boxes.features["after"]) == [1, -1]
+
+
+def test_an_outline_is_the_mask_and_the_next_one_another_object(dock):
+    dock.outline([[2, 2], [2, 9], [9, 9], [9, 2]])
+    assert dock.session.get(1).mask.bbox == (2, 2, 10, 10)
+    assert dock.predictor.calls == []
+    dock.outline([[12, 2], [12, 9], [19, 9], [19, 2]])
+    assert dock.session.get(2).mask.bbox == (12, 2, 20, 10)
+    dock.controller.undo()
+    assert [one.id for one in dock.session.objects] == [1]
+
+
+def test_a_further_box_and_one_without_the_object_belong_to_it(dock):
+    draw_box(dock.boxes, BOX)
+    dock.controller.draw("part")
+    draw_box(dock.boxes, (25, 5, 35, 20))
+    dock.controller.draw("not_here")
+    draw_box(dock.boxes, (6, 6, 9, 9))
+    assert [one.id for one in dock.session.objects] == [1]
+    assert dock.prompts().box == BOX
+    assert list(dock.prompts().areas) == [
+        Area.of((25, 5, 35, 20)),
+        Area.of((6, 6, 9, 9), False),
+    ]
+    dock.controller.undo()
+    dock.controller.undo()
+    assert dock.prompts().areas == ()
+    assert len(dock.boxes.data) == 1
+    dock.controller.draw_box()
+    draw_box(dock.boxes, (22, 22, 38, 38))
+    assert dock.prompts(2).box == (22, 22, 38, 38)
+
+
+def test_what_is_drawn_for_one_object_is_there_again_when_it_is_picked_up(dock):
+    draw_box(dock.boxes, BOX)
+    dock.scribble()
+    dock.controller.draw("not_here")
+    draw_box(dock.boxes, (6, 6, 9, 9))
+    asked = dock.prompts()
+    dock.controller.commit()
+    assert len(dock.boxes.data) == 0
+    dock.controller.pick(1)
+    assert dock.prompts() == asked
+    assert sorted(dock.boxes.shape_type) == ["path", "rectangle", "rectangle"]
+    dock.controller.put_back()
