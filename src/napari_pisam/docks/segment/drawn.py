@@ -70,7 +70,8 @@ class Drawn:
         if prompts is None or self.is_empty:
             return False
         if self.box is not None or self.areas:
-            return prompts.box == self.box and list(prompts.areas) == self.areas
+            areas = list(prompts.areas[: len(self.areas)])
+            return (prompts.box, areas) == (self.box, self.areas)
         return prompts.box is None and prompts.strokes[: len(self.strokes)] == self.strokes
 
 
@@ -80,7 +81,8 @@ def under_names(drawn: dict[int, Drawn], renamed: Mapping[int, int]) -> dict[int
     for number, one in drawn.items():
         name = renamed.get(number, number)
         other = result.get(name, Drawn())
-        result[name] = Drawn(one.box or other.box, other.clicks + one.clicks)
+        strokes, areas = other.strokes + one.strokes, other.areas + one.areas
+        result[name] = Drawn(one.box or other.box, strokes, areas)
     return result
 
 
