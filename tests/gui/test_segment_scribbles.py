@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from fake_dock import ImagePredictor, click, draw_box
 from fake_session import at_once
 from napari_pisam.docks.segment.controller import SegmentController
+from napari_pisam.measure.cleaning import Cleaning
 from napari_pisam.predict.areas import Area
 
 BOX = (4.0, 5.0, 20.0, 30.0)
@@ -158,3 +159,92 @@ def test_what_is_drawn_for_one_object_is_there_again_when_it_is_picked_up(dock):
     assert dock.prompts() == asked
     assert sorted(dock.boxes.shape_type) == ["path", "rectangle", "rectangle"]
     dock.controller.put_back()
+
+
+# -- the Clean menu ---------------------------------------------------------------------------
+
+
+def with_two(dock):
+    """Two committed objects, two px of background between them, and their labels."""
+    for box in ((4, 4, 12, 12), (4, 15, 12, 23)):
+        draw_box(dock.boxes, box)
+        dock.controller.commit()
+    return np.array(dock.labels.data)
+
+
+def test_an_object_is_grown_in_one_step_and_not_over_its_neighbour(dock):
+    before = with_two(dock)
+    for _ in range(3):
+        dock.controller.clean("grow", [1])
+    after = np.array(dock.labels.data)
+    assert np.array_equal(after == 2, before == 2)
+    assert (after == 1).sum() > (before == 1).sum()
+    assert dock.session.get(1).committed
+    for _ in range(3):
+        dock.controller.undo()
+    assert np.array_equal(dock.labels.data, before)
+
+
+def test_selected_objects_are_merged_and_one_is_split_along_a_line(dock):
+    before = with_two(dock)
+    dock.controller.clean("merge", [1])
+    assert np.array_equal(dock.labels.data, before)
+    dock.controller.clean("merge", [1, 2])
+    assert set(np.unique(dock.labels.data)) == {0, 1}
+    dock.controller.clean("split", [1])
+    dock.boxes.add([[[1, 14], [20, 14]]], shape_type="path")
+    assert set(np.unique(dock.labels.data)) == {0, 1}
+    dock.controller.clean("split", [1])
+    dock.boxes.add([[[8, 1], [8, 30]]], shape_type="path")
+    assert len(np.unique(dock.labels.data)) > 2
+    assert len(dock.boxes.data) == 0
+    assert np.array_equal(np.asarray(dock.labels.data) > 0, before > 0)
+    dock.controller.undo()
+    dock.controller.undo()
+    assert np.array_equal(dock.labels.data, before)
+
+
+def test_a_line_that_cuts_nothing_and_an_object_that_would_vanish_are_told(dock):
+    told = []
+    dock.controller.workspace.failed.connect(told.append)
+    before = with_two(dock)
+    dock.controller.clean("split", [1])
+    dock.boxes.add([[[5, 5], [6, 6]]], shape_type="path")
+    for _ in range(6):
+        dock.controller.clean("shrink", [2])
+    assert "does not cut object 1" in told[0]
+    assert "Nothing would be left of object 2" in told[1]
+    assert np.array_equal(np.asarray(dock.labels.data) == 1, before == 1)
+
+
+def test_another_tool_in_the_hand_ends_the_splitting(dock):
+    with_two(dock)
+    dock.controller.clean("split", [1])
+    dock.controller.draw_box()
+    dock.controller.show(1)
+    dock.scribble()
+    assert dock.prompts(1).strokes == [(STROKE, True)]
+
+
+def test_an_open_preview_is_cleaned_and_clicks_go_on_from_there(dock):
+    draw_box(dock.boxes, BOX)
+    area = dock.session.get(1).mask.area
+    dock.controller.clean("shrink")
+    assert dock.session.get(1).mask.area < area
+    assert len(dock.boxes.data) == 0
+    click(dock.clicks, 30, 30)
+    assert dock.prompts().strokes == [(((30.0, 30.0),), True)]
+    assert dock.prompts().mask is not None
+    dock.controller.undo()
+    dock.controller.undo()
+    assert dock.prompts().box == BOX
+    assert dock.session.get(1).mask.area == area
+    assert len(dock.boxes.data) == 1
+
+
+def test_what_commits_do_to_masks_is_chosen_in_the_options(dock):
+    dock.controller.set_cleaning(Cleaning(grow=2))
+    draw_box(dock.boxes, (10, 10, 14, 14))
+    dock.controller.commit()
+    assert (np.asarray(dock.labels.data) == 1).sum() > 25
+    assert dock.controller.kept.cleaning == Cleaning(grow=2)

@@ -100,6 +100,16 @@ def test_segment_writes_what_the_predictor_gives(run, work, micro):
     assert micro == ["tiny"]
 
 
+def test_segment_cleans_what_it_writes_and_says_so(run, work, micro):
+    options = ("segment", "image.tif", "--boxes", "boxes.csv", "-o")
+    assert run(*options, "plain.tif").exit_code == 0
+    assert run(*options, "grown.tif", "--grow", "3").exit_code == 0
+    plain, grown = (tifffile.imread(work / name) for name in ("plain.tif", "grown.tif"))
+    assert (grown > 0).sum() > (plain > 0).sum()
+    with tifffile.TiffFile(work / "grown.tif") as file:
+        assert '"grow": 3' in file.pages[0].description
+
+
 def test_segment_gives_clicks_to_the_box_they_lie_in(run, micro):
     arguments = ("--boxes", "boxes.csv", "--points", "points.csv", "-o", "labels.tif")
     assert run("segment", "image.tif", *arguments).exit_code == 0

@@ -1,4 +1,4 @@
-"""``convert`` and ``measure`` as they are typed."""
+"""``convert``, ``clean`` and ``measure`` as they are typed."""
 
 from __future__ import annotations
 
@@ -106,3 +106,43 @@ def test_a_table_of_measures(tmp_path, labels):
         ("intensity_mean_2", "intensity_mean-1"),
     ):
         np.testing.assert_allclose([float(row[own]) for row in rows], table[theirs], rtol=1e-5)
+
+
+def cleaned(folder, *options):
+    done = run("clean", folder / "labels.tif", "-o", folder / "clean.tif", *options)
+    assert done.exit_code == 0, done.output
+    return tifffile.imread(folder / "clean.tif")
+
+
+def test_clean_fills_holes_and_grows_without_taking_from_others(tmp_path, labels):
+    found = cleaned(tmp_path, "--fill-holes", "--grow", "9")
+    assert (found[3:12, 4:20] == 7).all()
+    assert (found[labels == 300] == 300).all()
+    assert (found == 300).sum() > (labels == 300).sum()
+    only = cleaned(tmp_path, "--fill-holes", "--only", "300")
+    assert np.array_equal(only, labels)
+
+
+def test_clean_merges_and_splits(tmp_path, labels):
+    merged = cleaned(tmp_path, "--merge", "300,7")
+    assert np.array_equal(merged == 300, labels > 0)
+    split = cleaned(tmp_path, "--split", "300:19,36,31,36")
+    assert sorted(np.unique(split)) == [0, 7, 300, 301]
+    assert np.array_equal(np.isin(split, (300, 301)), labels == 300)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "nothing to do"),
+        (("--merge", "7,8"), "no object 8"),
+        (("--split", "7"), "--split is '7'"),
+        (("--split", "300:21,31,22,32"), "does not cut object 300"),
+        (("--smooth", "-1"), "to smooth by -1 px"),
+    ],
+)
+def test_clean_refuses_what_it_cannot_do(tmp_path, labels, options, said):
+    refused = run("clean", tmp_path / "labels.tif", "-o", tmp_path / "clean.tif", *options)
+    assert refused.exit_code == 2
+    assert said in refused.output
+    assert not (tmp_path / "clean.tif").exists()

@@ -12,6 +12,9 @@ import typer
 from napari_pisam.cli.options import (
     TRACEBACK_VARIABLE,
     DeviceOption,
+    FillHolesOption,
+    GrowOption,
+    LargestOption,
     MaskKinds,
     ModelOption,
     Objects,
@@ -19,6 +22,8 @@ from napari_pisam.cli.options import (
     PixelSizeOption,
     Precision,
     PrecisionOption,
+    SmoothOption,
+    SpecksOption,
     UnitOption,
     numbers,
     one_line_errors,
@@ -109,10 +114,16 @@ def segment(
     overlap: Annotated[
         Overlap, typer.Option("--overlap", help="What a later object does to an earlier one.")
     ] = Overlap.keep,
+    fill_holes: FillHolesOption = False,
+    specks: SpecksOption = 0,
+    largest: LargestOption = False,
+    smooth: SmoothOption = 0.0,
+    grow: GrowOption = 0.0,
 ) -> None:
     """Turn boxes and points that napari saved into labels."""
     with one_line_errors():
         from napari_pisam.cli.segment import SegmentRequest, segment_all
+        from napari_pisam.measure.cleaning import Cleaning
 
         indices = None if plane is None else numbers(plane, "--plane", int)
         shown = None if channels is None else numbers(channels, "--channels", int)
@@ -135,6 +146,7 @@ def segment(
                 plane=None if indices is None else tuple(int(index) for index in indices),
                 contrast_limits=None if limits is None else (limits[0], limits[1]),
                 overlap=overlap.value,
+                cleaning=Cleaning(fill_holes, specks, largest, smooth, grow),
             ),
             images,
         )
@@ -189,6 +201,44 @@ def convert(
 
         pixel = pixel_of(pixel_size, unit)
         run(source, output, image=image, read_as=read_as, write_as=write_as, pixel=pixel)
+
+
+@app.command()
+def clean(
+    labels: Annotated[Path, typer.Argument(help="Labels: TIFF, PNG, or a format that is read.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The labels, a TIFF file.")],
+    fill_holes: FillHolesOption = False,
+    specks: SpecksOption = 0,
+    largest: LargestOption = False,
+    smooth: SmoothOption = 0.0,
+    grow: GrowOption = 0.0,
+    merge: Annotated[
+        list[str] | None,
+        typer.Option("--merge", metavar="A,B", help="Make objects the first one; several times."),
+    ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--split", metavar="A:R,C,R,C", help="Cut object A along a line; several times."
+        ),
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="A,B", help="Clean these objects alone.")
+    ] = None,
+) -> None:
+    """Tidy labels up: merge and split first, then grow, smooth, fill, and remove specks."""
+    with one_line_errors():
+        from napari_pisam.cli.labels import clean as run
+        from napari_pisam.measure.cleaning import Cleaning
+
+        run(
+            labels,
+            output,
+            Cleaning(fill_holes, specks, largest, smooth, grow),
+            merge=[numbers(text, "--merge", int) for text in merge or ()],
+            split=split or (),
+            only=None if only is None else numbers(only, "--only", int),
+        )
 
 
 @app.command()

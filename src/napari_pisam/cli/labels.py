@@ -10,14 +10,20 @@ import numpy as np
 from napari_pisam.cli.console import say
 from napari_pisam.cli.files import check_output
 from napari_pisam.images.image_files import open_image, open_plane
+from napari_pisam.images.label_files import label_dtype, write_label_array
 from napari_pisam.images.label_formats import LabelImage, format_for, read_labels
 from napari_pisam.images.label_formats.table import write_rows
+from napari_pisam.measure.cleaning import clean_labels
+from napari_pisam.measure.cleaning import split as cut
 from napari_pisam.measure.regions import Pixel, measure_objects, with_unit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from napari_pisam.measure.cleaning import Cleaning
 
 
 def convert(
@@ -62,6 +68,87 @@ def convert(
     count = sum(1 for _ in labels.objects())
     lost = f" It does not hold {target.loses}." if target.loses else ""
     say(f"{output}: {count} object(s) as {target.title}.{lost}")
+
+
+def clean(
+    labels: Path,
+    output: Path,
+    cleaning: Cleaning,
+    *,
+    merge: Sequence[Sequence[float]] = (),
+    split: Sequence[str] = (),
+    only: Sequence[float] | None = None,
+) -> None:
+    """Tidy labels up and write them as TIFF.
+
+    Parameters
+    ----------
+    labels : Path
+        As for `convert`.
+    output : Path
+        The file; what is there is replaced.
+    cleaning : Cleaning
+        What is done to every object.
+    merge : sequence of sequence of int
+        Objects that become the first of them.
+    split : sequence of str
+        ``A:R,C,R,C``: object A is cut along a line of (row, col) px.
+    only : sequence of int, optional
+        The objects that are cleaned.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to do, or an object is not there.
+    """
+    if not cleaning and not merge and not split:
+        raise ValueError(
+            "There is nothing to do. Give --fill-holes, --specks, --largest, --smooth, --grow, "
+            "--merge or --split."
+        )
+    check_output(output, (".tif", ".tiff"), (labels,))
+    found = _read(labels, None, None)
+    values = np.array(found.labels)
+    there = {int(number) for number in np.unique(values)} - {0}
+    for group in merge:
+        _check_there(group, there)
+        values[np.isin(values, group)] = int(group[0])
+    cuts = [_line_of(text) for text in split]
+    _check_there([number for number, _ in cuts], there)
+    _check_there(only or (), there)
+    largest = max(there, default=0)
+    for number, line in cuts:
+        parts = cut(values == number, line)
+        if len(parts) < 2:
+            raise ValueError(f"The line does not cut object {number} in two. Draw it across.")
+        values = values.astype(label_dtype(largest + len(parts)), copy=False)
+        for part in parts[1:]:
+            largest += 1
+            values[part] = largest
+    if cleaning:
+        values = clean_labels(values, cleaning, only=None if only is None else [*map(int, only)])
+    write_label_array(output, values, {"software": "napari-pisam", "cleaned": labels.name})
+    say(f"{output}: {len(np.unique(values)) - (0 in values)} object(s), before {len(there)}.")
+
+
+def _check_there(numbers: Sequence[float], there: set[int]) -> None:
+    missing = [number for number in numbers if number not in there]
+    if missing:
+        raise ValueError(f"There is no object {missing[0]:g} in the labels. Check its number.")
+
+
+def _line_of(text: str) -> tuple[int, NDArray[np.float64]]:
+    number, _, places = text.partition(":")
+    try:
+        line = np.array([float(part) for part in places.split(",")]).reshape(-1, 2)
+        if len(line) < 2 or not np.isfinite(line).all():
+            raise ValueError
+        return int(number), line
+    except ValueError:
+        raise ValueError(
+            f"--split is {text!r}, expected an object and the places of a line, for example "
+            "3:10,20,40,20."
+        ) from None
 
 
 def measure(

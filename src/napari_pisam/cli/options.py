@@ -111,6 +111,23 @@ def numbers(text: str, name: str, kind: type[int] | type[float]) -> tuple[float,
         raise ValueError(f"{name} is {text!r}, expected {what} separated by commas.") from None
 
 
+FillHolesOption = Annotated[
+    bool, typer.Option("--fill-holes", help="Fill what an object encloses.")
+]
+SpecksOption = Annotated[
+    int, typer.Option("--specks", metavar="PX", help="Remove parts of fewer px.")
+]
+LargestOption = Annotated[
+    bool, typer.Option("--largest", help="Keep the largest part of each object.")
+]
+SmoothOption = Annotated[
+    float, typer.Option("--smooth", metavar="PX", help="Round edges off by so much.")
+]
+GrowOption = Annotated[
+    float,
+    typer.Option("--grow", metavar="PX", help="Grow by so much, never over others; -2 shrinks."),
+]
+
 PixelSizeOption = Annotated[
     str | None,
     typer.Option("--pixel-size", metavar="HEIGHT,WIDTH", help="Of a pixel; one number for both."),

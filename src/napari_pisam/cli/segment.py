@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_pisam.cli.console import download_progress, progress, say
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_pisam.images.addresses import ImageAddress
     from napari_pisam.images.image_files import ImageFile
     from napari_pisam.images.image_source import ImageSource
+    from napari_pisam.measure.cleaning import Cleaning
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.predictor import Predictor
     from napari_pisam.predict.prompts import Prompts
@@ -48,6 +49,7 @@ class SegmentRequest:
     plane: tuple[int, ...] | None = None
     contrast_limits: tuple[float, float] | None = None
     overlap: Literal["keep", "overwrite"] = "keep"
+    cleaning: Cleaning | None = None
 
     @property
     def prompt_files(self) -> tuple[Path, ...]:
@@ -221,6 +223,8 @@ def segment(request: SegmentRequest, models: _Models | None = None) -> dict[Inde
             for part in parts:
                 predictor.set_image(part.source)
                 masks = predict_objects(predictor, part.source, part.prompts, advance)
+                if request.cleaning:
+                    masks = {label: mask.cleaned(request.cleaning) for label, mask in masks.items()}
                 planes.setdefault(part.index, {}).update(masks)
         count = sum(len(part.prompts) for part in parts)
         description = description_of(loaded, request.model, _digest(parts), count)
@@ -593,4 +597,5 @@ def _view_of(request: SegmentRequest) -> dict[str, Any]:
         "channels": None if request.channels is None else list(request.channels),
         "contrast_limits": None if limits is None else list(limits),
         "overlap": request.overlap,
+        **({"cleaning": asdict(request.cleaning)} if request.cleaning else {}),
     }

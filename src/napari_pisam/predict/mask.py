@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_pisam.measure.cleaning import Cleaning
     from napari_pisam.predict.preprocessing import FrameTransform
 
 _BLOCK_PIXELS = 1 << 20
@@ -122,6 +123,15 @@ class Mask:
             bbox = (row0, col0, row0 + tight.shape[0], col0 + tight.shape[1])
         tight.flags.writeable = False
         return cls(shape, bbox, tight, score, bbox if window is None else window)
+
+    def cleaned(self, cleaning: Cleaning) -> Mask:
+        """Return it tidied up, without logits; itself where nothing would be left of it."""
+        if not self.crop.size:
+            return self
+        crop, origin = cleaning.apply(self.crop, (self.bbox[0], self.bbox[1]), self.shape)
+        if not crop.any():
+            return self
+        return Mask.of_crop(crop, origin, self.shape, self.score, self.window)
 
     @property
     def area(self) -> int:

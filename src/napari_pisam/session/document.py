@@ -395,9 +395,10 @@ class Document:
                 if mask is None:
                     continue
                 prompts, preview = Prompts(mask=mask), mask_from_label(mask, shape)
-                view = SessionObject(id_, prompts, preview, False, False)
-                changed = Record(view, prompts)
-                if (known[id_] or first).view.committed:
+                like = (known[id_] or first).view
+                view = replace(like, id=id_, prompts=prompts, mask=preview, committed=False)
+                changed = Record(view, prompts).as_own()
+                if like.committed:
                     changed, patch = self._write_mask(self._numbered([changed])[0], rule)
                     patches.append(patch)
                     number = changed.view.id

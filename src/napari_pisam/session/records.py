@@ -163,14 +163,11 @@ class Record:
         return replace(self, view=view, mask_prompts=prompts, model=model, cleaning=None)
 
     def cleaned(self, cleaning: Cleaning) -> Record:
-        """Return the record with its mask cleaned, unless it is or no pixel would be left."""
+        """Return the record with its mask cleaned, unless it is."""
         mask = self.view.mask
-        if not cleaning or self.cleaning is not None or mask is None or not mask.crop.size:
+        if not cleaning or self.cleaning is not None or mask is None:
             return self
-        crop, origin = cleaning.apply(mask.crop, (mask.bbox[0], mask.bbox[1]), mask.shape)
-        if not crop.any():
-            return self
-        tidy = Mask.of_crop(crop, origin, mask.shape, mask.score, mask.window)
+        tidy = mask.cleaned(cleaning)
         return replace(self, view=replace(self.view, mask=tidy), cleaning=cleaning)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import (
@@ -16,11 +17,12 @@ from qtpy.QtCore import (
 from qtpy.QtGui import QColor, QGuiApplication, QKeySequence
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
 
+from napari_pisam.docks.segment.cleaning import STEPS
 from napari_pisam.docks.segment.keys import KEYS
 from napari_pisam.docks.segment.rows import FIRST_COLUMNS, KNOWN_COLUMNS, LOW_SCORE, as_text
 from napari_pisam.widgets.column_menu import ColumnMenu
 from napari_pisam.widgets.file_dialogs import ask_save_path
-from napari_pisam.widgets.parts import button, row, tool
+from napari_pisam.widgets.parts import button, menu_button, row, tool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,6 +154,7 @@ class ObjectList(QWidget):
     undo_requested = Signal()
     redo_requested = Signal()
     label_requested = Signal()
+    clean_requested = Signal(str, object)
     columns_chosen = Signal(object, bool)
     table_requested = Signal(str)
 
@@ -185,6 +188,11 @@ class ObjectList(QWidget):
             "and clicks change it",
             self.label_requested.emit,
         )
+        self.clean_button = menu_button(
+            "Clean",
+            "Tidy up the selected objects, or the current one; each is one step of undo",
+            [(one.text, partial(self._ask_clean, one.name)) for one in STEPS],
+        )
         self._all: list[ListedObject] = []
         self._order = "id", False
         self._current: int | None = None
@@ -200,10 +208,15 @@ class ObjectList(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
         layout.addWidget(row(self.commit_button, self.next_button, self.discard_button))
-        layout.addWidget(row(self.undo_button, self.redo_button, self.label_button))
+        layout.addWidget(
+            row(self.undo_button, self.redo_button, self.label_button, self.clean_button)
+        )
         layout.addWidget(self.table)
         self.tools = row(self.columns_button, self.save_button)
         layout.addWidget(self.tools)
+
+    def _ask_clean(self, name: str) -> None:
+        self.clean_requested.emit(name, self.selected)
 
     def _make_table(self) -> _Table:
         table, self._model = _Table(), _Model()

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import CheckBox, ComboBox, Container, FloatSlider
+from magicgui.widgets import (
+    CheckBox,
+    ComboBox,
+    Container,
+    FloatSlider,
+    FloatSpinBox,
+    SpinBox,
+)
 
 from napari_pisam.layers.preview import PREVIEW_COLORS
+from napari_pisam.measure.cleaning import MOST, Cleaning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +32,24 @@ RULES = (
 _COLORS = (("Unlike the image", ""), *((name.capitalize(), name) for name in PREVIEW_COLORS))
 
 
+def _cleaning_fields(cleaning: Cleaning) -> dict[str, Any]:
+    """Make the fields that say what a commit does to masks, by the names that `Cleaning` has."""
+    tip = "Done to every mask when it is committed; the preview shows it as it was predicted"
+    return {
+        "fill_holes": CheckBox(value=cleaning.fill_holes, label="Commit: fill holes", tooltip=tip),
+        "largest": CheckBox(value=cleaning.largest, label="Commit: largest part", tooltip=tip),
+        "specks": SpinBox(
+            value=cleaning.specks, max=100_000, label="Commit: specks below (px)", tooltip=tip
+        ),
+        "smooth": FloatSpinBox(
+            value=cleaning.smooth, max=MOST, step=0.5, label="Commit: smooth (px)", tooltip=tip
+        ),
+        "grow": FloatSpinBox(
+            value=cleaning.grow, min=-MOST, max=MOST, label="Commit: grow (px)", tooltip=tip
+        ),
+    }
+
+
 class OptionsPanel(Container):  # type: ignore[type-arg]
     """A form: the commit rule, and how the preview is drawn."""
 
@@ -36,6 +62,8 @@ class OptionsPanel(Container):  # type: ignore[type-arg]
         look: PreviewLook,
         rule: str = "keep",
         switches_tools: bool = True,
+        on_cleaning: Callable[[Cleaning], object] = lambda cleaning: None,
+        cleaning: Cleaning | None = None,
     ) -> None:
         self.rule = ComboBox(
             choices=RULES,
@@ -65,10 +93,16 @@ class OptionsPanel(Container):  # type: ignore[type-arg]
             label="Switch tools by itself",
             tooltip="Take the click tool after a box, and the box tool after a commit",
         )
-        super().__init__(widgets=[self.rule, self.color, self.opacity, self.outline, self.switch])
+        self.cleaning = _cleaning_fields(cleaning or Cleaning())
+        fields = [self.rule, self.color, self.opacity, self.outline, self.switch]
+        super().__init__(widgets=[*fields, *self.cleaning.values()])
         self.margins = (0, 0, 0, 0)
         self.rule.changed.connect(on_rule)
         self.switch.changed.connect(on_switch)
+        for one in self.cleaning.values():
+            one.changed.connect(
+                lambda: on_cleaning(Cleaning(**{n: f.value for n, f in self.cleaning.items()}))
+            )
         for field in (self.color, self.opacity, self.outline):
             field.changed.connect(
                 lambda: on_preview(self.opacity.value, self.outline.value, self.color.value)

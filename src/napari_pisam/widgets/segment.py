@@ -95,6 +95,8 @@ class SegmentWidget(Docked):
             look=kept.look,
             rule=kept.rule,
             switches_tools=kept.switches_tools,
+            on_cleaning=self.controller.set_cleaning,
+            cleaning=kept.cleaning,
         )
         self.prompt_panel.live.setChecked(kept.live)
         keys = QLabel(keys_table())
@@ -147,6 +149,7 @@ class SegmentWidget(Docked):
         objects.undo_requested.connect(controller.undo)
         objects.redo_requested.connect(controller.redo)
         objects.label_requested.connect(controller.pick_selected_label)
+        objects.clean_requested.connect(controller.clean)
         objects.columns_chosen.connect(
             lambda shown, in_pixels: self.objects.choose(shown, in_pixels=in_pixels)
         )

@@ -11,6 +11,7 @@ from weakref import ref
 
 from psygnal import Signal
 
+from napari_pisam.docks.segment.cleaning import STEPS, clean, merge, split_along
 from napari_pisam.docks.segment.handover import leave, take_up
 from napari_pisam.docks.segment.hints import PANNED, still_open
 from napari_pisam.docks.segment.picking import Picker, object_at, place_of_cursor
@@ -31,11 +32,13 @@ from napari_pisam.layers import (
 from napari_pisam.layers.prompt_layers import prompt_axes
 from napari_pisam.predict.areas import Use
 from napari_pisam.session.records import same_prompts
+from napari_pisam.session.session import LabelOverflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from napari_pisam.measure.cleaning import Cleaning
     from napari_pisam.predict.propagation import EndOfObject
     from napari_pisam.session.session import Execute, ModelRef, Session, SessionObject
 
@@ -115,6 +118,7 @@ class SegmentController:
         kept.relay.open(execute)
         self.workspace = Workspace(viewer, kept.relay, later, kept.planes)
         self.workspace.switches_tools = kept.switches_tools
+        self.workspace.planes.set_cleaning(kept.cleaning)
         self.workspace.preview.set_look(kept.look)
         self.tools = Tools(self.workspace.viewer, self.workspace.choice)
         self.stacks = Stacks(self.workspace, kept.relay)
@@ -308,6 +312,8 @@ class SegmentController:
         shapes, tool = self.workspace.choice["boxes"], self.tools.role
         sync = self.workspace.sync
         is_added = not self.foreground or tool == "scribble" or self._use is Use.PART
+        if tool != "scribble":
+            sync.line_taker = None
         if sync.adds != is_added:
             sync.adds = is_added
             sync.set_targets()
@@ -553,6 +559,56 @@ class SegmentController:
         picked = self._picked
         if picked is not None and picked.is_left:
             self._later(self.put_back)
+
+    def clean(self, name: str, numbers: Sequence[int] = ()) -> None:
+        """Tidy objects up, see `STEPS`; each is one step of undo.
+
+        Parameters
+        ----------
+        name : str
+            Of the step.
+        numbers : sequence of int
+            Of which objects; by default the current one.
+        """
+        session = self._ready()
+        if session is None:
+            return
+        current = [] if session.current is None else [session.current.id]
+        chosen, step = list(numbers) or current, next(one for one in STEPS if one.name == name)
+        if not chosen:
+            self.workspace.hinted.emit(_NO_OBJECT)
+        elif name == "split":
+            session.select(chosen[-1])
+            self.draw("scribble")
+            self.workspace.sync.line_taker = partial(self._split, session, chosen[-1])
+            self.workspace.hinted.emit(f"Draw a line across object {chosen[-1]}, past both edges.")
+        else:
+            call = partial(merge, session, chosen)
+            if name != "merge":
+                call = partial(clean, session, chosen, step.cleaning)
+            self._do(lambda: self._reshaped(session, chosen, call))
+
+    def _split(self, session: Session, number: int, line: list[tuple[float, float]]) -> None:
+        if self.workspace.switches_tools:
+            self._later(self.take_fitting_tool)
+        call = partial(split_along, session, number, line)
+        self._do(lambda: self._reshaped(session, [number], call))
+
+    def _reshaped(self, session: Session, numbers: list[int], call: Callable[[], None]) -> None:
+        """Make a change; labels that are too narrow for a new number are widened first."""
+        try:
+            call()
+        except LabelOverflowError as error:
+            if not self.workspace.planes.widen_labels(error.value):
+                raise
+            call()
+        if session.get(numbers[0]) is not None:
+            session.select(numbers[0])
+
+    def set_cleaning(self, cleaning: Cleaning) -> None:
+        """Choose what is done to every mask when it is committed."""
+        self.kept.cleaning = cleaning
+        self.workspace.planes.set_cleaning(cleaning)
 
     def pick_selected_label(self) -> None:
         """Go on with the label that is selected in the Labels layer."""

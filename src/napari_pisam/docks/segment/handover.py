@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary, ref
 
 from napari_pisam.docks.segment.planes import Planes
 from napari_pisam.docks.segment.preview import PreviewLook
+from napari_pisam.measure.cleaning import Cleaning
 from napari_pisam.predict.propagation import EndOfObject
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class Handover:
         Whether tools are taken by themselves.
     look : PreviewLook
         Of the preview.
+    cleaning : Cleaning
+        What is done to every mask when it is committed.
     end : EndOfObject
         When an object is taken to have ended in a stack.
     """
@@ -91,6 +94,7 @@ class Handover:
     rule: str = "keep"
     switches_tools: bool = True
     look: PreviewLook = field(default_factory=PreviewLook)
+    cleaning: Cleaning = field(default_factory=Cleaning)
     end: EndOfObject = field(default_factory=EndOfObject)
 
 

@@ -20,6 +20,7 @@ from napari_pisam.layers import (
 )
 from napari_pisam.layers.label_numbers import LayerNumbers
 from napari_pisam.layers.labels import finish_edits, painted_windows, plane_is_displayed
+from napari_pisam.measure.cleaning import Cleaning
 from napari_pisam.session.requests import failure_sentence
 from napari_pisam.session.session import CommitRule, Session
 
@@ -76,6 +77,7 @@ class Planes:
         self._labels_layer: Any = None
         self._numbers: LayerNumbers | None = None
         self._live, self._rule = True, CommitRule.KEEP
+        self._cleaning = Cleaning()
         self._is_outdated = False
         self._undone = 0
         self._seen: tuple[tuple[float, float], ...] | None = None
@@ -120,6 +122,7 @@ class Planes:
         of_image = self.sessions.setdefault(image, {})
         if plane not in of_image:
             session = Session(self._execute, rule=self._rule)
+            session.cleaning = self._cleaning
             # What it is known by may take long to find out: see `Autosaver`.
             session.set_image(plane.size, "", self.prepare)
             of_image[plane] = session
@@ -159,6 +162,7 @@ class Planes:
 
     def _enter(self, session: Session) -> None:
         session.live, session.rule = self._live, self._rule
+        session.cleaning = self._cleaning
         # Numbers are given once in an image, whatever its planes.
         session.first_id = max(s.first_id for s in self.sessions[self.image].values())
         self.session = session
@@ -207,6 +211,12 @@ class Planes:
         self._live = live
         if self.session is not None:
             self.session.live = live
+
+    def set_cleaning(self, cleaning: Cleaning) -> None:
+        """Choose what is done to every mask when it is committed."""
+        self._cleaning = cleaning
+        if self.session is not None:
+            self.session.cleaning = cleaning
 
     def set_rule(self, rule: str) -> None:
         """Choose whose a pixel is when an object is committed."""

@@ -15,6 +15,7 @@ from napari_pisam.docks.segment.drawn import (
     under_names,
 )
 from napari_pisam.layers import is_own, remove_prompts, set_current_object, write_prompts
+from napari_pisam.layers.prompts import read_shapes
 from napari_pisam.predict.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class PromptSync:
         self.waiting = WaitingBoxes()
         # Whether the next shape is of the object at hand: a scribble, a further box, one for BG.
         self.adds = False
+        # Who takes the next line that is drawn, as (row, col) px, in place of a scribble.
+        self.line_taker: Callable[[list[tuple[float, float]]], None] | None = None
 
     # -- whose layers, whose session ----------------------------------------------------------
 
@@ -136,6 +139,8 @@ class PromptSync:
         session = self._session
         if session is None or self._is_syncing:
             return
+        if self._take_line():
+            return
         self._separate()
         renamed = self._renamed(session)
         before, self._shown = under_names(self._shown, renamed), self._read()
@@ -146,6 +151,24 @@ class PromptSync:
             self._planes.freshen()
         self._apply(changed)
         self.push()
+
+    def _take_line(self) -> bool:
+        """Give a line that was just drawn to whom it is meant for; whether there was one."""
+        shapes, plane = self._own("boxes"), self._planes.plane
+        if self.line_taker is None or shapes is None or plane is None:
+            return False
+        drawn = read_shapes(self._planes.image, plane, shapes, []).scribbles
+        fresh = [one for one in drawn if one.click.after is None]
+        if not fresh:
+            return False
+        taker, self.line_taker = self.line_taker, None
+        self._is_syncing = True
+        try:
+            shapes.remove([fresh[-1].row])
+        finally:
+            self._is_syncing = False
+        taker(list(fresh[-1].click.stroke[0]))
+        return True
 
     def _renamed(self, session: Session) -> dict[int, int]:
         """Return the numbers of now, by those that somebody's own layers still say.
