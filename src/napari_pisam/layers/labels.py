@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _IN_MEMORY = 512 << 20
 _COPY_BYTES = 64 << 20
 _PREFIX = "napari-pisam-"
+# napari refreshes labels of 16 bits much faster than those of 32.
+_NARROW: np.dtype[Any] = np.dtype(np.uint16)
 
 
 def new_labels_layer(
@@ -38,6 +40,7 @@ def new_labels_layer(
     channel_axis: int | None = None,
     name: str | None = None,
     dtype: DTypeLike = np.uint16,
+    data: Any = None,
 ) -> Any:
     """Add an empty Labels layer that lies where an image lies, pixel for pixel.
 
@@ -54,6 +57,8 @@ def new_labels_layer(
     name : str, optional
     dtype : dtype
         16 bits by default: napari refreshes those much faster than 32.
+    data : integer array, optional
+        Labels that there are already, instead of empty ones.
 
     Returns
     -------
@@ -65,9 +70,12 @@ def new_labels_layer(
         If the disk has no room for them.
     """
     axes = prompt_axes(image, channel_axis)
-    shape = tuple(spatial_shape(image)[axis] for axis in axes)
+    if data is None:
+        shape = tuple(spatial_shape(image)[axis] for axis in axes)
+        data = empty_labels(shape, np.dtype(dtype))
+    axes = axes[len(axes) - len(data.shape) :]
     return viewer.add_labels(
-        _zeros(shape, np.dtype(dtype)),
+        data,
         name=name or f"{image.name} labels",
         **transform_of(image, axes),
     )
@@ -385,13 +393,8 @@ def promote_labels(layer: Any, value: int) -> None:
             f"one of {new} and open it again."
         )
     shape = tuple(int(size) for size in data.shape)
-    wider = _zeros(shape, new)
-    # The axis that is cut is the longest, for a plane to be copied in pieces too.
-    axis = int(np.argmax(shape))
-    step = max(1, _COPY_BYTES * shape[axis] // max(1, math.prod(shape) * new.itemsize))
-    for start in range(0, shape[axis], step):
-        part = (slice(None),) * axis + (slice(start, start + step),)
-        block = np.asarray(data[part])
+    wider = empty_labels(shape, new)
+    for part, block in _pieces(data, shape):
         # What is never written takes no memory.
         if block.any():
             wider[part] = block
@@ -407,7 +410,38 @@ def _stays(data: Any) -> bool:
     return bool(place_of(data)) or not hasattr(data, "store")
 
 
-def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[np.integer[Any]]:
+def copied_labels(data: Any, shape: tuple[int, ...]) -> NDArray[np.integer[Any]]:
+    """Copy the labels of a file into an array that can be painted on, piece by piece.
+
+    Raises
+    ------
+    ValueError
+        If they are no labels of an image of that shape, or there is no room.
+    """
+    given, dtype = tuple(int(size) for size in data.shape), np.dtype(data.dtype)
+    if given != shape or dtype.kind not in "biu":
+        raise ValueError(f"has shape {given} and dtype {dtype}, expected integers of shape {shape}")
+    labels = empty_labels(shape, np.dtype(np.uint16 if dtype.itemsize <= 2 else np.uint32))
+    for part, block in _pieces(data, shape):
+        if block.size and not 0 <= int(block.min()) <= int(block.max()) < 1 << 32:
+            raise ValueError("has numbers below 0 or of more than 32 bits, expected labels")
+        if block.any():
+            labels[part] = block
+    return labels
+
+
+def _pieces(data: Any, shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
+    """Read an array piece by piece; along its longest axis, for a plane to be cut too."""
+    axis, itemsize = int(np.argmax(shape)), np.dtype(data.dtype).itemsize
+    step = max(1, _COPY_BYTES * shape[axis] // max(1, math.prod(shape) * itemsize))
+    for start in range(0, shape[axis], step):
+        part = (slice(None),) * axis + (slice(start, start + step),)
+        yield part, np.asarray(data[part])
+
+
+def empty_labels(
+    shape: tuple[int, ...], dtype: np.dtype[Any] = _NARROW
+) -> NDArray[np.integer[Any]]:
     """Allocate zeros that cost nothing before they are written."""
     if dtype.kind not in "iu":
         raise ValueError(f"The dtype is {dtype}, expected an integer type, for example uint16.")

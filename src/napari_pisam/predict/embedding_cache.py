@@ -299,6 +299,10 @@ class WindowEncoder:
         frames = np.stack([self._read(window) for window in windows])
         return self._runner.run(lambda: self._run(windows[0], frames))
 
+    def encode_ahead(self, source: ImageSource, window: Window) -> None:
+        """Encode a window of another image into the cache."""
+        self._encoded(window, to_frame(source, window, self._model.frame))
+
     def _kept(self, window: Window) -> EncodedImage | None:
         if window in self._recent:
             return self._recent[window]
@@ -313,7 +317,10 @@ class WindowEncoder:
         encoded = self._kept(window)
         if encoded is not None:
             return encoded
-        frame = self._read(window)
+        self._keys[window], encoded = self._encoded(window, self._read(window))
+        return encoded
+
+    def _encoded(self, window: Window, frame: NDArray[np.float32]) -> tuple[str, EncodedImage]:
         key = self._key(frame)
         encoded = self._cache.get(key)
         if encoded is None:
@@ -321,8 +328,7 @@ class WindowEncoder:
             # After a change to the CPU it was computed in another precision.
             key = self._key(frame)
             self._cache.put(key, encoded)
-        self._keys[window] = key
-        return encoded
+        return key, encoded
 
     def _network(self, window: Window) -> PiSam:
         return self._model.at_frame(window.frame or self._model.frame)

@@ -197,6 +197,20 @@ class Predictor:
                 self._encoder.encode(self._window(Prompts(box)))
             self._encoder.encode(self._window(_first(prompts)))
 
+    def encode_ahead(self, source: ImageSource) -> None:
+        """Encode another image for a later `set_image`; the one that is set stays.
+
+        Does nothing where each object has a window of its own, or the image is larger than the
+        network's frame: which window will be needed is not known then. Of use with a `cache`.
+        """
+        variant = self._model.variant
+        if variant.focus is None and max(source.shape) <= variant.frame:
+            with self._lock:
+                whole = Prompts((-0.5, -0.5, source.shape[0] - 0.5, source.shape[1] - 0.5))
+                self._encoder.encode_ahead(
+                    source, stable_window(whole, source.shape, source.levels, variant.frame)
+                )
+
     def predict(
         self,
         box: ArrayLike | Prompts | None = None,

@@ -42,6 +42,10 @@ class FileActions:
         Whose session.
     parent : QWidget
         Of the timer.
+
+    Attributes
+    ----------
+    autosaver : Autosaver
     """
 
     def __init__(
@@ -57,11 +61,11 @@ class FileActions:
         self._timer = QTimer(parent)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_AUTOSAVE_AFTER)
-        self._autosaver = Autosaver(self._work.planes, background.write, self._wake)
+        self.autosaver = Autosaver(self._work.planes, background.write, self._wake)
         self._restorer = Restorer(self._work, background.write, self._before_restoring)
         self._timer.timeout.connect(self.autosave)
-        self._autosaver.failed.connect(self._work.failed.emit)
-        self._autosaver.offered.connect(self._on_offer)
+        self.autosaver.failed.connect(self._work.failed.emit)
+        self.autosaver.offered.connect(self._on_offer)
         panel.labels_requested.connect(self.export)
         panel.session_requested.connect(self.save)
         panel.restore_requested.connect(lambda path: self.restore(Path(path)))
@@ -70,7 +74,7 @@ class FileActions:
 
     def refresh(self) -> None:
         """Show what can be done."""
-        offer = self._autosaver.offer
+        offer = self.autosaver.offer
         self._panel.show_possible(
             labels=self._work.choice["labels"] is not None,
             session=self._work.session is not None,
@@ -121,13 +125,13 @@ class FileActions:
 
     def restore_autosave(self) -> None:
         """Go on with what was saved last for this image."""
-        if self._autosaver.offer is not None:
-            self.restore(self._autosaver.offer.path)
+        if self.autosaver.offer is not None:
+            self.restore(self.autosaver.offer.path)
 
     def _before_restoring(self, image: Any) -> None:
         # What was done up to now is saved, and stays beside what comes.
         self.autosave()
-        self._autosaver.file_of(image).begin_generation()
+        self.autosaver.file_of(image).begin_generation()
 
     # -- saving unasked -----------------------------------------------------------------------
 
@@ -138,7 +142,7 @@ class FileActions:
 
     def _on_offer(self) -> None:
         self.refresh()
-        offer, session = self._autosaver.offer, self._work.session
+        offer, session = self.autosaver.offer, self._work.session
         if offer is not None and session is not None and not session.has_content:
             self._work.hinted.emit(
                 f"There is saved work on this image: Restore last ({describe(offer)}), under "
@@ -147,7 +151,7 @@ class FileActions:
 
     def autosave(self) -> None:
         """Save what changed, in the background."""
-        self._autosaver.save()
+        self.autosaver.save()
 
     def close(self) -> None:
         """Save what is not saved yet, now; waits for what is being written, and for what waits."""
@@ -158,7 +162,7 @@ class FileActions:
                 # The dock cannot say it any more.
                 show_warning(failure_sentence(error, what))
         self._under_way.clear()
-        self._autosaver.close()
+        self.autosaver.close()
 
 
 def _session_path(path: str) -> Path:

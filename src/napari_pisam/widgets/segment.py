@@ -13,6 +13,7 @@ from napari_pisam.docks.segment.hints import PANNED, hint
 from napari_pisam.docks.segment.image_kinds import ImageKinds
 from napari_pisam.docks.segment.keys import bind_keys, keys_table
 from napari_pisam.docks.segment.object_table import ObjectTable
+from napari_pisam.docks.segment.series import SeriesWork
 from napari_pisam.layers import unwrapped
 from napari_pisam.widgets.background import Background
 from napari_pisam.widgets.busy_bar import BusyBar
@@ -27,6 +28,7 @@ from napari_pisam.widgets.object_list import ObjectList
 from napari_pisam.widgets.options_panel import OptionsPanel
 from napari_pisam.widgets.parts import collapsible
 from napari_pisam.widgets.prompt_panel import PromptPanel
+from napari_pisam.widgets.series import SeriesBar, SeriesForm, connect_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +67,8 @@ class SegmentWidget(Docked):
         # Before the file is written, which is what others connect to this.
         self.export_panel.labels_requested.connect(lambda _path: self.controller.before_export())
         self.files = FileActions(self._background, self.export_panel, self.controller, self)
+        self.series = SeriesWork(self.controller, self._background.write, self.files.autosaver)
+        connect_series(self.series_bar, self.series_form, self.series)
         self._busy_bar = BusyBar(self, "Pi-SAM: predicting")
         # Many things change at once; they are shown once.
         self._refresh_timer = QTimer(self)
@@ -87,6 +91,7 @@ class SegmentWidget(Docked):
         self.layer_panel, self.model_panel = LayerPanel(), ModelPanel()
         self.prompt_panel, self.object_list = PromptPanel(), ObjectList()
         self.many_panel, self.export_panel = ManyPanel(), ExportPanel()
+        self.series_bar, self.series_form = SeriesBar(), SeriesForm()
         kept = self.controller.kept
         self.options_panel = OptionsPanel(
             self.controller.set_rule,
@@ -105,12 +110,14 @@ class SegmentWidget(Docked):
         layout = QVBoxLayout(content)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.setSpacing(3)
+        layout.addWidget(self.series_bar)
         layout.addWidget(_group("Layers", self.layer_panel))
         layout.addWidget(_group("Model", self.model_panel))
         layout.addWidget(_group("Box and clicks", self.prompt_panel))
         layout.addWidget(_group("Objects", self.object_list, self.many_panel), stretch=1)
         for title, panel, tip in (
             ("Options", self.options_panel.native, "How objects meet, how the preview looks"),
+            ("Series", self.series_form, "Many images, one after the other"),
             ("Files", self.export_panel, "Labels and sessions to files, and back"),
             ("Keys", keys, "They work on the canvas, whichever layer is selected"),
         ):
@@ -185,6 +192,9 @@ class SegmentWidget(Docked):
             "hide": controller.workspace.preview.toggle,
             "undo": controller.undo,
             "redo": controller.redo,
+            "next_image": lambda: self.series.move(1),
+            "previous_image": lambda: self.series.move(-1),
+            "done_image": self.series.finish,
         }
 
     def _bind_layers(self) -> None:
@@ -214,11 +224,12 @@ class SegmentWidget(Docked):
     def _make_cleanup(self) -> Callable[..., None]:
         # Holds no reference to the widget, which may be gone when this is called.
         background, controller, files = self._background, self.controller, self.files
-        objects = self.objects
+        objects, series = self.objects, self.series
         bound = self._unbind
 
         def clean_up(*, viewer_stays: bool) -> None:
             if not background.is_stopped:
+                series.close(viewer_stays=viewer_stays)
                 files.close()
                 objects.close()
                 background.stop()

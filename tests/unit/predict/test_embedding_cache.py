@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from micro import micro_model
+from napari_pisam.images.image_source import ImageSource
 from napari_pisam.model.pisam import EncodedImage
 from napari_pisam.predict.embedding_cache import EmbeddingCache, embedding_key, model_fingerprint
+from napari_pisam.predict.predictor import Predictor
 
 KEYS = [f"{n:064x}" for n in range(8)]
 
@@ -155,3 +157,25 @@ def test_keys_differ_by_weights_precision_and_pixels():
         embedding_key("a", torch.float32, frame.reshape(3, 2, 8)),
     }
     assert len(keys) == 5
+
+
+def test_an_image_encoded_ahead_is_not_encoded_again(monkeypatch):
+    cache = EmbeddingCache()
+    predictor = Predictor(micro_model(), device="cpu", cache=cache)
+    images = [np.random.default_rng(n).integers(0, 255, (48, 60), np.uint8) for n in range(2)]
+    predictor.set_image(images[0])
+    before = predictor.predict(box=(10, 12, 30, 40))
+    predictor.encode_ahead(ImageSource(images[1]))
+    assert len(cache) == 2
+    # The image that is set is the same, and the one to come is known.
+    np.testing.assert_array_equal(predictor.predict(box=(10, 12, 30, 40)).crop, before.crop)
+    monkeypatch.setattr(cache, "put", lambda *_: pytest.fail("encoded again"))
+    predictor.set_image(images[1])
+    predictor.predict(box=(10, 12, 30, 40))
+
+
+def test_nothing_is_encoded_ahead_where_the_window_is_not_known():
+    cache = EmbeddingCache()
+    predictor = Predictor(micro_model(), device="cpu", cache=cache)
+    predictor.encode_ahead(ImageSource(np.zeros((200, 300), np.uint8)))
+    assert len(cache) == 0

@@ -16,6 +16,7 @@ from napari_pisam.session.autosave import Autosaves, Generation, autosave_folder
 from napari_pisam.session.file_format import PackedMasks
 from napari_pisam.session.identity import image_key, sampled_signature, stamp_of_layer
 from napari_pisam.session.requests import failure_sentence
+from napari_pisam.session.storage import save_planes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +85,31 @@ class AutosaveTarget:
         return self._key
 
 
+class SeriesTarget(AutosaveTarget):
+    """A file of a series: the same in every run, and nothing to be offered.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, image: Any, autosaves: Autosaves, path: Path) -> None:
+        super().__init__(image, autosaves)
+        self.path = path
+
+    def write(self, snapshot: Snapshot, number: tuple[int, int]) -> None:
+        """Write a snapshot, unless a younger one is written already."""
+        with self._lock:
+            if number[0] > self._written:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                save_planes(self.path, snapshot.content(), self._packed)
+                self._written = number[0]
+
+    def find(self, source: ImageSource | None) -> Generation | None:
+        """Find nothing: what was saved is there already."""
+        return None
+
+
 class Autosaver:
     """Saves every image whose sessions changed, whichever of them is displayed by then.
 
@@ -127,6 +153,12 @@ class Autosaver:
         if image not in self._files:
             self._files[image] = AutosaveTarget(image, self._autosaves)
         return self._files[image]
+
+    def save_to(self, image: Any, path: Path) -> SeriesTarget:
+        """Save an image's sessions to a file of its own from now on; those of before are gone."""
+        self._dirty.pop(image, None)
+        self._files[image] = target = SeriesTarget(image, self._autosaves, path)
+        return target
 
     def _on_changed(self, image: Any, plane: ImagePlane) -> None:
         # An empty session must not replace anything.

@@ -85,6 +85,8 @@ class Handover:
         What is done to every mask when it is committed.
     end : EndOfObject
         When an object is taken to have ended in a stack.
+    series : Any
+        What is shown of a series of images, see `SeriesWork`; None without one.
     """
 
     relay: Relay
@@ -96,6 +98,7 @@ class Handover:
     look: PreviewLook = field(default_factory=PreviewLook)
     cleaning: Cleaning = field(default_factory=Cleaning)
     end: EndOfObject = field(default_factory=EndOfObject)
+    series: Any = None
 
 
 # By viewer, which none of it holds: it goes with the viewer.

@@ -30,6 +30,9 @@ ALL_KEYS = (
     Key("hide", ("H",), "show or hide the preview"),
     Key("undo", ("U", "Control-Z"), "undo"),
     Key("redo", ("Shift-U", "Control-Shift-Z"), "redo"),
+    Key("next_image", ("PageDown", "Shift-N"), "the next image of a series"),
+    Key("previous_image", ("PageUp", "Shift-B"), "the image before"),
+    Key("done_image", ("Shift-W",), "the image is done, show the next one"),
 )
 """Control-Z stays napari's own where a Labels layer is selected: its layer keys come first."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -9,7 +10,7 @@ from psygnal import Signal
 from napari_pisam.layers import unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 ROLES = ("image", "boxes", "clicks", "labels")
 _KINDS = {"image": "Image", "boxes": "Shapes", "clicks": "Points", "labels": "Labels"}
@@ -40,6 +41,7 @@ class LayerChoice:
         self._layers = unwrapped(viewer.layers)
         self._is_helper = is_helper
         self._current: dict[str, Any] = dict.fromkeys(ROLES)
+        self._is_paused = False
         events = self._layers.events
         events.inserted.connect(self._on_inserted)
         events.removed.connect(self._on_removed)
@@ -92,8 +94,19 @@ class LayerChoice:
             self.changed.emit(role)
             self.listed.emit()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take no image by itself meanwhile: somebody is changing layers."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
+
     def choose_first_image(self) -> None:
         """Take the selected image, or else the topmost one, where none is chosen."""
+        if self._is_paused:
+            return
         found = self.candidates["image"]
         if self._current["image"] is None and found:
             active = self._layers.selection.active

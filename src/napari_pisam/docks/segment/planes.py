@@ -129,6 +129,14 @@ class Planes:
             self._listen(image, plane, session)
         return of_image[plane]
 
+    def forget(self, image: Any) -> None:
+        """Drop an image's sessions, and what is known of the labels: both get other contents.
+
+        To be called while no image is displayed.
+        """
+        self.sessions.pop(image, None)
+        self._follow_numbers(None)
+
     def _listen(self, image: Any, plane: ImagePlane, session: Session) -> None:
         # The sessions go with the image; they must not keep it.
         of = weakref.ref(image)
@@ -223,6 +231,15 @@ class Planes:
         self._rule = CommitRule(rule)
         if self.session is not None:
             self.session.rule = self._rule
+
+    def channel_axis_of(self, image: Any) -> int | None:
+        """Return the axis of an image's channels that are seen together, or None."""
+        return None
+
+    def encode_ahead(self, source: ImageSource) -> None:
+        """Let another image be encoded in the background, where that is of use."""
+        if (encode := getattr(self._predictor, "encode_ahead", None)) is not None:
+            self._execute(lambda: encode(source), _ignore, _ignore)
 
     @property
     def seen(self) -> str:
@@ -379,6 +396,10 @@ class Planes:
             refresh_labels_windows(labels, windows, is_displayed=shown)
         finally:
             self.is_refreshing = False
+
+
+def _ignore(_value: object) -> None:
+    """Say nothing: what was not done ahead is done when it is needed."""
 
 
 def _strokes_undone(layer: Any) -> int:

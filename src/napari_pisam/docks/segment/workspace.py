@@ -140,10 +140,14 @@ class Workspace:
         """
         if self.choice["image"] is None:
             raise ValueError(NO_IMAGE)
+        self.choice.choose("labels", self.add_labels(self.choice["image"]))
+
+    def add_labels(self, image: Any, data: Any = None, name: str | None = None) -> Any:
+        """Add a Labels layer for an image; empty without `data`."""
         with keeping_selection(self.viewer):
-            layer = new_labels_layer(self.viewer, self.choice["image"])
+            layer = new_labels_layer(self.viewer, image, name=name, data=data)
             put_below_prompts(self.viewer, layer)
-        self.choice.choose("labels", layer)
+        return layer
 
     def copy_layer(self, role: str) -> None:
         """Draw on a copy of the layer that is chosen for boxes or clicks from now on."""
