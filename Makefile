@@ -85,10 +85,8 @@ LOWEST := $(VENV)/lowest
 lowest: system ## all tests with the lowest versions that pyproject.toml allows
 	"$(PYTHON)" -m venv --clear $(LOWEST) && $(LOWEST)/bin/python -m pip install --quiet uv
 	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct \
-		-r pyproject.toml --extra all
+		-r pyproject.toml --extra dev
 	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --no-deps -e .
-	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python pytest pytest-qt pytest-timeout \
-		hypothesis "dask[array]" "zarr>=3" mobilesam-mirror shapely segment-anything-hq import-linter
 	@pytest=($(LOWEST)/bin/python -m pytest -W default $(PYTEST_ARGS)); \
 	if [ -z "$$DISPLAY" ] && command -v xvfb-run >/dev/null; then \
 		export QT_QPA_PLATFORM=xcb; \

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -110,6 +111,34 @@ def test_command_line_help_does_not_load_torch() -> None:
         "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code"
     )
     assert not loaded_after(statements) & {"torch", "napari", "qtpy"}
+
+
+@pytest.mark.parametrize(
+    ("statements", "seconds"),
+    [
+        ("import napari_pisam", 0.02),
+        (
+            "from napari_pisam.cli.app import main\nsys.argv = ['napari-pisam', '--help']\n"
+            "try:\n    main()\nexcept SystemExit:\n    pass",
+            0.4,
+        ),
+    ],
+    ids=["import", "--help"],
+)
+def test_starting_costs_next_to_nothing(statements: str, seconds: float) -> None:
+    # Of the processor, not by the clock: the machine may have other things to do.
+    code = f"import sys, time\nstart = time.process_time()\n{statements}\n"
+    code += "sys.stdout.write('\\n' + str(time.process_time() - start))"
+    took = [float(run_python("-c", code).stdout.splitlines()[-1]) for _ in range(3)]
+    assert min(took) <= seconds, took
+
+
+@pytest.mark.skipif(find_spec("qtpy") is None, reason="needs the extra gui")
+def test_docks_are_imported_without_what_only_computing_needs() -> None:
+    heavy = {"torch", "timm", "scipy", "skimage", "requests", "pooch", "pydantic_settings"}
+    assert not loaded_after("import napari, napari_pisam.widgets.segment") & (
+        heavy - loaded_after("import napari")
+    )
 
 
 def test_public_names_are_listed_and_exist() -> None:

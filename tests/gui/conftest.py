@@ -14,6 +14,13 @@ def autosaves(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_imported_meanwhile(monkeypatch):
+    """A dock that is idle imports torch, for seconds; only where a test wants that."""
+    pytest.importorskip("qtpy", reason="qtpy is not installed: pip install 'napari-pisam[gui]'")
+    monkeypatch.setattr("napari_pisam.widgets.segment.IDLE", 10**6)
+
+
 @pytest.fixture
 def window(make_napari_viewer, qtbot):
     """A viewer with an image and the dock."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +32,8 @@ def object_places(
     dict of int to (slice, slice)
         Rows and columns by label, in ascending order.
     """
+    from scipy import ndimage  # slow to import; a dock opens without it
+
     numbered, numbers = labels, None
     if labels.size and int(labels.max()) > _MOST_SLOTS:
         present, dense = np.unique(labels, return_inverse=True)

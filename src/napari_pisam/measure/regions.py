@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.spatial import ConvexHull
 
 from napari_pisam.images.label_places import object_places
 
@@ -173,6 +172,8 @@ def _perimeter(mask: NDArray[np.bool_], pixel: Pixel) -> float:
 
 def _hull_area(mask: NDArray[np.bool_]) -> float:
     """Area in px of the convex hull of the pixels' squares."""
+    from scipy.spatial import ConvexHull  # slow to import; a dock opens without it
+
     # Of every row only the ends can be corners of the hull.
     filled = np.flatnonzero(mask.any(axis=1))
     first = mask[filled].argmax(axis=1)

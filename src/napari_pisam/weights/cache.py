@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pooch
-
 from napari_pisam.weights.catalogue import CATALOGUE, CatalogueEntry, is_public, public_entry
 from napari_pisam.weights.download import (
     CACHE_VARIABLE,
@@ -27,8 +25,11 @@ _logger = logging.getLogger(__name__)
 
 def cache_folder() -> Path:
     """Folder of downloaded weights: ``NAPARI_PISAM_CACHE``, else the user's cache folder."""
-    given = os.environ.get(CACHE_VARIABLE)
-    return Path(given).expanduser() if given else Path(pooch.os_cache("napari-pisam"))
+    if given := os.environ.get(CACHE_VARIABLE):
+        return Path(given).expanduser()
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("napari-pisam"))
 
 
 def cached_path(name: str) -> Path:

@@ -1,4 +1,7 @@
-"""One file over HTTPS: resumable to the byte, cancellable, checked before it gets its name."""
+"""One file over HTTPS: resumable to the byte, cancellable, checked before it gets its name.
+
+Whoever lists models imports this: `requests` is imported only by what downloads.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,6 @@ import shutil
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-import requests
-import urllib3
-
 from napari_pisam.images.files import replacing
 from napari_pisam.system import lock_file, move_into_place, open_files_stay
 from napari_pisam.weights.files import MAX_BYTES, mismatch
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    import requests
 
 CACHE_VARIABLE = "NAPARI_PISAM_CACHE"
 """The environment's variable with the folder of downloaded weights."""
@@ -101,6 +102,8 @@ class ResumableDownload:
         DownloadError
             If the file does not arrive whole and with the expected hash.
         """
+        import requests
+
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with _own_part(self.part) as self._file, requests.Session() as session:
@@ -149,6 +152,8 @@ class ResumableDownload:
 
     def _fetch(self, session: requests.Session) -> None:
         """Transfer until all is there; go on after a broken connection while there is progress."""
+        import requests
+
         in_vain = 0
         while in_vain < _TRIES_IN_VAIN:
             before = self._offset()
@@ -175,6 +180,8 @@ class ResumableDownload:
         raise DownloadError(msg)
 
     def _transfer(self, session: requests.Session) -> None:
+        import requests
+
         state, offset = self._state(), self._offset()
         if offset and offset == state["total"]:
             return  # all had arrived earlier
@@ -199,6 +206,8 @@ class ResumableDownload:
 
     def _total(self, response: requests.Response, offset: int, state: dict[str, Any]) -> int | None:
         """Size of the whole file, bytes, as the server says it."""
+        import requests
+
         if response.status_code != requests.codes.partial_content:
             length = response.headers.get("Content-Length", "")
             return int(length) if re.fullmatch(r"\d{1,18}", length, re.ASCII) else None
@@ -228,6 +237,8 @@ class ResumableDownload:
             raise DownloadError(msg)
 
     def _receive(self, response: requests.Response, offset: int, total: int | None) -> None:
+        import requests
+
         done, limit = offset, self.size or total or MAX_BYTES
         self._file.truncate(offset)
         self._file.seek(offset)
@@ -252,6 +263,8 @@ class ResumableDownload:
             raise DownloadCancelled(msg)
 
     def _open(self, session: requests.Session, headers: dict[str, str]) -> requests.Response:
+        import requests
+
         url = self.url
         # Redirects are followed here, so that each one is checked before it is asked.
         for _ in range(_MAX_REDIRECTS):
@@ -322,6 +335,9 @@ def _validator(response: requests.Response) -> str | None:
 
 def _pieces(response: requests.Response) -> Iterator[bytes]:
     """Yield what has arrived as soon as it has: a broken connection then costs no byte of it."""
+    import requests
+    import urllib3
+
     try:
         while piece := response.raw.read1(_CHUNK, decode_content=False):
             yield piece

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari_pisam.docks.segment.loading import LoadedPredictor, load_predictor
+from napari_pisam.docks.segment.loading import LoadedPredictor, load_predictor, warm_up
 from napari_pisam.session.requests import failure_sentence
 from napari_pisam.session.session import ModelRef
 
@@ -31,6 +31,8 @@ class ModelLoader:
         Gets it.
     load : callable
         See `load_predictor`.
+    warm_up : callable
+        See `napari_pisam.docks.segment.loading.warm_up`.
     """
 
     def __init__(
@@ -39,9 +41,10 @@ class ModelLoader:
         panel: ModelPanel,
         controller: SegmentController,
         load: Callable[..., LoadedPredictor] = load_predictor,
+        warm_up: Callable[[], object] = warm_up,
     ) -> None:
         self._background, self._panel, self._controller = background, panel, controller
-        self._load = load
+        self._load, self._warm_up = load, warm_up
         self._job: LongJob | None = None
         self._refused: tuple[str, str] | None = None
         self.loaded: LoadedPredictor | None = None
@@ -53,6 +56,12 @@ class ModelLoader:
     def is_loading(self) -> bool:
         """Whether a model is on its way."""
         return self._job is not None
+
+    def get_ready(self) -> None:
+        """Import the network's libraries, so that the first box need not wait for them."""
+        if self.loaded is None and self._job is None:
+            # What fails here fails again, and is told, when a model is loaded.
+            self._background.execute(self._warm_up, lambda _done: None, lambda _error: None)
 
     def load(self, name: str, device: str) -> None:
         """Load a model, with a download if need be."""

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from superqt import QCollapsible
 
 
+# The window is drawn by then, and few have begun a box.
+IDLE = 700  # ms
+
+
 class SegmentWidget(Docked):
     """Boxes and clicks in, labels out.
 
@@ -74,6 +78,9 @@ class SegmentWidget(Docked):
         self._refresh_timer = QTimer(self)
         self._refresh_timer.setSingleShot(True)
         self._refresh_timer.timeout.connect(self.refresh)
+        self._idle_timer = QTimer(self)
+        self._idle_timer.setSingleShot(True)
+        self._idle_timer.timeout.connect(self.loader.get_ready)
         self._connect_panels()
         self._connect_controller()
         self._actions = self._make_actions()
@@ -84,6 +91,7 @@ class SegmentWidget(Docked):
         self._clean_up = clean_up
         self.controller.start()
         self.refresh()
+        self._idle_timer.start(IDLE)
 
     # -- layout -------------------------------------------------------------------------------
 
@@ -218,6 +226,7 @@ class SegmentWidget(Docked):
     def stop(self) -> None:
         """End all work and let go of the viewer; another dock can go on from here."""
         self._refresh_timer.stop()
+        self._idle_timer.stop()
         self._busy_bar.show(False)
         self._clean_up(viewer_stays=True)
 

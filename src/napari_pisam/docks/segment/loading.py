@@ -6,6 +6,7 @@ import html
 import sys
 import time
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from napari_pisam.docks.quiet_import import quiet_import
@@ -59,6 +60,14 @@ class LoadedPredictor:
 
 class DownloadNeededError(ValueError):
     """The model is not on this machine, and nobody asked for a download."""
+
+
+def warm_up() -> None:
+    """Import what the first prompt will need; call it off the GUI thread, while nobody waits."""
+    with quiet_import():
+        import_module("napari_pisam.predict.predictor")
+        import_module("napari_pisam.weights.loading")
+        import_module("napari_pisam.model.compact_encoder")  # timm: as long as the others
 
 
 def load_predictor(

@@ -6,8 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
-from skimage import draw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +30,8 @@ def outlines(mask: NDArray[np.bool_]) -> list[list[Ring]]:
         vertex is followed by the first. Outer rings have a positive area by the shoelace formula
         in (x, y) with y downwards, holes a negative one. No ring touches itself.
     """
+    from scipy import ndimage
+
     numbers = np.pad(ndimage.label(mask)[0], 1)
     rings = _rings(numbers)
     parts: dict[int, list[Ring]] = {}
@@ -123,7 +123,6 @@ def _signed_area(ring: Ring) -> float:
     return float((col * np.roll(row, -1) - np.roll(col, -1) * row).sum() / 2)
 
 
-_filled_polygon: Any = draw.polygon
 _MOST_PIXELS = 2**34
 
 
@@ -147,6 +146,9 @@ def filled(
     crop : (h, w) ndarray of bool
         Empty if nothing lies inside.
     """
+    from skimage import draw
+
+    polygon: Any = draw.polygon
     rings = [ring for part in parts for ring in part if len(ring) >= 3]
     if not rings:
         return (0, 0), np.zeros((0, 0), dtype=bool)
@@ -159,7 +161,7 @@ def filled(
         inside = np.zeros(size, dtype=bool)
         for ring in part:
             if len(ring) >= 3:
-                rows, cols = _filled_polygon(ring[:, 0] - low[0], ring[:, 1] - low[1], size)
+                rows, cols = polygon(ring[:, 0] - low[0], ring[:, 1] - low[1], size)
                 inside[rows, cols] ^= True
         mask |= inside
     return (int(low[0]), int(low[1])), mask
