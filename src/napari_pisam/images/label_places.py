@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,14 +33,12 @@ def object_places(
     dict of int to (slice, slice)
         Rows and columns by label, in ascending order.
     """
-    from scipy import ndimage  # slow to import; a dock opens without it
-
     numbered, numbers = labels, None
     if labels.size and int(labels.max()) > _MOST_SLOTS:
         present, dense = np.unique(labels, return_inverse=True)
         numbered = dense.reshape(labels.shape) + (0 if present[0] == 0 else 1)
         numbers = present[present > 0].tolist()
-    found = ndimage.find_objects(numbered) if labels.size else []
+    found = scipy.ndimage.find_objects(numbered) if labels.size else []
     places = zip(numbers or range(1, len(found) + 1), found, strict=True)
     wanted = None if only is None else set(only)
     return {

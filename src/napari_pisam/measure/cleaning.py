@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ MOST = 1000
 
 def fill_holes(crop: Crop) -> Crop:
     """Fill what is enclosed by the object."""
-    filled: Crop = ndimage.binary_fill_holes(crop)
+    filled: Crop = scipy.ndimage.binary_fill_holes(crop)
     return filled
 
 
@@ -51,7 +51,7 @@ def smooth(crop: Crop, distance: float) -> Crop:
     belong to the object, so that straight edges stay where they are.
     """
     pad = _padding(distance)
-    soft = ndimage.gaussian_filter(np.pad(crop, pad).astype(np.float32), distance, truncate=3)
+    soft = scipy.ndimage.gaussian_filter(np.pad(crop, pad).astype(np.float32), distance, truncate=3)
     smoothed: Crop = soft > 0.5
     return smoothed
 
@@ -64,9 +64,9 @@ def grow(crop: Crop, distance: float) -> Crop:
     pad = _padding(distance)
     padded = np.pad(crop, pad)
     if distance > 0:
-        near: Crop = ndimage.distance_transform_edt(~padded) <= distance
+        near: Crop = scipy.ndimage.distance_transform_edt(~padded) <= distance
         return near
-    left: Crop = ndimage.distance_transform_edt(padded) > -distance
+    left: Crop = scipy.ndimage.distance_transform_edt(padded) > -distance
     return left
 
 
@@ -87,11 +87,11 @@ def split(crop: Crop, line: NDArray[np.floating]) -> list[Crop]:
     """
     cut = crop & ~_drawn(crop.shape, line)
     # By edges alone: a line of pixels may hang together by corners.
-    numbers, count = ndimage.label(cut)
-    before = ndimage.label(crop, _CORNERS)[1]
+    numbers, count = scipy.ndimage.label(cut)
+    before = scipy.ndimage.label(crop, _CORNERS)[1]
     if count <= before:
         return [crop]
-    nearest = ndimage.distance_transform_edt(numbers == 0, return_indices=True)[1]
+    nearest = scipy.ndimage.distance_transform_edt(numbers == 0, return_indices=True)[1]
     owners = numbers[tuple(nearest)] * crop
     sizes = np.bincount(owners.ravel(), minlength=count + 1)[1:]
     return [owners == number + 1 for number in np.argsort(-sizes, kind="stable")]
@@ -120,7 +120,7 @@ def _padding(distance: float) -> int:
 
 
 def _parts_where(crop: Crop, is_kept: Any) -> Crop:
-    numbers, count = ndimage.label(crop, _CORNERS)
+    numbers, count = scipy.ndimage.label(crop, _CORNERS)
     if count < 2:
         return crop
     kept = is_kept(np.bincount(numbers.ravel())[1:])
@@ -223,7 +223,7 @@ def clean_labels(
     """
     result = labels.copy()
     numbers, places = np.unique(labels, return_inverse=True)
-    windows = ndimage.find_objects(places.reshape(labels.shape) + 1)
+    windows = scipy.ndimage.find_objects(places.reshape(labels.shape) + 1)
     for number, window in zip(numbers.tolist(), windows, strict=True):
         if number <= 0 or window is None or (only is not None and number not in only):
             continue

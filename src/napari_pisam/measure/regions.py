@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 
 from napari_pisam.images.label_places import object_places
 
@@ -172,8 +173,6 @@ def _perimeter(mask: NDArray[np.bool_], pixel: Pixel) -> float:
 
 def _hull_area(mask: NDArray[np.bool_]) -> float:
     """Area in px of the convex hull of the pixels' squares."""
-    from scipy.spatial import ConvexHull  # slow to import; a dock opens without it
-
     # Of every row only the ends can be corners of the hull.
     filled = np.flatnonzero(mask.any(axis=1))
     first = mask[filled].argmax(axis=1)
@@ -181,7 +180,7 @@ def _hull_area(mask: NDArray[np.bool_]) -> float:
     rows = np.concatenate([filled, filled + 1] * 2)
     cols = np.concatenate([first, first, last, last])
     # In two dimensions scipy's volume is the area.
-    return float(ConvexHull(np.stack([rows, cols], axis=1)).volume)
+    return float(scipy.spatial.ConvexHull(np.stack([rows, cols], axis=1)).volume)
 
 
 def _intensities(values: NDArray[Any], channels: Sequence[str]) -> dict[str, float]:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +31,7 @@ def outlines(mask: NDArray[np.bool_]) -> list[list[Ring]]:
         vertex is followed by the first. Outer rings have a positive area by the shoelace formula
         in (x, y) with y downwards, holes a negative one. No ring touches itself.
     """
-    from scipy import ndimage
-
-    numbers = np.pad(ndimage.label(mask)[0], 1)
+    numbers = np.pad(scipy.ndimage.label(mask)[0], 1)
     rings = _rings(numbers)
     parts: dict[int, list[Ring]] = {}
     # Outer rings first.

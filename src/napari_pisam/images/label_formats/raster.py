@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 
 from napari_pisam.images.files import LABEL_TILE, replacing
 from napari_pisam.images.image_files import open_image
@@ -77,9 +78,7 @@ def _whole(path: Path, values: NDArray[Any]) -> NDArray[Any]:
         and not ((values != 0) & (values != high)).any()
     )
     if is_mask:
-        from scipy import ndimage
-
-        parts: NDArray[Any] = ndimage.label(values)[0]
+        parts: NDArray[Any] = scipy.ndimage.label(values)[0]
         values, high = parts, int(parts.max(initial=0))
     return values if values.dtype.kind == "u" else values.astype(label_dtype(int(high)))
 
