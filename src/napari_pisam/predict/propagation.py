@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -355,8 +355,8 @@ def _near(found: Mask, before: Mask, motion: tuple[float, float], surprise: floa
     shift = np.round(motion + np.clip(moved_otherwise, -most, most)).astype(int).tolist()
     crop, moved, origin = _together(found, _moved(before, (shift[0], shift[1])))
     reach = 2 + _GROWTH * side + max(abs(motion[0]), abs(motion[1])) / 2
-    near = crop & (ndimage.distance_transform_edt(~moved) <= reach)
-    parts, count = ndimage.label(near)
+    near = crop & (scipy.ndimage.distance_transform_edt(~moved) <= reach)
+    parts, count = scipy.ndimage.label(near)
     if count > 1:
         shared = np.bincount(parts[moved], minlength=count + 1)
         # Parts that continue nothing are noise; those that do are all kept: objects divide.
@@ -425,8 +425,8 @@ def _mixed(first: Mask, second: Mask, share: float) -> Mask:
     """Mix two masks: where they differ, the weighted distances to their outlines decide."""
     one, other, origin = _together(first, second)
     distances = [
-        ndimage.distance_transform_edt(np.pad(part, 1))
-        - ndimage.distance_transform_edt(~np.pad(part, 1))
+        scipy.ndimage.distance_transform_edt(np.pad(part, 1))
+        - scipy.ndimage.distance_transform_edt(~np.pad(part, 1))
         for part in (one, other)
     ]
     mixed = ((1 - share) * distances[0] + share * distances[1] > 0)[1:-1, 1:-1]
