@@ -29,6 +29,7 @@ from napari_pisam.widgets.options_panel import OptionsPanel
 from napari_pisam.widgets.parts import collapsible
 from napari_pisam.widgets.prompt_panel import PromptPanel
 from napari_pisam.widgets.series import SeriesBar, SeriesForm, connect_series
+from napari_pisam.widgets.stack_panel import StackPanel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +101,7 @@ class SegmentWidget(Docked):
         self.prompt_panel, self.object_list = PromptPanel(), ObjectList()
         self.many_panel, self.export_panel = ManyPanel(), ExportPanel()
         self.series_bar, self.series_form = SeriesBar(), SeriesForm()
+        self.stack_panel = StackPanel(self.controller)
         kept = self.controller.kept
         self.options_panel = OptionsPanel(
             self.controller.set_rule,
@@ -124,6 +126,7 @@ class SegmentWidget(Docked):
         layout.addWidget(_group("Box and clicks", self.prompt_panel))
         layout.addWidget(_group("Objects", self.object_list, self.many_panel), stretch=1)
         for title, panel, tip in (
+            ("Through the stack", self.stack_panel, "Carry objects from slice to slice"),
             ("Options", self.options_panel.native, "How objects meet, how the preview looks"),
             ("Series", self.series_form, "Many images, one after the other"),
             ("Files", self.export_panel, "Labels and sessions to files, and back"),
@@ -170,6 +173,7 @@ class SegmentWidget(Docked):
         )
         objects.table_requested.connect(self._save_table)
         self.objects.changed.connect(self._refresh_soon)
+        controller.stacks.changed.connect(self._refresh_soon)
         self.many_panel.start_requested.connect(controller.segment_all)
         self.many_panel.cancel_requested.connect(controller.cancel)
 
@@ -293,6 +297,8 @@ class SegmentWidget(Docked):
         self._bind_layers()
         self.layer_panel.show_layers(work.choice.candidates, work.choice.current)
         self.layer_panel.show_seen(work.planes.seen)
+        self.sections[0].setVisible(self.stack_panel.is_needed)
+        self.stack_panel.refresh()
         self.model_panel.show_kind(self._kinds.kind_of(work.planes.image, work.planes.plane))
         current = None if session is None else session.current
         labels = work.choice["labels"]
