@@ -47,7 +47,7 @@ def main() -> None:
     viewer.dims.set_point(0, SLICES // 2 + 4)
     controller.show(2)
     viewer.reset_view()
-    dock.sections[0].expand(animate=False)
+    dock.stack_section.expand(animate=False)
     dock.stack_panel.limits.expand(animate=False)
     for _ in range(40):
         QApplication.processEvents()

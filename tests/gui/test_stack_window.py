@@ -26,7 +26,7 @@ def a_stack(make_napari_viewer, qtbot, stack, load=None):
 
 
 def test_the_panel_is_there_for_stacks_only(window, make_napari_viewer):
-    section = window.dock.sections[0]
+    section = window.dock.stack_section
     assert section.isHidden()
     window.viewer.add_image(np.zeros((3, 120, 160)), name="stack")
     window.dock.controller.workspace.choice.choose("image", window.viewer.layers["stack"])
@@ -38,7 +38,7 @@ def test_the_panel_is_there_for_stacks_only(window, make_napari_viewer):
 def test_the_buttons_carry_an_object_and_stop(make_napari_viewer, qtbot):
     window = a_stack(make_napari_viewer, qtbot, moving())
     panel = window.dock.stack_panel
-    window.dock.sections[0].expand(animate=False)
+    window.dock.stack_section.expand(animate=False)
     window.drag((17, 12), (39, 34))
     window.until(lambda: window.mask is not None)
     window.predictor.gate.clear()
@@ -97,7 +97,7 @@ def test_all_of_the_panel_says_what_it_does_and_fits(make_napari_viewer, qtbot):
 
     window = a_stack(make_napari_viewer, qtbot, np.zeros((3, 4, 64, 64), np.uint8) + np.uint8(1))
     panel = window.dock.stack_panel
-    for section in (window.dock.sections[0], panel.limits):
+    for section in (window.dock.stack_section, panel.limits):
         section.expand(animate=False)
     window.settle()
     assert panel.axis.isVisible()

@@ -125,8 +125,11 @@ class SegmentWidget(Docked):
         layout.addWidget(_group("Model", self.model_panel))
         layout.addWidget(_group("Box and clicks", self.prompt_panel))
         layout.addWidget(_group("Objects", self.object_list, self.many_panel), stretch=1)
+        self.stack_section = collapsible(
+            "Through the stack", self.stack_panel, "Carry objects from slice to slice"
+        )
+        layout.addWidget(self.stack_section)
         for title, panel, tip in (
-            ("Through the stack", self.stack_panel, "Carry objects from slice to slice"),
             ("Options", self.options_panel.native, "How objects meet, how the preview looks"),
             ("Series", self.series_form, "Many images, one after the other"),
             ("Files", self.export_panel, "Labels and sessions to files, and back"),
@@ -297,7 +300,7 @@ class SegmentWidget(Docked):
         self._bind_layers()
         self.layer_panel.show_layers(work.choice.candidates, work.choice.current)
         self.layer_panel.show_seen(work.planes.seen)
-        self.sections[0].setVisible(self.stack_panel.is_needed)
+        self.stack_section.setVisible(self.stack_panel.is_needed)
         self.stack_panel.refresh()
         self.model_panel.show_kind(self._kinds.kind_of(work.planes.image, work.planes.plane))
         current = None if session is None else session.current

@@ -89,7 +89,8 @@ class StackPanel(QWidget):
             self._ways_row,
             self.stop,
             self.busy,
-            row(self.axis, self._slices_row),
+            self.axis,
+            self._slices_row,
             row(self.split, self.merge),
             row(self.show_tracks, self.save_tracks),
         ):
