@@ -13,6 +13,7 @@ from napari.components import ViewerModel
 from fake_dock import ImagePredictor, draw_box
 from fake_session import at_once
 from lazy_arrays import Lazy
+from napari_pisam.docks.segment import restoring
 from napari_pisam.docks.segment.autosaver import Autosaver
 from napari_pisam.docks.segment.controller import SegmentController
 from napari_pisam.docks.segment.files import saving_job
@@ -245,6 +246,42 @@ def test_restoring_is_one_step_that_can_be_undone(autosaves):
     assert second.session.objects[0].prompts.box == OTHER
     second.session.redo()
     np.testing.assert_array_equal(second.labels.data, first.labels.data)
+
+
+def test_restoring_leaves_the_window_free_and_what_is_done_meanwhile_comes_after_it(
+    autosaves, monkeypatch
+):
+    monkeypatch.setattr(restoring, "_STEP", -1.0)
+    first = Dock(np.zeros((1100, 1600), np.uint16))
+    boxes = [(4.0 + 40 * n, 5.0, 30.0 + 40 * n, 30.0 + 55 * n) for n in range(25)]
+    first.session.live = False
+    first.session.segment_all(boxes)
+    first.saver.save()
+    whole = first.labels.data.copy()
+    for leave in (None, "commit", "undo"):
+        second, waiting = Dock(np.zeros((1100, 1600), np.uint16)), []
+        second.restorer._later = waiting.append
+        second.restorer.restore(files(autosaves)[0])
+        assert waiting
+        assert not second.session.objects
+        if leave == "commit":
+            draw_box(second.work.choice["boxes"], (1050.0, 1500.0, 1090.0, 1590.0))
+            second.controller.commit()
+            assert len(second.session.objects) == 26
+            second.controller.undo()
+            second.controller.discard()
+        elif leave == "undo":
+            second.controller.undo()
+            assert not second.labels.data.any()
+            second.controller.redo()
+        steps = 0
+        while waiting:
+            waiting.pop(0)()
+            steps += 1
+        assert steps > 5 or leave
+        np.testing.assert_array_equal(second.labels.data, whole)
+        assert len(second.session.objects) == 25
+        assert second.failures == []
 
 
 def test_what_was_there_before_restoring_stays_in_its_file(autosaves):

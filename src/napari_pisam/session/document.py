@@ -33,7 +33,7 @@ from napari_pisam.session.records import (
 from napari_pisam.session.tiles import TouchedTiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -101,34 +101,38 @@ class Document:
         for record in state.records:
             self._orders = max(self._orders, record.order)
 
-    def restore(self, state: SessionState, rule: CommitRule) -> Change:
+    def restoring(self, state: SessionState, rule: CommitRule) -> Generator[None, None, Change]:
         """Take over saved objects in place of those that are here, and write their labels.
 
-        One edit. The objects that are here leave the labels first; then each pixel that is
-        background gets what the saved session had there, and with the rule `OVERWRITE` the others
-        too.
+        One edit, in short steps; what ends it early takes it back. The objects that are here leave
+        the labels first; then each pixel that is background gets what the saved session had there,
+        and with the rule `OVERWRITE` the others too.
         """
         tiles = tiles_of_records(state.shape, state.records) if state.tiles is None else state.tiles
+        # What is begun meanwhile stays.
         after: _Records = dict.fromkeys(self.records)
-        after.update({record.view.id: record for record in state.records})
         patches: list[Patch | None] = []
         try:
             if self.store.labels is not None:
                 committed = (r for r in self.records.values() if r.view.committed)
                 patches.extend(self._release(record) for record in list(committed))
                 for tile in tiles:
+                    yield
                     before, saved = self.store.read(tile.bbox), tile.values()
                     # Painted by hand, it may be larger than any object's.
                     self.store.check(int(saved.max(initial=0)))
                     is_free = saved != 0 if rule is CommitRule.OVERWRITE else before == 0
                     values = np.where(is_free, saved, before).astype(before.dtype)
                     patches.append(self._put_patch(tile.patch(before, values), before, values))
+            yield
         except BaseException:
             self.store.undo([patch for patch in patches if patch is not None])
             raise
+        current = None if self.current in after else self.current
+        after.update({record.view.id: record for record in state.records})
         self._note(state)
-        known = {record.view.id for record in state.records}
-        current = state.current if state.current in known else None
+        if current is None and state.current in {record.view.id for record in state.records}:
+            current = state.current
         replaced = tuple(self.journal)
         self.journal.clear()
         for tile in tiles:

@@ -28,7 +28,7 @@ from napari_pisam.session.records import (
 from napari_pisam.session.requests import Execute, failure_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -50,6 +50,7 @@ __all__ = [
 
 # What a store of labels may raise that is no mistake of the caller: disk, memory, its own errors.
 _STORE_ERRORS = (OSError, MemoryError, RuntimeError)
+_TOLD_AT_ONCE = 1000
 
 
 class Session:
@@ -106,6 +107,7 @@ class Session:
         self._signature = ""
         self._objects: tuple[SessionObject, ...] | None = None
         self._told_current: int | None = None
+        self._unfinished: Generator[None, None, bool] | None = None
 
     # -- what there is ------------------------------------------------------------------------
 
@@ -219,6 +221,7 @@ class Session:
             ``prepare(predictor)`` gives the image to a predictor; called in the background, before
             its first prediction in this image.
         """
+        self.finish()
         self._shape = (int(shape[0]), int(shape[1]))
         self._signature = signature
         self._predicting.set_image(self._shape, prepare)
@@ -253,6 +256,7 @@ class Session:
         ValueError
             If the shape is not the image's, or the dtype does not hold what is committed.
         """
+        self.finish()
         committed = [one.id for one in self.objects if one.committed]
         self._document.set_labels(labels, self._shape, max(committed, default=0), numbers)
         self.first_id = self._document.store.first_free() if first_id is None else first_id
@@ -699,6 +703,7 @@ class Session:
         ValueError
             If there is no image.
         """
+        self.finish()
         return self._document.state(self._image_shape(), self._signature, self.rule)
 
     def from_state(self, state: SessionState) -> None:
@@ -711,6 +716,7 @@ class Session:
         ValueError
             If it belongs to another image than the one that is set.
         """
+        self.finish()
         self._check_fits(state)
         self._predicting.cancel()
         gone = tuple(self._document.records)
@@ -736,13 +742,49 @@ class Session:
         ValueError
             If it belongs to another image than the one that is set.
         """
+        self.restoring(state)
+        return self.finish()
+
+    def restoring(self, state: SessionState) -> Generator[None, None, bool]:
+        """Go on with a saved session in short steps; see `restore`.
+
+        Nothing else waits for them: whoever does something meanwhile does the rest first.
+
+        Raises
+        ------
+        ValueError
+            As `restore`, now or with a step.
+        """
         self._check_fits(state)
         self._predicting.cancel()
-        if self.attempt(lambda: self._document.restore(state, self.rule)) is None:
-            return False
+        self._unfinished = steps = self._restoring(state)
+        # What is drawn meanwhile is another object.
         self.first_id = state.next_id
+        self.objects_changed.emit()
+        return steps
+
+    def _restoring(self, state: SessionState) -> Generator[None, None, bool]:
+        try:
+            with self._document.store.edit():
+                change = yield from self._document.restoring(state, self.rule)
+        except _STORE_ERRORS as error:
+            self.failed.emit(failure_sentence(error, "Writing the labels"))
+            return False
+        finally:
+            self._unfinished = None
+        yield from self._telling(change)
         self._ask_if_live(self._document.current)
         return True
+
+    def finish(self) -> bool:
+        """Do what is left of `restoring`; whether something was restored."""
+        steps, self._unfinished = self._unfinished, None
+        while steps is not None:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return bool(end.value)
+        return False
 
     # -- helpers ------------------------------------------------------------------------------
 
@@ -798,6 +840,7 @@ class Session:
 
     def _made(self, change: Callable[[], Change]) -> Change | None:
         """Make a change that is to be told; None where writing the labels failed, which is told."""
+        self.finish()
         try:
             with self._document.store.edit():
                 return change()
@@ -806,11 +849,17 @@ class Session:
             return None
 
     def _tell(self, change: Change) -> None:
+        for _ in self._telling(change):
+            pass
+
+    def _telling(self, change: Change) -> Iterator[None]:
         self._objects = None
         for window in change.windows:
             self.labels_changed.emit(window)
         self.objects_changed.emit()
-        self.tell_previews(change.ids)
+        for start in range(0, len(change.ids), _TOLD_AT_ONCE):
+            yield
+            self.tell_previews(change.ids[start : start + _TOLD_AT_ONCE])
         self._tell_current()
         self.history_changed.emit()
 

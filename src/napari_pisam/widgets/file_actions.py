@@ -62,7 +62,7 @@ class FileActions:
         self._timer.setSingleShot(True)
         self._timer.setInterval(_AUTOSAVE_AFTER)
         self.autosaver = Autosaver(self._work.planes, background.write, self._wake)
-        self._restorer = Restorer(self._work, background.write, self._before_restoring)
+        self._restorer = Restorer(self._work, background.write, self._before_restoring, self._soon)
         self._timer.timeout.connect(self.autosave)
         self.autosaver.failed.connect(self._work.failed.emit)
         self.autosaver.offered.connect(self._on_offer)
@@ -127,6 +127,10 @@ class FileActions:
         """Go on with what was saved last for this image."""
         if self.autosaver.offer is not None:
             self.restore(self.autosaver.offer.path)
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        background = self._background
+        QTimer.singleShot(0, lambda: None if background.is_stopped else call())
 
     def _before_restoring(self, image: Any) -> None:
         # What was done up to now is saved, and stays beside what comes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from napari_pisam.layers import ImagePlane, image_source_of
@@ -12,7 +13,7 @@ from napari_pisam.session.requests import failure_sentence
 from napari_pisam.session.storage import load_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from napari_pisam.docks.segment.workspace import Workspace
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # Of 512 px: 256 MB as 32-bit numbers; the rest is unpacked when it is written.
 _PREPARED = 256
+# How long the window does nothing else, s; a step more may come on top.
+_STEP = 0.02
 
 
 class Restorer:
@@ -35,12 +38,20 @@ class Restorer:
         Runs a job in a thread for files and delivers on the main thread.
     restored : callable
         Called with the image before its sessions are replaced.
+    later : callable, optional
+        ``later(call)`` calls it when the window has shown what it has to; without, all is taken
+        over in one go.
     """
 
     def __init__(
-        self, workspace: Workspace, read: Execute, restored: Callable[[Any], None]
+        self,
+        workspace: Workspace,
+        read: Execute,
+        restored: Callable[[Any], None],
+        later: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self._work, self._read, self._restored = workspace, read, restored
+        self._later = later
 
     def restore(self, path: Path) -> None:
         """Go on with a saved session of the displayed image."""
@@ -84,19 +95,21 @@ class Restorer:
         if image is not work.planes.image or work.session is None:
             return
         self._restored(image)
+        self._go_on(self._write(image, content, planes, largest))
+
+    def _go_on(self, steps: Iterator[None]) -> None:
+        until = monotonic() + _STEP
         try:
-            self._write(image, content, planes, largest)
+            for _ in steps:
+                if self._later is not None and monotonic() > until:
+                    self._later(partial(self._go_on, steps))
+                    return
         except (ValueError, OSError, MemoryError) as error:
             self._fail(error)
-            return
-        count = sum(len(saved.state.records) for saved in content.planes)
-        where = f" in {len(planes)} slices" if len(planes) > 1 else ""
-        work.hinted.emit(f"Restored {count} object(s){where}. Undo takes that back.")
-        work.changed.emit()
 
     def _write(
         self, image: Any, content: SessionFile, planes: list[ImagePlane], largest: int
-    ) -> None:
+    ) -> Iterator[None]:
         work = self._work
         numbers = [
             record.view.id
@@ -108,10 +121,20 @@ class Restorer:
             work.new_labels()
         work.planes.widen_labels(max([largest, *numbers]))
         for plane, saved in zip(planes, content.planes, strict=True):
+            if image is not work.planes.image:
+                raise ValueError(
+                    "Another image was chosen before all slices of the session were there. Choose "
+                    "its own, and open it again."
+                )
             session = work.planes.session_of(image, plane)
             if session is not work.session:
                 work.planes.attach_labels_to(plane, session)
-            session.restore(saved.state)
+            if (yield from session.restoring(saved.state)) is False:
+                return  # it has been told
+        count = sum(len(saved.state.records) for saved in content.planes)
+        where = f" in {len(planes)} slices" if len(planes) > 1 else ""
+        work.hinted.emit(f"Restored {count} object(s){where}. Undo takes that back.")
+        work.changed.emit()
 
 
 def _prepare(content: SessionFile) -> int:
