@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from types import SimpleNamespace
 
 import dask.array as da
 import numpy as np
@@ -15,8 +16,8 @@ pytest.importorskip("napari", reason="napari is not installed: pip install 'napa
 from napari.components import ViewerModel
 from napari.layers import Labels
 
-from napari_pisam.layers import labels as labels_module
 from napari_pisam.layers import (
+    LabelsPlane,
     labels_plane,
     new_labels_layer,
     new_preview_layer,
@@ -26,6 +27,7 @@ from napari_pisam.layers import (
     refresh_labels_windows,
     show_preview,
 )
+from napari_pisam.layers import labels as labels_module
 from napari_pisam.layers.preview import PREVIEW_COLORS, color_unlike
 from napari_pisam.predict.mask import Mask
 
@@ -125,6 +127,34 @@ def test_a_window_is_written_where_it_is_seen(viewer, order, kind, monkeypatch):
     assert view.shape == seen.shape
     layer.refresh()
     np.testing.assert_array_equal(layer._slice.image.raw, seen)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_an_edit_of_labels_on_disk_that_fails_leaves_nothing(
+    viewer, order, is_shared, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("NAPARI_PISAM_AUTOSAVE", str(tmp_path))
+    data = zarr.create_array(tmp_path / "a.zarr", shape=(5, 20, 30), chunks=(2, 8, 8), dtype="u2")
+    before = np.random.default_rng(0).integers(0, 9, (5, 20, 30), dtype=np.uint16)
+    data[:] = before
+    axes = order[1], order[2]
+    index = [None, None, None]
+    index[order[0]] = None if is_shared else 3
+    view = LabelsPlane(SimpleNamespace(data=data), axes, tuple(index))
+
+    def write(last):
+        with view.edit():
+            view[1:4, 2:5] = np.arange(9).reshape(3, 3)
+            view[0:3, 0:3] = np.full((3, 3), 70)
+            view[0:3, 0:3] = last
+
+    with pytest.raises(ValueError, match="shape"):
+        write(np.full((2, 2), 71))
+    np.testing.assert_array_equal(data[:], before)
+    with view.edit():
+        view[1:4, 2:5] = np.arange(9).reshape(3, 3)
+    np.testing.assert_array_equal(view[1:4, 2:5], np.arange(9).reshape(3, 3))
 
 
 def test_one_value_can_be_written_to_a_window(viewer):
