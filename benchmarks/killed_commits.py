@@ -42,7 +42,7 @@ class Boxes:
 
     def predict(self, box: Any, *_others: Any) -> Mask:
         """Fill it."""
-        row0, col0, row1, col1 = (int(edge) for edge in box)
+        row0, col0, row1, col1 = (int(edge) for edge in getattr(box, "box", box))
         crop = np.ones((row1 - row0, col1 - col0), dtype=np.bool_)
         return Mask(self.shape, (row0, col0, row1, col1), crop, 0.9, (0, 0, *self.shape))
 

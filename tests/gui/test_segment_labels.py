@@ -13,7 +13,6 @@ from napari.layers.labels._labels_key_bindings import new_label
 from fake_dock import ImagePredictor, draw_box
 from fake_session import ByHand, at_once
 from napari_pisam.docks.segment.controller import SegmentController
-from napari_pisam.layers import label_numbers
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.session import numbers
 from napari_pisam.session.rollback import RollbackJournal
@@ -145,33 +144,6 @@ def test_a_cell_that_a_script_wrote_into_large_labels_does_not_melt_with_an_obje
     controller.workspace.choice["clicks"].add([33, 20])
     controller.commit()
     assert ids(controller) == [1, 3]
-
-
-def test_labels_that_say_their_highest_number_are_not_looked_through(viewer, tmp_path, monkeypatch):
-    monkeypatch.setattr(numbers, "AT_ONCE", 100)
-    monkeypatch.setattr(label_numbers, "numbers_in", None)
-    place = tmp_path / "labels.zarr"
-    data = zarr.create_array(place, shape=SHAPE, chunks=(16, 16), dtype="uint16")
-    label_numbers.raise_highest_label(data, 0)
-    controller = dock_on(viewer, viewer.add_labels(data))
-    box(controller, 0)
-    controller.commit()
-    assert ids(controller) == [1]
-    # Painted by hand.
-    controller.workspace.choice["labels"].data_setitem((np.array([58]), np.array([78])), 6)
-    controller.close()
-    again = ViewerModel()
-    again.add_image(np.zeros(SHAPE))
-    data = zarr.open_array(place)
-    assert label_numbers.highest_label(data) == 6
-    controller = dock_on(again, again.add_labels(data))
-    box(controller, 1)
-    controller.commit()
-    # One that was begun with a number up to that gets another, too.
-    controller.session.new_object(Prompts(BOXES[2]), id=5)
-    controller.commit()
-    assert ids(controller) == [7, 8]
-    assert label_numbers.highest_label(zarr.open_array(place)) == 8
 
 
 def test_half_an_object_that_a_kill_left_on_disk_is_taken_back_and_told(

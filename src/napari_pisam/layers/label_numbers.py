@@ -7,45 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
-from napari_pisam.session.numbers import LIMIT, LabelNumbers, numbers_in
+from napari_pisam.session.numbers import LabelNumbers, numbers_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_pisam.session.session import Execute
-
-_HIGHEST = "napari_pisam_highest_label"
-
-
-def highest_label(data: Any) -> int | None:
-    """Return what an array says is its highest number, so that nobody has to look through it.
-
-    Parameters
-    ----------
-    data : array
-        zarr; others say nothing. Only arrays that were made by `raise_highest_label` do, for who
-        else writes into an array does not keep this.
-
-    Returns
-    -------
-    int or None
-        None where it has to be looked through.
-    """
-    read = getattr(getattr(data, "attrs", None), "get", None)
-    value = None if read is None else read(_HIGHEST)
-    return value if isinstance(value, int) and 0 <= value < LIMIT - 1 else None
-
-
-def raise_highest_label(data: Any, number: int) -> None:
-    """Let a zarr array say that it holds numbers up to this one; before they are written."""
-    if number > (-1 if (known := highest_label(data)) is None else known):
-        data.attrs[_HIGHEST] = int(number)
-
-
-def note_labels(data: Any, number: int) -> None:
-    """Raise the highest number of an array that keeps one; others are left alone."""
-    if highest_label(data) is not None:
-        raise_highest_label(data, number)
 
 
 class LayerNumbers:
@@ -104,9 +71,6 @@ class LayerNumbers:
         if numbers.is_small:
             numbers.look()
             return
-        if (highest := highest_label(data)) is not None:
-            numbers.take((), all_up_to=highest)
-            return
         numbers.is_awaited = True
 
         def done(found: set[int]) -> None:
@@ -139,4 +103,3 @@ class LayerNumbers:
             new = atom.new_value if hasattr(atom, "new_value") else atom[2]
             values.update(int(value) for value in np.unique(new))
         self.numbers.paint(values)
-        note_labels(self.layer.data, max(values, default=0))

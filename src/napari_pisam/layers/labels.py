@@ -13,7 +13,6 @@ import numpy as np
 
 from napari_pisam.images.ngff_labels import is_label_group, new_labels, open_labels
 from napari_pisam.layers.geometry import ImagePlane, plane_of, spatial_shape
-from napari_pisam.layers.label_numbers import note_labels
 from napari_pisam.layers.prompt_layers import prompt_axes
 from napari_pisam.layers.transforms import placement_of, transform_of
 from napari_pisam.session.identity import is_in_memory
@@ -191,7 +190,6 @@ class LabelsPlane:
         highest = int(block.max(initial=0))
         if highest > np.iinfo(self.dtype).max:
             promote_labels(self.layer, highest)
-        note_labels(self.layer.data, highest)
         key = self._key(window, for_writing=True)
         block = block.astype(self.dtype, copy=False)
         if block.ndim == 2:

@@ -50,7 +50,6 @@ class LabelNumbers:
         self._by_hand: set[int] = set()
         self._chosen: int | None = None
         self._highest, self._top = 0, LIMIT
-        self._all_up_to = 0
 
     @property
     def is_small(self) -> bool:
@@ -73,23 +72,14 @@ class LabelNumbers:
                 "Try again in a moment."
             )
 
-    def take(self, found: Iterable[int], all_up_to: int = 0) -> None:
-        """Note what looking through the array found; what was known before is forgotten.
-
-        Parameters
-        ----------
-        found : iterable of int
-        all_up_to : int
-            Nothing is known of the numbers up to this one: none of them is free.
-        """
-        self._all_up_to = all_up_to
+    def take(self, found: Iterable[int]) -> None:
+        """Note what looking through the array found; what was known before is forgotten."""
         self._top = min(LIMIT, int(np.iinfo(np.dtype(self._data().dtype)).max))
         self.is_awaited = False
         self._found = set(found) - self._written
         # No loop in Python: this is done at every commit.
         known = chain(self._found, self._written, self._by_hand)
         self._highest = max(filter(self._top.__gt__, known), default=0)
-        self._raise(all_up_to)
 
     # -- who writes numbers -------------------------------------------------------------------
 
@@ -125,7 +115,7 @@ class LabelNumbers:
             self._raise(number)
 
     def _holds(self, number: int) -> bool:
-        return number <= self._all_up_to or number in self._found or number in self._written
+        return number in self._found or number in self._written
 
     def _raise(self, number: int) -> None:
         if self._highest < number < self._top:
