@@ -92,7 +92,9 @@ def train_one_epoch(
     first, before, started = run.step, run.elapsed, time.monotonic()
     record = _Record(config, run) if fabric.is_global_zero else None
     while progress(config, run.step, run.elapsed) < 1:
-        batch = fabric.to_device(next(batches))
+        batch = next(batches)
+        # What the draws are derived from is read here: on a device it would have to be waited for.
+        batch = {**fabric.to_device(batch), "position": batch["position"]}
         # Nothing random is carried from one step to the next, so that a run can go on from any.
         torch.manual_seed((config.seed << 40) + (run.step << 8) + fabric.global_rank)
         rate = learning_rate(config, run.step, run.elapsed)

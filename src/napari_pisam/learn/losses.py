@@ -156,8 +156,9 @@ def click_loss(logits: Tensor, points: Tensor, labels: Tensor) -> Tensor:
         Mean over the clicks of each object, then over the objects, so that it does not depend on
         how a batch is divided; zero for an object without a click.
     """
-    size = torch.tensor([logits.shape[3], logits.shape[2]], device=points.device)
-    grid = (2 * points / size - 1).unsqueeze(2).to(logits.dtype)
+    height, width = logits.shape[2:]
+    shares = torch.stack([2 * points[..., 0] / width, 2 * points[..., 1] / height], dim=-1)
+    grid = (shares - 1).unsqueeze(2).to(logits.dtype)
     sampled = F.grid_sample(logits, grid, align_corners=False).squeeze(-1).squeeze(1)
     real = labels >= 0
     bce = F.binary_cross_entropy_with_logits(

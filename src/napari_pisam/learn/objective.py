@@ -148,7 +148,7 @@ def batch_loss(
         A mean over the objects: the mean over processes with as many each is that of all.
     """
     mask, valid = batch["mask"], batch["valid"]
-    truth = mask[:, 0].cpu().numpy() > 0.5
+    truth, inside = (part[:, 0].cpu().numpy() > 0.5 for part in (mask, valid))
     clicks = Clicks(len(truth))
     draw = draws.step.random()
     if draw < config.clicks_only:
@@ -172,7 +172,6 @@ def batch_loss(
     loss = loss + coarse_share * measure(decoded.coarse, small, small_valid)
     loss = loss + F.mse_loss(decoded.iou[:, 0], iou(fine.detach(), mask, valid))
     if model.has_interactor:
-        inside = valid[:, 0].cpu().numpy() > 0.5
         drawn = flaws(predicted(fine), truth, inside, draws.objects)
         if drawn.any():
             # Both signs of clicks are learnt only where both kinds of error are.
@@ -180,7 +179,10 @@ def batch_loss(
             with torch.no_grad():
                 fine = model.upscale(image, decoded)
     boxes = None if draw < config.clicks_only else batch["box"]
-    return loss + _click_rounds(model, image, decoded, fine, clicks, batch, config, draws, boxes)
+    where = truth, inside
+    return loss + _click_rounds(
+        model, image, decoded, fine, clicks, batch, where, config, draws, boxes
+    )
 
 
 def _click_rounds(
@@ -190,13 +192,13 @@ def _click_rounds(
     fine: Tensor,
     clicks: Clicks,
     batch: Batch,
+    where: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     config: TrainConfig,
     draws: Draws,
     boxes: Tensor | None,
 ) -> Tensor:
     mask, valid = batch["mask"], batch["valid"]
-    truth = mask[:, 0].cpu().numpy() > 0.5
-    inside = valid[:, 0].cpu().numpy() > 0.5
+    truth, inside = where
     # Few clicks most often: each further one is less likely.
     rounds = min(config.max_clicks, int(draws.step.geometric(config.fewer_clicks)))
     is_scribble = draws.step.random() < config.scribbles
@@ -212,7 +214,7 @@ def _click_rounds(
                     clicks.add(i, place)
             else:
                 clicks.add(i, training_click(found[i], truth[i], rng))
-        points, labels = clicks.tensors(mask.device)
+        points, labels = clicks.tensors(logits.device)
         with torch.set_grad_enabled(r == rounds - 1):
             corrected = model.correct(image, decoded, points, labels, boxes=boxes)
             logits = model.upscale(image, corrected)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from timm.optim.muon import Muon
+
+from napari_pisam.model.native_libraries import import_apart
 
 if TYPE_CHECKING:
     from napari_pisam.learn.config import TrainConfig
@@ -48,5 +49,7 @@ def build_optimizer(model: PiSam, config: TrainConfig) -> torch.optim.Optimizer:
         groups.append(group | ({"use_fallback": True} if is_muon else {}))
     groups = [group for group in groups if group["params"]]
     if is_muon:
-        return Muon(groups, lr=config.learning_rate, nesterov=True)
+        muon = import_apart("timm.optim.muon").Muon
+        built: torch.optim.Optimizer = muon(groups, lr=config.learning_rate, nesterov=True)
+        return built
     return torch.optim.AdamW(groups, lr=config.learning_rate)

@@ -27,6 +27,8 @@ LEVELS = 10
 
 _MAPS = 5
 _WIDTH = 32
+# Of the pixels, where a picture's darkest and brightest are taken to be; 0.01 and 0.99 as float32.
+_SHARES = (0.009999999776482582, 0.9900000095367432)
 # Up to this frame the statistics are taken at half its resolution, above at a quarter.
 _FINE_FRAME = 512
 
@@ -71,6 +73,22 @@ def _quantised(values: Tensor) -> Tensor:
     return (levels[:, 0] * LEVELS + levels[:, 1]) * LEVELS + levels[:, 2]
 
 
+def _quantiles(values: Tensor) -> list[Tensor]:
+    """Return the `_SHARES` quantiles, (N,) each, of (N, n) values.
+
+    They are those of ``torch.quantile``, which sorts for each of them, and computes in a type that
+    MPS does not have.
+    """
+    ordered = values.sort(dim=1).values
+    found = []
+    for share in _SHARES:
+        rank = share * (values.shape[1] - 1)
+        below = int(rank)
+        above = min(below + 1, values.shape[1] - 1)
+        found.append(torch.lerp(ordered[:, below], ordered[:, above], rank - below))
+    return found
+
+
 def _in_float32(function: Callable[_P, Tensor]) -> Callable[_P, Tensor]:
     """Leave automatic casts out: a bin's number up to 1,000 is not a bfloat16."""
 
@@ -109,7 +127,7 @@ def appearance(image: Tensor, frame: int) -> Tensor:
     cols = lit.any(dim=1).flip(1).cummax(dim=1).values.flip(1)
     valid = rows.unsqueeze(2) & cols.unsqueeze(1)
     flat = small[:, :, ::2, ::2].flatten(1)
-    low, high = (torch.quantile(flat, share, dim=1).view(-1, 1, 1, 1) for share in (0.01, 0.99))
+    low, high = (value.view(-1, 1, 1, 1) for value in _quantiles(flat))
     colour = (small - low) / (high - low).clamp(min=8.0)
     light = colour.clamp(0, 1).mean(dim=1, keepdim=True)
     statistics = []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import timm
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_pisam.model.layer_norm import LayerNorm2d
+from napari_pisam.model.native_libraries import import_apart
+
+timm = import_apart("timm")
 
 
 def _conv(inputs: int, outputs: int, kernel_size: int = 3) -> nn.Sequential:

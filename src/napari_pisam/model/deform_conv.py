@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from napari_pisam.model.native_libraries import import_apart
 from napari_pisam.model.remembered import Remembered
 
 if TYPE_CHECKING:
@@ -32,13 +33,11 @@ def torchvision_deform_conv2d() -> Callable[..., Tensor] | None:
         torch ("operator torchvision::nms does not exist") or comes without its compiled operators.
     """
     try:
-        from torchvision.ops import deform_conv2d
-
+        operator: Callable[..., Tensor] = import_apart("torchvision.ops").deform_conv2d
         # An extension that failed to load leaves the Python function in place, and no operator.
         _ = torch.ops.torchvision.deform_conv2d
     except (ImportError, RuntimeError, AttributeError, OSError):
         return None
-    operator: Callable[..., Tensor] = deform_conv2d
     return operator
 
 

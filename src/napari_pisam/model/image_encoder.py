@@ -274,10 +274,12 @@ def _relative_positions(attn: Attention, height: int, width: int) -> tuple[Tenso
     """
     if not attn.use_rel_pos:
         return None
-    return (
-        get_rel_pos(height, height, attn.rel_pos_h),
-        get_rel_pos(width, width, attn.rel_pos_w),
-    )
+    # It makes its indices where torch is told to make tensors: on the device, not for it.
+    with attn.rel_pos_h.device:
+        return (
+            get_rel_pos(height, height, attn.rel_pos_h),
+            get_rel_pos(width, width, attn.rel_pos_w),
+        )
 
 
 def _decompose(query: Tensor, tables: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,10 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 def isolate_triton() -> None:
@@ -27,3 +31,14 @@ def isolate_triton() -> None:
             importlib.import_module("triton")
     finally:
         sys.setdlopenflags(flags)
+
+
+def import_apart(name: str) -> ModuleType:
+    """Import a package that imports torchvision (timm, segment_anything), with triton kept apart.
+
+    Call it where the package is needed first and not when this one is imported: a dock imports
+    names of models long before, when no viewer has drawn anything yet and there is nothing to be
+    seen of a clash.
+    """
+    isolate_triton()
+    return importlib.import_module(name)

@@ -14,7 +14,7 @@ from napari_pisam.model.appearance_prior import AppearancePrior, appearance
 from napari_pisam.model.high_resolution_head import build_rgb_embedding
 from napari_pisam.model.layer_norm import use_fused_layer_norms
 from napari_pisam.model.mask_decoder import DECODERS, FEATURE_WIDTH, WIDTH
-from napari_pisam.model.sam_modules import PromptEncoder
+from napari_pisam.model.prompt_encoder import PromptEncoder
 from napari_pisam.model.states import Decoded, EmbeddedPrompts, EncodedImage
 from napari_pisam.model.variants import get_variant
 

@@ -1,13 +1,8 @@
-"""SAM's own modules. Whoever imports them here first keeps two native libraries apart.
+"""SAM's own modules; `import_apart` says why they are imported here alone."""
 
-Importing them imports torchvision, and that triton: `isolate_triton` must be called then, and not
-when this package is imported. A dock imports names of models long before, when no viewer has drawn
-anything yet and there is nothing to be seen of a clash.
-"""
+from napari_pisam.model.native_libraries import import_apart
 
-from napari_pisam.model.native_libraries import isolate_triton
-
-isolate_triton()
+import_apart("segment_anything")
 
 from segment_anything.modeling import ImageEncoderViT  # noqa: E402
 from segment_anything.modeling.common import LayerNorm2d  # noqa: E402

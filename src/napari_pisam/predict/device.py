@@ -127,7 +127,13 @@ class DeviceRunner:
         self.device = device
         self.dtype = dtype
         self.on_move: list[Callable[[torch.device], None]] = []
-        self.run(lambda: model.to(self.device))
+        self.run(self._move_model)
+
+    def _move_model(self) -> None:
+        # Moved in inference mode, weights would lose what tells that they changed: all that is kept
+        # of them (see `Remembered`) would be made anew, and waited for, at every prompt.
+        with torch.inference_mode(False):
+            self._model.to(self.device)
 
     def tensor(self, values: NDArray[Any]) -> torch.Tensor:
         """Copy an array to the device: floats as float32, anything else as int64."""
@@ -160,7 +166,7 @@ class DeviceRunner:
         # Outside of the handler, whose traceback holds on to the step's tensors.
         full, self.device = self.device, torch.device("cpu")
         self.dtype = select_precision(self.device)
-        self._model.to(self.device)
+        self._move_model()
         for move in self.on_move:
             move(self.device)
         free_memory(full)

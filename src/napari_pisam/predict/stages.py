@@ -148,9 +148,11 @@ class Stages:
         decoded = self._runner.run(run)
         if decoded.low_res.shape[1] == 1:
             return decoded
-        best = int(decoded.iou[0].argmax())
-        chosen = decoded.low_res[:, best : best + 1]
-        return replace(decoded, coarse=chosen, low_res=chosen, iou=decoded.iou[:, best : best + 1])
+        # Chosen where they are: a device need not be waited for.
+        best = decoded.iou[0].argmax().view(1)
+        chosen = decoded.low_res.index_select(1, best)
+        iou = decoded.iou.index_select(1, best)
+        return replace(decoded, coarse=chosen, low_res=chosen, iou=iou)
 
     def correct(
         self, window: Window, encoded: EncodedImage, decoded: Decoded, prompts: Prompts
@@ -242,9 +244,11 @@ class Stages:
                 self.transform(window),
                 window.native_bbox(shape),
                 shape,
-                self.score(one, float(estimate)),
+                self.score(one, estimate),
             )
-            for one, window, estimate in zip(logits, windows, decoded.iou[:, 0], strict=True)
+            for one, window, estimate in zip(
+                logits, windows, decoded.iou[:, 0].cpu().tolist(), strict=True
+            )
         ]
 
     def score(self, logits: NDArray[np.float32], estimate: float) -> float:
