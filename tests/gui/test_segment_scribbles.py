@@ -96,6 +96,18 @@ def test_clicks_and_scribbles_keep_the_order_in_which_they_were_made(dock):
         assert dock.prompts().strokes == expected[:count]
 
 
+def test_every_scribble_comes_after_the_clicks_that_are_there(dock):
+    draw_box(dock.boxes, BOX)
+    dock.scribble()
+    click(dock.clicks, 8, 8)
+    dock.scribble([[6, 6], [7, 9]])
+    assert [len(places) for places, _ in dock.prompts().strokes] == [3, 1, 2]
+    assert list(dock.boxes.features["after"]) == [-1, 0, 1]
+    dock.controller.clean("split", [1])
+    dock.boxes.add([[[1, 14], [30, 14]]], shape_type="path")
+    assert len(dock.session.objects) == 2
+
+
 def test_a_scribble_where_no_object_is_begins_one_and_a_box_begins_the_next(dock):
     dock.scribble()
     assert dock.prompts().strokes == [(STROKE, True)]

@@ -153,7 +153,7 @@ def prepare_shapes(shapes: Any) -> None:
         shapes.metadata[_OWN] = True
         keep_lines_thin(shapes)
         _follow_kinds(shapes)
-    _assign(shapes, features, {"object": _default(shapes, "object", 0)})
+    assign_features(shapes, features, {"object": _default(shapes, "object", 0)})
 
 
 def _add_kinds(shapes: Any) -> None:
@@ -165,7 +165,7 @@ def _add_kinds(shapes: Any) -> None:
     for name, plain in _KINDS.items():
         given = features[name] if name in features else [plain] * count
         features[name] = pd.Categorical(given, kinds[name]) if name in kinds else given
-    _assign(
+    assign_features(
         shapes, features, {name: _default(shapes, name, plain) for name, plain in _KINDS.items()}
     )
 
@@ -236,7 +236,7 @@ def prepare_points(points: Any) -> None:
     features["label"] = pd.Categorical(names, categories=list(COLORS))
     features["object"] = _object_column(points, count)
     points.metadata[_OWN] = True
-    _assign(points, features, {"label": current, "object": _default(points, "object", 0)})
+    assign_features(points, features, {"label": current, "object": _default(points, "object", 0)})
     points.border_color_cycle = COLORS
     points.border_color = "label"
     if points not in _followed:
@@ -297,7 +297,7 @@ def relabel_shapes(shapes: Any, rows: Sequence[int], label: Label) -> None:
         _add_kinds(shapes)
     features, kept = shapes.features.copy(), _defaults(shapes)
     features.loc[list(rows), "label"] = label
-    _assign(shapes, features, kept)
+    assign_features(shapes, features, kept)
 
 
 def relabel_clicks(points: Any, rows: Sequence[int], label: Label) -> None:
@@ -313,7 +313,7 @@ def relabel_clicks(points: Any, rows: Sequence[int], label: Label) -> None:
     features, kept = points.features.copy(), _defaults(points)
     features.loc[list(rows), "label"] = label
     # napari takes the defaults from the last row, and the colours from what is assigned.
-    _assign(points, features, kept)
+    assign_features(points, features, kept)
     points.refresh_colors()
 
 
@@ -403,7 +403,7 @@ def _write_shapes(
         features, defaults = features.copy(), _defaults(shapes)
         for row, value in after.items():
             features.loc[row, "after"] = value
-        _assign(shapes, features, defaults)
+        assign_features(shapes, features, defaults)
     gone = [row for row in rows if row not in there.kept]
     if gone:
         shapes.remove(gone)
@@ -594,8 +594,8 @@ def _set_defaults(layer: Any, changes: dict[str, Any]) -> None:
     layer.feature_defaults = _defaults(layer) | changes
 
 
-def _assign(layer: Any, features: Any, defaults: dict[str, Any]) -> None:
+def assign_features(layer: Any, features: Any, defaults: dict[str, Any] | None = None) -> None:
     """Assign features and keep the defaults, which napari would take from the last row."""
     others = {name: value for name, value in _defaults(layer).items() if name in features}
     layer.features = features
-    layer.feature_defaults = _defaults(layer) | others | defaults
+    layer.feature_defaults = _defaults(layer) | others | (defaults or {})

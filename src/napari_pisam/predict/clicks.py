@@ -50,7 +50,7 @@ class ClickPolicy:
     held_back: float = 0.2
     start: float = 0.3
     spacing: float = 4.0
-    most: int = 16
+    most: int = 8
 
     def clicks_along(
         self, line: NDArray[np.floating], *, every_pixel: bool = False

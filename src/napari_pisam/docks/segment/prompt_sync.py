@@ -15,6 +15,7 @@ from napari_pisam.docks.segment.drawn import (
     under_names,
 )
 from napari_pisam.layers import is_own, remove_prompts, set_current_object, write_prompts
+from napari_pisam.layers.prompt_layers import assign_features
 from napari_pisam.layers.prompts import read_shapes
 from napari_pisam.predict.prompts import Prompts
 
@@ -204,7 +205,9 @@ class PromptSync:
         if features is not None:
             self._is_syncing = True
             try:
-                shapes.features = features
+                # The next scribble's place is not known before it is there.
+                unknown = {"after": -1} if "after" in features else None
+                assign_features(shapes, features, unknown)
             finally:
                 self._is_syncing = False
 
