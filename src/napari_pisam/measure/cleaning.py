@@ -187,22 +187,36 @@ class Cleaning:
         crop, origin
             As given; may be larger or smaller, and without any pixel.
         """
-        for distance, step in ((self.grow, grow), (self.smooth, smooth)):
-            if distance:
-                before = crop.shape[0]
-                crop = step(crop, distance)
-                pad = (crop.shape[0] - before) // 2
-                origin = origin[0] - pad, origin[1] - pad
+        if self.grow or self.smooth:
+            crop, origin = self._moved_edges(crop, origin, shape)
         if self.fill_holes:
             crop = fill_holes(crop)
         if self.largest:
             crop = keep_largest(crop)
         elif self.specks:
             crop = remove_specks(crop, self.specks)
-        row0, col0 = max(origin[0], 0), max(origin[1], 0)
-        row1 = min(origin[0] + crop.shape[0], shape[0])
-        col1 = min(origin[1] + crop.shape[1], shape[1])
-        inside = crop[row0 - origin[0] : row1 - origin[0], col0 - origin[1] : col1 - origin[1]]
+        return crop, origin
+
+    def _moved_edges(
+        self, crop: Crop, origin: tuple[int, int], shape: Sequence[int]
+    ) -> tuple[Crop, tuple[int, int]]:
+        # An object that the image's border cuts goes on behind it: that is no edge of its own.
+        reach = int(np.ceil(abs(self.grow) + 3 * self.smooth)) + 1
+        ends = origin[0] + crop.shape[0], origin[1] + crop.shape[1]
+        widths = [
+            (reach * (start <= 0), reach * (end >= size))
+            for start, end, size in zip(origin, ends, shape, strict=True)
+        ]
+        crop = np.pad(crop, widths, mode="edge")
+        row, col = origin[0] - widths[0][0], origin[1] - widths[1][0]
+        for distance, step in ((self.grow, grow), (self.smooth, smooth)):
+            if distance:
+                before = crop.shape[0]
+                crop = step(crop, distance)
+                pad = (crop.shape[0] - before) // 2
+                row, col = row - pad, col - pad
+        row0, col0 = max(row, 0), max(col, 0)
+        inside = crop[row0 - row : shape[0] - row, col0 - col : shape[1] - col]
         return inside, (row0, col0)
 
 

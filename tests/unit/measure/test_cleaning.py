@@ -91,6 +91,17 @@ def test_an_object_is_cleaned_in_order_and_stays_inside_the_image():
     assert not Cleaning()
 
 
+@pytest.mark.parametrize("cleaning", [Cleaning(smooth=3), Cleaning(grow=-3), Cleaning(grow=2)])
+def test_the_border_of_the_image_is_no_edge_of_an_object(cleaning):
+    crop, origin = cleaning.apply(np.ones((20, 8), bool), (0, 6), (20, 30))
+    found = np.zeros((20, 30), bool)
+    found[origin[0] : origin[0] + crop.shape[0], origin[1] : origin[1] + crop.shape[1]] = crop
+    grown = int(cleaning.grow)
+    expected = np.zeros((20, 30), bool)
+    expected[:, 6 - grown : 14 + grown] = True
+    assert np.array_equal(found, expected)
+
+
 @pytest.mark.parametrize("wrong", [{"smooth": -1}, {"grow": 1e9}, {"specks": -2}])
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="expected 0 to 1000"):
