@@ -119,6 +119,14 @@ def segment(
     largest: LargestOption = False,
     smooth: SmoothOption = 0.0,
     grow: GrowOption = 0.0,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler",
+            metavar="ADDRESS|local[:N]",
+            help="Compute on dask workers: N processes here, or those of a scheduler elsewhere.",
+        ),
+    ] = None,
 ) -> None:
     """Turn boxes and points that napari saved into labels."""
     with one_line_errors():
@@ -147,6 +155,7 @@ def segment(
                 contrast_limits=None if limits is None else (limits[0], limits[1]),
                 overlap=overlap.value,
                 cleaning=Cleaning(fill_holes, specks, largest, smooth, grow),
+                scheduler=scheduler,
             ),
             images,
         )

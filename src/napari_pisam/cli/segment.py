@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,13 +11,15 @@ from napari_pisam.cli.console import download_progress, progress, say
 from napari_pisam.cli.files import check_output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from napari_pisam.images.addresses import ImageAddress
     from napari_pisam.images.image_files import ImageFile
     from napari_pisam.images.image_source import ImageSource
     from napari_pisam.measure.cleaning import Cleaning
+    from napari_pisam.predict.cluster import Cluster
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.predictor import Predictor
     from napari_pisam.predict.prompts import Prompts
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from napari_pisam.weights.loading import LoadedModel
 
     Index = tuple[int, ...]
+    Show = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 # Boxes per call, for the progress to move and Ctrl-C to be heard.
 _CALL = 8
@@ -50,6 +54,7 @@ class SegmentRequest:
     contrast_limits: tuple[float, float] | None = None
     overlap: Literal["keep", "overwrite"] = "keep"
     cleaning: Cleaning | None = None
+    scheduler: str | None = None
 
     @property
     def prompt_files(self) -> tuple[Path, ...]:
@@ -76,15 +81,43 @@ class _Part:
 
 
 class _Models:
-    """Loads the model for the first image that needs it, and keeps it for the others."""
+    """Loads the model for the first image that needs it, and keeps it for the others.
 
-    def __init__(self) -> None:
+    Attributes
+    ----------
+    cluster : Cluster or None
+        Where it is not this process that computes.
+    """
+
+    def __init__(self, cluster: Cluster | None = None) -> None:
+        self.cluster = cluster
         self._loaded: tuple[LoadedModel, Predictor] | None = None
 
-    def get(self, request: SegmentRequest) -> tuple[LoadedModel, Predictor]:
+    def get(self, request: SegmentRequest) -> tuple[Any, Any]:
+        if self.cluster is not None:
+            return self.cluster.info, self.cluster.predictor()
         if self._loaded is None:
             self._loaded = load_predictor(request.model, request.device, request.precision)
         return self._loaded
+
+
+@contextlib.contextmanager
+def _models(request: SegmentRequest) -> Iterator[_Models]:
+    """Load models here, or connect to those of a scheduler."""
+    if request.scheduler is None:
+        yield _Models()
+        return
+    try:
+        from napari_pisam.predict.cluster import Cluster, ModelPlugin
+    except ImportError:
+        raise ValueError(
+            "--scheduler needs dask.distributed, which is not installed. Run: pip install "
+            '"napari-pisam[distributed]"'
+        ) from None
+    plugin = ModelPlugin(request.model, request.device, request.precision)
+    with Cluster(request.scheduler, plugin) as cluster:
+        say(f"{cluster.size} worker(s) at {request.scheduler}, on {cluster.info.device}.")
+        yield _Models(cluster)
 
 
 # -- one image, or several --------------------------------------------------------------------
@@ -112,24 +145,50 @@ def segment_all(request: SegmentRequest, images: Sequence[Path]) -> None:
 
     found = find_images(images, but=request.output)
     if len(found) == 1 and is_one_image(images[0]):
-        segment(replace(request, image=found[0].path, position=found[0].position))
+        one = replace(request, image=found[0].path, position=found[0].position)
+        _check(one)
+        with _models(one) as models:
+            segment(one, models)
         return
     requests = _requests(request, found, {path for path in images if is_one_image(path)})
     request.output.mkdir(parents=True, exist_ok=True)
     for one in requests:
         one.output.parent.mkdir(parents=True, exist_ok=True)
         _check(one)
-    models, failed = _Models(), []
-    for one in requests:
-        try:
-            segment(one, models)
-        except (ValueError, OSError) as error:
-            failed.append(one.image.name)
-            say(f"Error: {one.image}: {' '.join(str(error).split())}")
+    with _models(request) as models:
+        failed = [name for name in _each(models, requests) if name is not None]
     if failed:
         raise ValueError(
             f"{len(failed)} of {len(requests)} images were left out: {', '.join(failed)}."
         )
+
+
+def _each(models: _Models, requests: Sequence[SegmentRequest]) -> Iterator[str | None]:
+    """Segment images; those that are left out are named."""
+    cluster = models.cluster
+    # Only one bar can move at a time.
+    show = progress if cluster is None else _no_progress
+
+    def work(one: SegmentRequest) -> str | None:
+        try:
+            segment(one, models, show)
+        except (ValueError, OSError) as error:
+            say(f"Error: {one.image}: {' '.join(str(error).split())}")
+            return one.image.name
+        return None
+
+    if cluster is None:
+        yield from map(work, requests)
+        return
+    with progress("Images", len(requests)) as advance:
+        for failed in cluster.each(work, requests):
+            advance(1)
+            yield failed
+
+
+@contextlib.contextmanager
+def _no_progress(_title: str, _total: int) -> Iterator[Callable[[int], None]]:
+    yield lambda done: None
 
 
 def _requests(
@@ -195,7 +254,9 @@ def _check(request: SegmentRequest) -> None:
             raise ValueError(f"There is no file {given}. Save a layer from napari as CSV.")
 
 
-def segment(request: SegmentRequest, models: _Models | None = None) -> dict[Index, dict[int, Mask]]:
+def segment(
+    request: SegmentRequest, models: _Models | None = None, show: Show = progress
+) -> dict[Index, dict[int, Mask]]:
     """Read, predict, write.
 
     Returns
@@ -219,7 +280,7 @@ def segment(request: SegmentRequest, models: _Models | None = None) -> dict[Inde
     with open_image(request.image, request.position) as opened:
         leading, parts = find_parts(opened, request)
         loaded, predictor = (models or _Models()).get(request)
-        with progress("Segmenting", sum(len(part.prompts) for part in parts)) as advance:
+        with show("Segmenting", sum(len(part.prompts) for part in parts)) as advance:
             for part in parts:
                 predictor.set_image(part.source)
                 masks = predict_objects(predictor, part.source, part.prompts, advance)
@@ -557,18 +618,23 @@ def predict_objects(
         if variant.focus is None and not prompt.areas:
             window = stable_window(prompt, source.shape, source.levels, variant.frame)
         windows.setdefault(window, []).append(object_id)
-    masks: dict[int, Mask] = {}
+    calls: list[list[int]] = []
     for members in windows.values():
         boxes = [i for i in members if prompts[i].is_only_box]
-        for start in range(0, len(boxes), _CALL):
-            batch = boxes[start : start + _CALL]
-            found = predictor.predict_many([prompts[i].box or () for i in batch])
-            masks.update(zip(batch, found, strict=True))
-            advance(len(batch))
-        for object_id in members:
-            if not prompts[object_id].is_only_box:
-                masks[object_id] = predictor.predict(prompts[object_id]).without_logits()
-                advance(1)
+        calls += [boxes[start : start + _CALL] for start in range(0, len(boxes), _CALL)]
+        calls += [[i] for i in members if not prompts[i].is_only_box]
+
+    def call(batch: Sequence[int]) -> list[Mask]:
+        if prompts[batch[0]].is_only_box:
+            return predictor.predict_many([prompts[i].box or () for i in batch])
+        return [predictor.predict(prompts[i]).without_logits() for i in batch]
+
+    masks: dict[int, Mask] = {}
+    # Workers elsewhere do several calls at a time.
+    each = getattr(predictor, "each", map)
+    for batch, found in zip(calls, each(call, calls), strict=True):
+        masks.update(zip(batch, found, strict=True))
+        advance(len(batch))
     return {object_id: masks[object_id] for object_id in prompts}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from napari_pisam.predict.clicks import CLICKS
 from napari_pisam.predict.device import DeviceRunner, select_device, select_precision
 from napari_pisam.predict.embedding_cache import WindowEncoder
 from napari_pisam.predict.mask import Mask
+from napari_pisam.predict.preprocessing import SentImage
 from napari_pisam.predict.prompts import MaskPrompt, Prompts, overlap
 from napari_pisam.predict.stages import RefinementCache, Stages, take
 from napari_pisam.predict.tiles import Seen, TiledObjects
@@ -125,8 +126,7 @@ class Predictor:
 
     def is_in_tiles(self, prompts: Prompts) -> bool:
         """Whether an object is looked at in tiles, which takes a while; see `predict`."""
-        boxes = [Prompts(box) for box in prompts.boxes]
-        return any(self._tiles.apply(one) for one in (prompts, *boxes))
+        return self._tiles.apply_to_any(prompts)
 
     # -- the public calls ---------------------------------------------------------------------
 
@@ -156,7 +156,7 @@ class Predictor:
             If the image or an argument does not fit; the image set before stays.
         """
         source = image
-        if not isinstance(image, ImageSource):
+        if not isinstance(image, (ImageSource, SentImage)):
             source = ImageSource(
                 image,
                 plane=plane,
@@ -166,8 +166,14 @@ class Predictor:
                 contrast_limits=contrast_limits,
             )
         with self._lock:
-            self._source, self._last = source, None
             self._encoder.reset(source)
+            self.forget_image()
+            self._source = source
+
+    def forget_image(self) -> None:
+        """Let the image go, and what was computed of it."""
+        with self._lock:
+            self._source = self._last = None
             self._decoded.clear()
             self._tiles.clear()
 
@@ -191,7 +197,7 @@ class Predictor:
             shape = self._image().shape
             if all(prompt is None for prompt in (box, points, mask)):
                 box = (-0.5, -0.5, shape[0] - 0.5, shape[1] - 0.5)
-            prompts = _prompts(box, points, labels, mask).validated_for(shape)
+            prompts = make_prompts(box, points, labels, mask).validated_for(shape)
             prompts = prompts.with_start()
             for box in prompts.boxes[1:]:
                 self._encoder.encode(self._window(Prompts(box)))
@@ -251,7 +257,7 @@ class Predictor:
         ValueError
             If the prompts are wrong or lie outside the image.
         """
-        prompts = _prompts(box, points, labels, mask)
+        prompts = make_prompts(box, points, labels, mask)
         with self._lock:
             prompts = prompts.validated_for(self._image().shape)
             result = self._predict(prompts, progress)
@@ -384,41 +390,28 @@ class Predictor:
         return self._stages.masks(windows, logits, self._image().shape, decoded)
 
     def _predict(self, prompts: Prompts, progress: Progress | None = None) -> Mask:
-        if not prompts.areas:
-            return self._predict_one(prompts, progress)
-        shape, not_here = self._image().shape, prompts.not_here
-        prompts = prompts.with_start()
-        strokes = prompts.strokes
-        if prompts.is_only_start and prompts.mask is not None:
-            return Mask.of_crop(prompts.mask.crop, prompts.mask.origin, shape, 1.0)
-        if len(prompts.boxes) > 1:
-            parts = [self._predict_one(Prompts(box), progress) for box in prompts.boxes]
-            score = min(part.score for part in parts)
-            crops = [MaskPrompt.from_any(part) for part in parts if part.crop.size]
-            crops += [] if prompts.mask is None else [prompts.mask]
-            if not crops:
-                return parts[0].without_logits()
-            start = reduce(MaskPrompt.joined_with, crops)
-            found = Mask.of_crop(start.crop, start.origin, shape, score)
-            if strokes:
-                found = self._predict_one(Prompts.from_strokes(None, strokes, start), progress)
-        else:
-            found = self._predict_one(_first(prompts), progress)
-        return _without(found, not_here, strokes) if not_here else found
+        predict_one = partial(self._predict_one, progress=progress)
+        return composed(prompts, self._image().shape, predict_one)
 
     def _predict_one(self, prompts: Prompts, progress: Progress | None = None) -> Mask:
+        source = self._image()
+        if self._tiles.apply(prompts):
+            seen = self.see(prompts)
+            return self._tiles.predict(seen, prompts, source.levels, self.look, progress)
         window = self._window(prompts)
         decoded, logits = self._logits(window, prompts)
-        source = self._image()
-        if not self._tiles.apply(prompts):
-            return self._stages.masks([window], logits, source.shape, decoded)[0]
+        return self._stages.masks([window], logits, source.shape, decoded)[0]
+
+    def see(self, prompts: Prompts) -> Seen:
+        """Look at a large object as a whole, before it is looked at in tiles."""
+        window = self._window(prompts)
+        decoded, logits = self._logits(window, prompts)
         if len(prompts.points) and not self._model.variant.local_clicks:
             # What clicks change far from them would have every tile looked at anew.
             _, first = self._logits(window, prompts.first_clicks(0))
             self._stages.keep_local(window, first[0], logits[0], prompts)
         score = self._stages.score(logits[0], float(decoded.iou[0, 0]))
-        whole = Seen(logits[0], self._stages.transform(window), score)
-        return self._tiles.predict(whole, prompts, source.levels, self._look, progress)
+        return Seen(logits[0], self._stages.transform(window), score)
 
     def _logits(self, window: Window, prompts: Prompts) -> tuple[Decoded, NDArray[np.float32]]:
         """Decode prompts in a window, and the (1, h, w) logits of its frame after the clicks."""
@@ -441,10 +434,10 @@ class Predictor:
         boxes = [prompts.region]
         return decoded, self._stages.logits([window], encoded, decoded, clicks, boxes, start, cache)
 
-    def _look(
+    def look(
         self, window: Window, prompts: Prompts, start: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
-        """Logits of a tile, (h, w), from what is known of it: (1, S/4, S/4) logits."""
+        """Look at a tile: its (h, w) logits, from (1, S/4, S/4) logits that are known of it."""
         encoded = self._encoder.encode_unkept([window])
         clicks = prompts if len(prompts.points) else None
         first = prompts if prompts.region is None else prompts.first_clicks(0)
@@ -472,6 +465,42 @@ class Predictor:
         return known
 
 
+def composed(
+    prompts: Prompts, shape: tuple[int, int], predict_one: Callable[[Prompts], Mask]
+) -> Mask:
+    """Predict several boxes, outlines and areas that the object is not in, one by one.
+
+    Parameters
+    ----------
+    prompts : Prompts
+        Inside an image of (H, W) px.
+    shape : (int, int)
+    predict_one : callable
+        From prompts without areas to a mask.
+    """
+    if not prompts.areas:
+        return predict_one(prompts)
+    not_here = prompts.not_here
+    prompts = prompts.with_start()
+    strokes = prompts.strokes
+    if prompts.is_only_start and prompts.mask is not None:
+        return Mask.of_crop(prompts.mask.crop, prompts.mask.origin, shape, 1.0)
+    if len(prompts.boxes) > 1:
+        parts = [predict_one(Prompts(box)) for box in prompts.boxes]
+        score = min(part.score for part in parts)
+        crops = [MaskPrompt.from_any(part) for part in parts if part.crop.size]
+        crops += [] if prompts.mask is None else [prompts.mask]
+        if not crops:
+            return parts[0].without_logits()
+        start = reduce(MaskPrompt.joined_with, crops)
+        found = Mask.of_crop(start.crop, start.origin, shape, score)
+        if strokes:
+            found = predict_one(Prompts.from_strokes(None, strokes, start))
+    else:
+        found = predict_one(_first(prompts))
+    return _without(found, not_here, strokes) if not_here else found
+
+
 def _first(prompts: Prompts) -> Prompts:
     """Prompts of the first box alone, with clicks and the mask to start from."""
     box = prompts.boxes[0] if prompts.boxes else None
@@ -492,7 +521,7 @@ def _without(mask: Mask, areas: Sequence[Area], strokes: Sequence[Stroke]) -> Ma
     return Mask.of_crop(kept, mask.bbox[:2], mask.shape, mask.score, mask.window)
 
 
-def _prompts(
+def make_prompts(
     box: ArrayLike | Prompts | None, points: ArrayLike | None, labels: ArrayLike | None, mask: Any
 ) -> Prompts:
     """Prompts as they are, or made of their parts."""

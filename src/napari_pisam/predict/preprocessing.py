@@ -168,7 +168,38 @@ def _block_means(pixels: NDArray[np.float32], step: int, stride: int) -> NDArray
     return pixels
 
 
-def to_frame(source: ImageSource, window: Window, frame: int = 1024) -> NDArray[np.float32]:
+class MissingFrame(LookupError):
+    """A window of an image that is elsewhere, and was not sent."""
+
+    def __init__(self, window: Window) -> None:
+        super().__init__(f"The window {window} was not sent.")
+        self.window = window
+
+
+@dataclass(frozen=True)
+class SentImage:
+    """What was sent of an image that is elsewhere: the frames of some windows of it.
+
+    Attributes
+    ----------
+    levels : list of (int, int)
+        (H, W) of the levels of the image, px.
+    frames : dict of Window to (3, h, w) float32 array
+        From `to_frame`.
+    """
+
+    levels: list[tuple[int, int]]
+    frames: dict[Window, NDArray[np.float32]]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of level 0, px."""
+        return self.levels[0]
+
+
+def to_frame(
+    source: ImageSource | SentImage, window: Window, frame: int = 1024
+) -> NDArray[np.float32]:
     """Read a window and make it what the network expects.
 
     Parameters
@@ -184,7 +215,16 @@ def to_frame(source: ImageSource, window: Window, frame: int = 1024) -> NDArray[
     -------
     (3, h, w) float32 array
         RGB in 0..255, the longer side `frame` px, resized by anti-aliased bilinear interpolation.
+
+    Raises
+    ------
+    MissingFrame
+        If the image is elsewhere, and the window was not sent.
     """
+    if isinstance(source, SentImage):
+        if window not in source.frames:
+            raise MissingFrame(window)
+        return source.frames[window]
     if window.step > 1:
         rgb = _read_reduced(source, window)
     else:

@@ -8,7 +8,9 @@ what they say is blended; they lie on a grid of the image, so that a click chang
 
 from __future__ import annotations
 
+import itertools
 import math
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,7 +24,7 @@ from napari_pisam.predict.prompts import MaskPrompt, Prompts
 from napari_pisam.predict.windows import Window, level_scale
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from napari_pisam.predict.prompts import Stroke
 
     Progress = Callable[[int, int], None]
+    Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
     class LookAt(Protocol):
         """Runs the network on a tile."""
@@ -209,6 +212,7 @@ class TiledObjects:
         self._least = variant.frame if side is None else side
         self.side = largest if side is None else side
         self._kept: OrderedDict[Any, NDArray[np.float16]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def clear(self) -> None:
         """Forget all tiles: the image is another one."""
@@ -221,6 +225,10 @@ class TiledObjects:
             return False
         return max(region[2] - region[0], region[3] - region[1]) > self._least
 
+    def apply_to_any(self, prompts: Prompts) -> bool:
+        """Whether one of an object's boxes is predicted in tiles."""
+        return any(self.apply(one) for one in (prompts, *map(Prompts, prompts.boxes)))
+
     def predict(
         self,
         whole: Seen,
@@ -228,6 +236,7 @@ class TiledObjects:
         levels: Sequence[tuple[int, int]],
         look_at: LookAt,
         progress: Progress | None = None,
+        each: Each = map,
     ) -> Mask:
         """Look at the outline of an object in tiles.
 
@@ -244,6 +253,8 @@ class TiledObjects:
         progress : callable, optional
             Called before every tile with (tiles done, tiles in all as far as is known); what it
             raises ends the work.
+        each : callable
+            As `map`; one that works on several tiles at a time is as good.
         """
         found, tell = whole.found(), progress or (lambda done, total: None)
         grids = list(_finer(levels, found.pixel))
@@ -252,30 +263,54 @@ class TiledObjects:
             if not found.crop.any():
                 break
             tiling = _Tiling(grid, self.side, found)
-            count = sum(Look.at(tile, grid, found, prompts) is not None for tile in tiling)
+            asked = [t for t in tiling.tiles if Look.at(t, grid, found, prompts) is not None]
             # An outline is as many times longer in tiles as these are smaller.
-            finer = sum(count * max(grid.pixel) / max(one.pixel) for one in grids[place + 1 :])
-            total = math.ceil(done + count + finer)
-            for tile in tiling:
-                look = Look.at(tile, grid, found, prompts)
-                logits = _start(tile, grid, found)
-                if look is not None:
-                    tell(done, total)
-                    window = grid.window(tile, levels[grid.level], self.side)
-                    np.copyto(logits, self._seen(window, look, look_at), where=look.near)
-                    done += 1
-                tiling.add(tile, logits)
+            finer = sum(max(grid.pixel) / max(one.pixel) for one in grids[place + 1 :])
+            total = math.ceil(done + len(asked) * (1 + finer))
+            counted = zip(itertools.count(done), asked, strict=False)
+            done += len(asked)
+
+            def seen(
+                item: tuple[int, _Tile],
+                grid: _Grid = grid,
+                found: _Found = found,
+                total: int = total,
+            ) -> NDArray[np.float32]:
+                tell(item[0], total)
+                return self._seen(item[1], found, grid, levels, prompts, look_at)
+
+            answers, waiting = each(seen, counted), {id(tile) for tile in asked}
+            for tile in tiling.tiles:
+                is_asked = id(tile) in waiting
+                tiling.add(tile, next(answers) if is_asked else _start(tile, grid, found))
             found = tiling.found()
         return _mask_of(found, whole, levels[0])
 
-    def _seen(self, window: Window, look: Look, look_at: LookAt) -> NDArray[np.float16]:
+    def _seen(
+        self,
+        tile: _Tile,
+        found: _Found,
+        grid: _Grid,
+        levels: Sequence[tuple[int, int]],
+        prompts: Prompts,
+        look_at: LookAt,
+    ) -> NDArray[np.float32]:
+        """Logits of a tile: what was found before, and what is seen near the outline."""
+        look = Look.at(tile, grid, found, prompts)
+        logits = _start(tile, grid, found)
+        if look is None:
+            return logits
+        window = grid.window(tile, levels[grid.level], self.side)
         key = (window, look.prompts, np.packbits(look.start).tobytes())
-        logits = self._kept.pop(key, None)
-        if logits is None:
-            logits = look_at(window, look.prompts, look.start_logits()).astype(np.float16)
-        self._kept[key] = logits
-        while sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
-            self._kept.popitem(last=False)
+        with self._lock:
+            seen = self._kept.pop(key, None)
+        if seen is None:
+            seen = look_at(window, look.prompts, look.start_logits()).astype(np.float16)
+        with self._lock:
+            self._kept[key] = seen
+            while sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
+                self._kept.popitem(last=False)
+        np.copyto(logits, seen, where=look.near)
         return logits
 
 
@@ -297,6 +332,7 @@ class _Tiling:
             _within(list(_weights(grid.shape[axis], side)), ends[axis]) for axis in (0, 1)
         )
         self._tiles = [[_Tile(r, c, wr, wc) for c, wc in cols] for r, wr in rows]
+        self._finished = 0
         self._pixel = grid.pixel
         self._top, self._left = rows[0][0], cols[0][0]
         height, width = rows[-1][0] + len(rows[-1][1]), cols[-1][0] + len(cols[-1][1])
@@ -305,22 +341,29 @@ class _Tiling:
         # The sum of a row of tiles; what the next row has no part in is finished.
         self._total = np.zeros((len(rows[0][1]), shape[1]), dtype=np.float32)
 
-    def __iter__(self) -> Iterator[_Tile]:
-        for place, line in enumerate(self._tiles):
-            yield from line
-            row = line[0].row
-            is_last = place + 1 == len(self._tiles)
-            count = len(self._total) if is_last else self._tiles[place + 1][0].row - row
-            into = self._crop[row - self._top : row - self._top + count]
-            np.greater(self._total[:count], 0, out=into)
-            self._total[: len(self._total) - count] = self._total[count:].copy()
-            self._total[len(self._total) - count :] = 0
+    @property
+    def tiles(self) -> list[_Tile]:
+        """All tiles, row by row."""
+        return [tile for line in self._tiles for tile in line]
 
     def add(self, tile: _Tile, logits: NDArray[np.float32]) -> None:
-        """Add the (h, w) logits of the tile that came last, which are changed."""
+        """Add the (h, w) logits, which are changed, of the tile after the one before."""
         logits *= tile.row_weights[:, None]
         logits *= tile.col_weights
         self._total[:, tile.col - self._left : tile.ends[1] - self._left] += logits
+        line = self._tiles[self._finished]
+        if tile is line[-1]:
+            self._finish(line[0].row)
+
+    def _finish(self, row: int) -> None:
+        """Take what no further row of tiles has a part in."""
+        self._finished += 1
+        is_last = self._finished == len(self._tiles)
+        count = len(self._total) if is_last else self._tiles[self._finished][0].row - row
+        into = self._crop[row - self._top : row - self._top + count]
+        np.greater(self._total[:count], 0, out=into)
+        self._total[: len(self._total) - count] = self._total[count:].copy()
+        self._total[len(self._total) - count :] = 0
 
     def found(self) -> _Found:
         """Return the mask after all tiles."""
