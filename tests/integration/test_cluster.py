@@ -19,7 +19,7 @@ pytest.importorskip("distributed", reason="needs napari-pisam[distributed]")
 
 from micro import micro_model
 from micro_cluster import BrokenPlugin, MicroPlugin
-from napari_pisam.cli import app
+from napari_pisam.cli.app import app
 from napari_pisam.predict.areas import Area
 from napari_pisam.predict.cluster import Cluster
 from napari_pisam.predict.predictor import Predictor
@@ -167,9 +167,11 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for n in range(3):
         tifffile.imwrite(tmp_path / f"cells{n}.tif", IMAGE[:, 20 * n :])
-    layers = pytest.importorskip("napari.layers", reason="napari is not installed")
-    corners = [np.reshape(box, (2, 2)) for box in BOXES[:10]]
-    layers.Shapes(corners, shape_type="rectangle").save(str(tmp_path / "boxes.csv"))
+    lines = ["index,shape-type,vertex-index,axis-0,axis-1"]
+    for index, (r0, c0, r1, c1) in enumerate(BOXES[:10]):
+        for place, corner in enumerate([(r0, c0), (r0, c1), (r1, c1), (r1, c0)]):
+            lines.append(f"{index},rectangle,{place},{corner[0]},{corner[1]}")
+    (tmp_path / "boxes.csv").write_text("\n".join(lines) + "\n")
 
     def load(name, *, progress=None, cancel=None):
         return loading.LoadedModel(micro_model(), "0" * 64, "MIT", "micro")
@@ -178,8 +180,12 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+# As the workers of these tests compute.
+CPU = ("--device", "cpu", "--precision", "fp32")
+
+
 def segment(*arguments):
-    return CliRunner().invoke(app, ["segment", *arguments, "--boxes", "boxes.csv"])
+    return CliRunner().invoke(app, ["segment", *arguments, "--boxes", "boxes.csv", *CPU])
 
 
 def test_the_command_gives_the_same_files_with_workers(cluster, folder, monkeypatch):
@@ -197,13 +203,13 @@ def test_the_command_gives_the_same_files_with_workers(cluster, folder, monkeypa
     assert there.exit_code == 0, there.stderr
     assert asked == [("tcp://gpu-box:8786", "tiny")]
     for n in range(3):
-        files = [tifffile.TiffFile(folder / one / f"cells{n}.tif") for one in ("here", "there")]
-        labels = [file.asarray() for file in files]
-        assert labels[0].max() == 10
-        np.testing.assert_array_equal(*labels)
-        assert files[0].pages[0].description == files[1].pages[0].description
-        for file in files:
-            file.close()
+        found = []
+        for one in ("here", "there"):
+            with tifffile.TiffFile(folder / one / f"cells{n}.tif") as file:
+                found.append((file.asarray(), file.pages[0].description))
+        assert found[0][0].any()
+        np.testing.assert_array_equal(found[0][0], found[1][0])
+        assert found[0][1] == found[1][1]
     (folder / "cells1.tif").write_bytes(b"broken")
     result = segment("cells0.tif", "cells1.tif", "-o", "again", *arguments)
     assert result.exit_code == 2
