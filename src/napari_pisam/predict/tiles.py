@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from scipy import ndimage
 
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.preprocessing import FrameTransform
@@ -392,6 +391,8 @@ class Look:
     @classmethod
     def at(cls, tile: _Tile, grid: _Grid, found: _Found, prompts: Prompts) -> Look | None:
         """Return it, or None where there is nothing to be found."""
+        from scipy import ndimage  # when it is used: a dock opens sooner
+
         ends = tile.ends
         rows = found.places(grid, tile.row, ends[0], 0)
         cols = found.places(grid, tile.col, ends[1], 1)
