@@ -15,6 +15,14 @@ def autosaves(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def settings(tmp_path, monkeypatch):
+    """What the docks remember."""
+    path = tmp_path / "settings.ini"
+    monkeypatch.setenv("NAPARI_PISAM_SETTINGS", str(path))
+    return path
+
+
+@pytest.fixture(autouse=True)
 def nothing_is_imported_meanwhile(monkeypatch):
     """A dock that is idle imports torch, for seconds; only where a test wants that."""
     pytest.importorskip("qtpy", reason="qtpy is not installed: pip install 'napari-pisam[gui]'")

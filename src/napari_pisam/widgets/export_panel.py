@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_pisam.widgets.file_dialogs import ask_save_path
+from napari_pisam.widgets.file_dialogs import ask_open_path, ask_save_path
 from napari_pisam.widgets.parts import button, row
 
 
@@ -71,8 +71,6 @@ class ExportPanel(QWidget):
             self.session_requested.emit(path)
 
     def _ask_restore(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(
-            self, "Open a session", "", "Pi-SAM session (*.pisam);;All files (*)"
-        )
-        if path:
+        kinds = "Pi-SAM session (*.pisam);;All files (*)"
+        if path := ask_open_path(self, "Open a session", kinds):
             self.restore_requested.emit(path)

@@ -1,4 +1,4 @@
-"""Questions for a file's name."""
+"""Questions for a file's name, each beginning where the last one ended."""
 
 from __future__ import annotations
 
@@ -8,8 +8,34 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
+from napari_pisam.widgets.preferences import Preferences
+
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
+
+
+def ask_folder(parent: QWidget, title: str) -> str:
+    """Ask for a folder; empty where the user thought better of it."""
+    preferences = Preferences()
+    path: str = QFileDialog.getExistingDirectory(parent, title, preferences.folder)
+    preferences.note_folder(path)
+    return path
+
+
+def ask_open_path(parent: QWidget, title: str, kinds: str) -> str:
+    """Ask for a file that is there; empty where the user thought better of it."""
+    preferences = Preferences()
+    path, _ = QFileDialog.getOpenFileName(parent, title, preferences.folder, kinds)
+    preferences.note_folder(path)
+    return str(path)
+
+
+def ask_open_paths(parent: QWidget, title: str, kinds: str) -> list[str]:
+    """Ask for files that are there; empty where the user thought better of it."""
+    preferences = Preferences()
+    paths, _ = QFileDialog.getOpenFileNames(parent, title, preferences.folder, kinds)
+    preferences.note_folder(paths[0] if paths else "")
+    return list(paths)
 
 
 def ask_save_path(parent: QWidget, title: str, kinds: str, name: str = "") -> str:
@@ -31,7 +57,8 @@ def ask_save_path(parent: QWidget, title: str, kinds: str, name: str = "") -> st
     str
         The path; empty where the user thought better of it.
     """
-    dialog = QFileDialog(parent, title, "", kinds)
+    preferences = Preferences()
+    dialog = QFileDialog(parent, title, preferences.folder, kinds)
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
     suffixes = re.findall(r"\*(\.\w+)", kinds)
     # Qt appends it, before it asks, to a name without a point.
@@ -42,6 +69,7 @@ def ask_save_path(parent: QWidget, title: str, kinds: str, name: str = "") -> st
     finally:
         dialog.deleteLater()
     path: str = chosen[0] if chosen else ""
+    preferences.note_folder(path)
     if not path or path.lower().endswith(tuple(suffixes)):
         return path
     # "dose 0.5uM" has no suffix of ours; the dialog took it for one and asked without ours.

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QFileDialog
 
 from napari_pisam.docks.finetune.backend import TrainingBackend
 from napari_pisam.docks.model_choice import about_file, in_full, in_short, offered_models
 from napari_pisam.docks.wording import printable
+from napari_pisam.widgets.file_dialogs import ask_open_path
 from napari_pisam.widgets.parts import QuietCombo
 from napari_pisam.widgets.text import tip
 
@@ -69,6 +69,13 @@ class ModelCombo(QuietCombo):
             self._add(path, title or Path(path).name)
         self.setCurrentIndex(self.findData(path))
 
+    def choose(self, model: str) -> None:
+        """Choose a model by its name or its file, where it is still there."""
+        if model in self._names():
+            self.setCurrentIndex(self._names().index(model))
+        elif model and Path(model).is_file():
+            self.choose_file(model)
+
     def list_names(self) -> None:
         """List the models that have a name and what is known of each now; the choice stays."""
         blocker = QSignalBlocker(self)
@@ -126,8 +133,7 @@ class ModelCombo(QuietCombo):
     def _on_activated(self, place: int) -> None:
         if place != self.count() - 1:
             return
-        path, _ = QFileDialog.getOpenFileName(self, "Open a checkpoint", "", _FILTER)
-        if path:
+        if path := ask_open_path(self, "Open a checkpoint", _FILTER):
             self.choose_file(path)
         else:
             self.setCurrentIndex(self._last)

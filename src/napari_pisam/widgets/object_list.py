@@ -22,7 +22,7 @@ from napari_pisam.docks.segment.keys import KEYS
 from napari_pisam.docks.segment.rows import FIRST_COLUMNS, KNOWN_COLUMNS, LOW_SCORE, as_text
 from napari_pisam.widgets.column_menu import ColumnMenu
 from napari_pisam.widgets.file_dialogs import ask_save_path
-from napari_pisam.widgets.parts import button, menu_button, row, tool
+from napari_pisam.widgets.parts import button, menu_button, over, row, tool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -212,6 +212,7 @@ class ObjectList(QWidget):
             row(self.undo_button, self.redo_button, self.label_button, self.clean_button)
         )
         layout.addWidget(self.table)
+        self.empty = over(self.table, "No objects yet: draw a box around one, or click on it.")
         self.tools = row(self.columns_button, self.save_button)
         layout.addWidget(self.tools)
 
@@ -307,6 +308,7 @@ class ObjectList(QWidget):
             The columns to show; those of before by default.
         """
         self._all, self._current = list(rows), current
+        self.empty.setVisible(not self._all)
         wanted = self._model.columns if columns is None else columns
         key, is_reversed = self._order
         ordered = list(rows)

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
+    QAbstractScrollArea,
     QComboBox,
     QGroupBox,
     QHBoxLayout,
+    QLabel,
     QMenu,
     QPushButton,
     QSizePolicy,
@@ -25,10 +27,10 @@ if TYPE_CHECKING:
 
 
 def button(text: str, tip: str, clicked: Callable[[], object] | None = None) -> QPushButton:
-    """Make a push button that keeps the keyboard with the canvas."""
+    """Make a push button that a click leaves without the keyboard; Tab reaches it."""
     made = QPushButton(text)
     made.setToolTip(tip)
-    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     if clicked is not None:
         made.clicked.connect(lambda: clicked())
     return made
@@ -40,7 +42,7 @@ def switch(text: str, tip: str) -> QToolButton:
     made.setText(text)
     made.setToolTip(tip)
     made.setCheckable(True)
-    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     return made
 
 
@@ -49,7 +51,7 @@ def tool(text: str, tip: str, menu: QMenu | None = None) -> QToolButton:
     made = QToolButton()
     made.setText(text)
     made.setToolTip(tip)
-    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     if menu is not None:
         made.setMenu(menu)
@@ -68,6 +70,17 @@ def menu_button(
         if chosen is not None:
             chosen.triggered.connect(lambda _checked=False, action=action: action())
     made.setMenu(menu)
+    return made
+
+
+def over(view: QAbstractScrollArea, text: str) -> QLabel:
+    """Lay a sentence over a list that is empty; whoever fills the list hides it."""
+    made = QLabel(text)
+    made.setWordWrap(True)
+    made.setAlignment(Qt.AlignmentFlag.AlignCenter)
+    made.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+    layout = QVBoxLayout(view.viewport())
+    layout.addWidget(made)
     return made
 
 

@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QGroupBox, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_pisam.docks.segment.controller import SegmentController
+from napari_pisam.docks.segment.first_steps import is_over, next_step
 from napari_pisam.docks.segment.hints import PANNED, hint
 from napari_pisam.docks.segment.image_kinds import ImageKinds
 from napari_pisam.docks.segment.keys import bind_keys, keys_table
@@ -20,6 +21,7 @@ from napari_pisam.widgets.busy_bar import BusyBar
 from napari_pisam.widgets.docked import Docked
 from napari_pisam.widgets.export_panel import ExportPanel
 from napari_pisam.widgets.file_actions import FileActions
+from napari_pisam.widgets.getting_started import GettingStarted
 from napari_pisam.widgets.layer_panel import LayerPanel
 from napari_pisam.widgets.many_panel import ManyPanel
 from napari_pisam.widgets.model_loader import ModelLoader
@@ -27,7 +29,9 @@ from napari_pisam.widgets.model_panel import ModelPanel
 from napari_pisam.widgets.object_list import ObjectList
 from napari_pisam.widgets.options_panel import OptionsPanel
 from napari_pisam.widgets.parts import collapsible
+from napari_pisam.widgets.preferences import Preferences
 from napari_pisam.widgets.prompt_panel import PromptPanel
+from napari_pisam.widgets.remembered import follow_options, remember_model, restore_options
 from napari_pisam.widgets.series import SeriesBar, SeriesForm, connect_series
 from napari_pisam.widgets.stack_panel import StackPanel
 
@@ -61,6 +65,8 @@ class SegmentWidget(Docked):
         self._viewer = unwrapped(viewer)
         _close_others(self._viewer)
         self._background = Background()
+        self._preferences = Preferences()
+        self._is_beginner = not self._preferences.get("has_committed", False)
         self.controller = SegmentController(viewer, self._background.execute, self._later)
         self._kinds = ImageKinds(self._background.write, self._refresh_soon)
         self.objects = ObjectTable(self.controller.workspace, self._background.write, self._later)
@@ -102,6 +108,9 @@ class SegmentWidget(Docked):
         self.many_panel, self.export_panel = ManyPanel(), ExportPanel()
         self.series_bar, self.series_form = SeriesBar(), SeriesForm()
         self.stack_panel = StackPanel(self.controller)
+        self.getting_started = GettingStarted()
+        restore_options(self.controller, self._preferences)
+        remember_model(self.model_panel, self._preferences)
         kept = self.controller.kept
         self.options_panel = OptionsPanel(
             self.controller.set_rule,
@@ -113,13 +122,15 @@ class SegmentWidget(Docked):
             on_cleaning=self.controller.set_cleaning,
             cleaning=kept.cleaning,
         )
+        follow_options(self.options_panel, self._preferences)
         self.prompt_panel.live.setChecked(kept.live)
         keys = QLabel(keys_table())
         keys.setWordWrap(True)
         content = QWidget()
         layout = QVBoxLayout(content)
-        layout.setContentsMargins(4, 4, 4, 4)
-        layout.setSpacing(3)
+        layout.setContentsMargins(4, 0, 4, 2)
+        layout.setSpacing(2)
+        layout.addWidget(self.getting_started)
         layout.addWidget(self.series_bar)
         layout.addWidget(_group("Layers", self.layer_panel))
         layout.addWidget(_group("Model", self.model_panel))
@@ -177,6 +188,8 @@ class SegmentWidget(Docked):
         objects.table_requested.connect(self._save_table)
         self.objects.changed.connect(self._refresh_soon)
         controller.stacks.changed.connect(self._refresh_soon)
+        self.getting_started.sample_requested.connect(self._open_sample)
+        self.getting_started.closed.connect(self._end_first_steps)
         self.many_panel.start_requested.connect(controller.segment_all)
         self.many_panel.cancel_requested.connect(controller.cancel)
 
@@ -294,8 +307,24 @@ class SegmentWidget(Docked):
         else:
             self.many_panel.show_idle()
 
+    def _open_sample(self, key: str) -> None:
+        self._viewer.open_sample("napari-pisam", key)
+
+    def _end_first_steps(self) -> None:
+        self._is_beginner = False
+        self._preferences.set("has_committed", True)
+        self.getting_started.hide()
+
+    def _show_first_steps(self) -> None:
+        if self._is_beginner and is_over(self.controller.session):
+            self._end_first_steps()
+        self.getting_started.setVisible(self._is_beginner)
+        if self._is_beginner:
+            self.getting_started.show_step(next_step(self.controller.session))
+
     def refresh(self) -> None:
         """Show everything as it is now."""
+        self._show_first_steps()
         work, session = self.controller.workspace, self.controller.session
         self._bind_layers()
         self.layer_panel.show_layers(work.choice.candidates, work.choice.current)
@@ -341,7 +370,7 @@ def _close_others(viewer: Any) -> None:
 def _group(title: str, *panels: QWidget) -> QGroupBox:
     group = QGroupBox(title)
     layout = QVBoxLayout(group)
-    layout.setContentsMargins(6, 6, 6, 6)
+    layout.setContentsMargins(6, 2, 6, 3)
     for panel in panels:
         layout.addWidget(panel)
     return group

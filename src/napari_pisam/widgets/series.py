@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
-    QFileDialog,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -20,6 +19,7 @@ from qtpy.QtWidgets import (
 from napari_pisam.docks.segment.keys import KEYS
 from napari_pisam.images.files import IMAGE_SUFFIXES
 from napari_pisam.session.series import State
+from napari_pisam.widgets.file_dialogs import ask_folder, ask_open_paths
 from napari_pisam.widgets.parts import button, switch
 from napari_pisam.widgets.text import PlainLabel, tip
 
@@ -158,17 +158,17 @@ class SeriesForm(QWidget):
         layout.setColumnStretch(1, 1)
 
     def _ask_folder(self) -> None:
-        if path := QFileDialog.getExistingDirectory(self, "Open a series of images"):
+        if path := ask_folder(self, "Open a series of images"):
             self.show_sources([path])
 
     def _ask_files(self) -> None:
         kinds = " ".join(f"*{suffix}" for suffix in sorted(IMAGE_SUFFIXES))
-        paths, _ = QFileDialog.getOpenFileNames(self, "Open images", "", f"Images ({kinds})")
+        paths = ask_open_paths(self, "Open images", f"Images ({kinds})")
         if paths:
             self.show_sources(paths)
 
     def _ask_labels(self) -> None:
-        if path := QFileDialog.getExistingDirectory(self, "The folder for the labels"):
+        if path := ask_folder(self, "The folder for the labels"):
             self.labels.setText(path)
 
     def show_sources(self, paths: list[str]) -> None:

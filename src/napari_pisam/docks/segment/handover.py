@@ -85,6 +85,8 @@ class Handover:
         What is done to every mask when it is committed.
     end : EndOfObject
         When an object is taken to have ended in a stack.
+    is_new : bool
+        Whether no dock has left it yet.
     series : Any
         What is shown of a series of images, see `SeriesWork`; None without one.
     """
@@ -99,6 +101,7 @@ class Handover:
     cleaning: Cleaning = field(default_factory=Cleaning)
     end: EndOfObject = field(default_factory=EndOfObject)
     series: Any = None
+    is_new: bool = True
 
 
 # By viewer, which none of it holds: it goes with the viewer.
@@ -116,4 +119,5 @@ def take_up(viewer: Any) -> Handover:
 
 def leave(viewer: Any, kept: Handover) -> None:
     """Keep it for the next dock of a viewer."""
+    kept.is_new = False
     _left[viewer] = kept

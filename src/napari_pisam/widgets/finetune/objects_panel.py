@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFileDialog,
     QFormLayout,
     QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_pisam.widgets.file_dialogs import ask_folder
 from napari_pisam.widgets.finetune.object_table import ObjectTable
 from napari_pisam.widgets.layer_panel import LayerCombo
 from napari_pisam.widgets.parts import button, row
@@ -149,8 +149,8 @@ class ObjectsPanel(QWidget):
         self.layers_requested.emit(image, labels, self.all_slices.isChecked())
 
     def _ask_for_folders(self) -> None:
-        images = QFileDialog.getExistingDirectory(self, "Folder of images")
-        masks = images and QFileDialog.getExistingDirectory(self, "Folder of their masks", images)
+        images = ask_folder(self, "Folder of images")
+        masks = images and ask_folder(self, "Folder of their masks")
         if masks:
             self.folders_requested.emit(images, masks)
 

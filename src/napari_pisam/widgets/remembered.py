@@ -1,0 +1,54 @@
+"""What the Segment dock chooses by itself since it was chosen the last time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_pisam.docks.segment.preview import PreviewLook
+from napari_pisam.layers.preview import PREVIEW_COLORS
+from napari_pisam.session.merge import CommitRule
+
+if TYPE_CHECKING:
+    from napari_pisam.docks.segment.controller import SegmentController
+    from napari_pisam.widgets.model_panel import ModelPanel
+    from napari_pisam.widgets.options_panel import OptionsPanel
+    from napari_pisam.widgets.preferences import Preferences
+
+
+def restore_options(controller: SegmentController, preferences: Preferences) -> None:
+    """Choose what was chosen the last time, in a viewer that has had no dock yet."""
+    if not controller.kept.is_new:
+        return
+    rule = preferences.get("rule", controller.kept.rule)
+    controller.set_rule(rule if rule in list(CommitRule) else CommitRule.KEEP.value)
+    controller.set_switches_tools(preferences.get("switches_tools", True))
+    look = PreviewLook()
+    color = preferences.get("preview_color", look.color)
+    opacity = preferences.get("preview_opacity", look.opacity)
+    controller.set_look(
+        min(1.0, max(0.0, opacity)) if opacity == opacity else look.opacity,
+        preferences.get("preview_outline", look.outline),
+        color if color in PREVIEW_COLORS else "",
+    )
+
+
+def follow_options(options: OptionsPanel, preferences: Preferences) -> None:
+    """Remember what is chosen from now on."""
+    fields = {
+        "rule": options.rule,
+        "switches_tools": options.switch,
+        "preview_color": options.color,
+        "preview_opacity": options.opacity,
+        "preview_outline": options.outline,
+    }
+    for name, field in fields.items():
+        field.changed.connect(lambda value, name=name: preferences.set(name, value))
+
+
+def remember_model(panel: ModelPanel, preferences: Preferences) -> None:
+    """Choose the model and device of the last time, where they still are, and follow them."""
+    panel.models.choose(preferences.get("model", ""))
+    device = panel.devices.findText(preferences.get("device", "auto"))
+    panel.devices.setCurrentIndex(max(0, device))
+    panel.models.chosen.connect(lambda model: preferences.set("model", model))
+    panel.devices.currentTextChanged.connect(lambda text: preferences.set("device", text))
