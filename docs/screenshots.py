@@ -25,6 +25,12 @@ FOLDER = Path(__file__).parent / "images"
 SIZE = (1500, 950)
 # (row_min, col_min, row_max, col_max) px of the coins.
 DONE = [(93.0, 243.0, 146.0, 298.0), (173.0, 21.0, 222.0, 69.0)]
+MORE = [
+    (25.0, 130.0, 76.0, 181.0),
+    (26.0, 189.0, 76.0, 242.0),
+    (29.0, 251.0, 76.0, 299.0),
+    (103.0, 182.0, 148.0, 229.0),
+]
 CURRENT = (14.0, 302.0, 74.0, 367.0)
 
 
@@ -55,14 +61,36 @@ def has_mask(dock: SegmentWidget) -> bool:
     return current is not None and current.mask is not None and not current.stale
 
 
+def measures_and_classes(dock: SegmentWidget) -> None:
+    """Segment more coins at once, choose columns, and give classes."""
+    controller = dock.controller
+    controller.next_object()
+    controller.set_live(False)
+    for r0, c0, r1, c1 in MORE:
+        boxes = controller.workspace.choice["boxes"]
+        boxes.add(np.array([[r0, c0], [r0, c1], [r1, c1], [r1, c0]]), shape_type="rectangle")
+    controller.segment_all()
+    wait(lambda: len([o for o in controller.session.objects if o.committed]) >= 2 + len(MORE))
+    controller.set_live(True)
+    controller.workspace.planes.classes.add(["silver", "bronze"])
+    controller.session.set_class([1, 2], "silver")
+    controller.session.set_class([4, 5], "bronze")
+    shown = ("id", "class", "area_px", "perimeter", "circularity", "intensity_mean")
+    dock.objects.choose(shown)
+    dock.classes.show(True)
+    wait(lambda: dock.objects.measures.is_complete)
+
+
 def main() -> None:
     """Use the dock and take pictures on the way."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=FOLDER)
-    folder = parser.parse_args().output
+    parser.add_argument("--size", type=int, nargs=2, default=SIZE, help="Of the window, px.")
+    given = parser.parse_args()
+    folder = given.output
     folder.mkdir(parents=True, exist_ok=True)
     viewer = napari.Viewer(show=True)
-    viewer.window.resize(*SIZE)
+    viewer.window.resize(*given.size)
     data, options, _ = coins()[0]
     viewer.add_image(data, **{"name": "coins"} | options)
     _, dock = viewer.window.add_plugin_dock_widget("napari-pisam", "Pi-SAM: Segment")
@@ -88,6 +116,8 @@ def main() -> None:
     wait(lambda: len(dock.controller.session.current.prompts.points) == 2 and has_mask(dock))
     wait(lambda: not dock.controller.session.is_busy)
     picture("segment-dock")
+    measures_and_classes(dock)
+    picture("segment-table")
     for section in dock.sections:
         section.expand(animate=False)
     dock.object_list.table.setMaximumHeight(110)

@@ -146,3 +146,74 @@ def test_clean_refuses_what_it_cannot_do(tmp_path, labels, options, said):
     assert refused.exit_code == 2
     assert said in refused.output
     assert not (tmp_path / "clean.tif").exists()
+
+
+# -- segment --start --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def coarse(tmp_path):
+    """A picture of two bright discs, and crude masks of them: boxes, one of them half as wide."""
+    rows, cols = np.mgrid[:160, :220]
+    truth = np.zeros(rows.shape, np.uint16)
+    truth[(rows - 60) ** 2 + (cols - 60) ** 2 <= 35**2] = 4
+    truth[(rows - 90) ** 2 + (cols - 160) ** 2 <= 30**2] = 9
+    noise = np.random.default_rng(0).normal(0, 8, rows.shape)
+    picture = np.clip(40 + 150 * (truth > 0) + noise, 0, 255).astype(np.uint8)
+    crude = np.zeros_like(truth)
+    crude[25:96, 25:96] = 4
+    crude[62:119, 132:189] = 9
+    tifffile.imwrite(tmp_path / "image.tif", picture)
+    tifffile.imwrite(tmp_path / "crude.tif", crude)
+    return truth, crude
+
+
+def iou(found, truth, number):
+    found, truth = found == number, truth == number
+    return (found & truth).sum() / (found | truth).sum()
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", ["crude.tif", "crude.geojson", "crude.json", "crude.zip"])
+def test_crude_masks_of_every_format_are_refined(name, tmp_path, coarse):
+    truth, crude = coarse
+    image = tmp_path / "image.tif"
+    if name != "crude.tif":
+        run("convert", tmp_path / "crude.tif", "-o", tmp_path / name)
+    done = run("segment", image, "--start", tmp_path / name, "--refine", "-o", tmp_path / "out.tif")
+    assert done.exit_code == 0, done.output
+    found = tifffile.imread(tmp_path / "out.tif")
+    for number in (4, 9):
+        assert iou(found, truth, number) > 0.93 > iou(crude, truth, number)
+
+
+def test_starts_stay_as_they_are_without_refine(tmp_path, coarse):
+    _, crude = coarse
+    given = ("--start", tmp_path / "crude.tif", "-o", tmp_path / "out.tif")
+    done = run("segment", tmp_path / "image.tif", *given)
+    assert done.exit_code == 0, done.output
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif"), crude)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--refine", "--boxes", "b.csv"), "Give --start"),
+        (("--start", "none.tif", "--refine"), "no file"),
+        (("--start", "small.png"), "expected 160 x 220"),
+        (("--start", "nan.tif"), "no whole numbers"),
+        (("--start", "bad.geojson"), "not valid JSON"),
+        (("--start", "empty.png"), "no prompts"),
+    ],
+)
+def test_starts_that_cannot_be_are_said_in_a_line(arguments, words, tmp_path, coarse, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.geojson").write_text("{")
+    (tmp_path / "b.csv").write_text("")
+    Image.fromarray(np.ones((4, 4), np.uint8)).save("small.png")
+    Image.fromarray(np.zeros((160, 220), np.uint8)).save("empty.png")
+    tifffile.imwrite("nan.tif", np.full((160, 220), np.nan, np.float32))
+    done = run("segment", "image.tif", *arguments, "-o", "out.tif")
+    assert done.exit_code == 2, done.output
+    assert words in done.output
+    assert not (tmp_path / "out.tif").exists()

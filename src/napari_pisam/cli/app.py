@@ -89,6 +89,17 @@ def segment(
             help="The same of a Points layer; columns label (FG, BG) and object are used.",
         ),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--start",
+            help="Labels or outlines that are there: TIFF, PNG, COCO, GeoJSON, ROIs, YOLO, Shapes;"
+            " or a folder of them.",
+        ),
+    ] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Predict each object of --start anew, from its mask.")
+    ] = False,
     model: ModelOption = "tiny",
     device: DeviceOption = "auto",
     precision: PrecisionOption = Precision.auto,
@@ -146,6 +157,8 @@ def segment(
                 output=output,
                 boxes=boxes,
                 points=points,
+                start=start,
+                refine=refine,
                 model=model,
                 device=device,
                 precision=precision.value,

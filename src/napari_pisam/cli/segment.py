@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_pisam.predict.cluster import Cluster
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.predictor import Predictor
-    from napari_pisam.predict.prompts import Prompts
+    from napari_pisam.predict.prompts import MaskPrompt, Prompts
     from napari_pisam.predict.windows import Window
     from napari_pisam.prompt_files import Plane
     from napari_pisam.weights.loading import LoadedModel
@@ -45,6 +45,8 @@ class SegmentRequest:
     position: int = 0
     boxes: Path | None = None
     points: Path | None = None
+    start: Path | None = None
+    refine: bool = False
     model: str = "tiny"
     device: str = "auto"
     precision: str = "auto"
@@ -60,6 +62,11 @@ class SegmentRequest:
     def prompt_files(self) -> tuple[Path, ...]:
         """The files of prompts that are given."""
         return tuple(path for path in (self.boxes, self.points) if path is not None)
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The files that are given beside the image."""
+        return (*self.prompt_files, *(() if self.start is None else (self.start,)))
 
 
 @dataclass(frozen=True)
@@ -195,6 +202,7 @@ def _requests(
     request: SegmentRequest, found: Sequence[ImageAddress], named: Collection[Path]
 ) -> list[SegmentRequest]:
     boxes, points = _by_name(request.boxes), _by_name(request.points)
+    starts = _by_name(request.start, "*")
     requests, without = [], []
     for image in found:
         one = replace(
@@ -204,10 +212,12 @@ def _requests(
             output=request.output / f"{image.name}.tif",
             boxes=_prompts_of(request.boxes, boxes, image),
             points=_prompts_of(request.points, points, image),
+            start=_prompts_of(request.start, starts, image, ".tif"),
         )
         if image.path not in named:
-            one = replace(one, boxes=_if_there(one.boxes), points=_if_there(one.points))
-        if one.prompt_files or image.path in named or not request.prompt_files:
+            there = {name: _if_there(getattr(one, name)) for name in ("boxes", "points", "start")}
+            one = replace(one, **there)  # type: ignore[arg-type]
+        if one.inputs or image.path in named or not request.inputs:
             requests.append(one)
         else:
             without.append(image.name)
@@ -226,29 +236,33 @@ def _if_there(path: Path | None) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
-def _by_name(given: Path | None) -> dict[str, Path]:
+def _by_name(given: Path | None, pattern: str = "*.[cC][sS][vV]") -> dict[str, Path]:
     """Find the prompts in a folder, by the name of their image."""
     from napari_pisam.images.folders import match_name
 
     if given is None or not given.is_dir():
         return {}
-    return {match_name(path, given): path for path in given.rglob("*.[cC][sS][vV]")}
+    return {match_name(path, given): path for path in given.rglob(pattern)}
 
 
 def _prompts_of(
-    given: Path | None, by_name: Mapping[str, Path], image: ImageAddress
+    given: Path | None, by_name: Mapping[str, Path], image: ImageAddress, suffix: str = ".csv"
 ) -> Path | None:
     """Find an image's file in a folder of prompts; a file is for every image."""
     if given is None or not given.is_dir():
         return given
-    return by_name.get(image.name, given / f"{image.name}.csv")
+    return by_name.get(image.name, given / f"{image.name}{suffix}")
 
 
 def _check(request: SegmentRequest) -> None:
     """Find the mistakes that cost nothing to find."""
-    if not request.prompt_files:
-        raise ValueError("There are no prompts. Give --boxes, --points or both.")
-    check_output(request.output, (".tif", ".tiff", ".zarr"), (request.image, *request.prompt_files))
+    if not request.inputs:
+        raise ValueError("There are no prompts. Give --boxes, --points, --start or several.")
+    if request.refine and request.start is None:
+        raise ValueError("--refine refines what --start gives. Give --start LABELS, too.")
+    check_output(request.output, (".tif", ".tiff", ".zarr"), (request.image, *request.inputs))
+    if request.start is not None and not request.start.is_file():
+        raise ValueError(f"There is no file {request.start}. Check the path.")
     for given in request.prompt_files:
         if not given.is_file():
             raise ValueError(f"There is no file {given}. Save a layer from napari as CSV.")
@@ -283,7 +297,7 @@ def segment(
         with show("Segmenting", sum(len(part.prompts) for part in parts)) as advance:
             for part in parts:
                 predictor.set_image(part.source)
-                masks = predict_objects(predictor, part.source, part.prompts, advance)
+                masks = _predict(predictor, part, advance, refine=request.refine)
                 if request.cleaning:
                     masks = {label: mask.cleaned(request.cleaning) for label, mask in masks.items()}
                 planes.setdefault(part.index, {}).update(masks)
@@ -308,6 +322,38 @@ def segment(
         f"-> {request.output}"
     )
     return planes
+
+
+def _predict(
+    predictor: Predictor, part: _Part, advance: Callable[[int], None], *, refine: bool
+) -> dict[int, Mask]:
+    """Predict the objects of a plane; those that start from a mask keep it, or are refined."""
+    from napari_pisam.predict.refining import refined
+    from napari_pisam.session.records import mask_from_label
+
+    started = {n: one for n, one in part.prompts.items() if one.mask is not None}
+    others = {n: one for n, one in part.prompts.items() if one.mask is None}
+    masks = predict_objects(predictor, part.source, others, advance)
+    lost = []
+    for number, prompts in started.items():
+        if prompts.mask is None:
+            continue
+        found: Mask | None = mask_from_label(prompts.mask, part.source.shape)
+        if refine:
+            found = refined(predictor, prompts)
+        elif len(prompts.points) or prompts.areas:
+            found = predictor.predict(prompts).without_logits()
+        if found is None:
+            lost.append(str(number))
+            found = mask_from_label(prompts.mask, part.source.shape)
+        masks[number] = found
+        advance(1)
+    if lost:
+        say(
+            f"Warning: object(s) {', '.join(lost)} stay as they were: the network finds something "
+            "else there. Click on them, or give a box."
+        )
+    return {number: masks[number] for number in part.prompts}
 
 
 def _scale_of(opened: ImageFile, leading: int) -> tuple[tuple[float, ...], tuple[str, ...]]:
@@ -400,6 +446,10 @@ def _every_plane(
     # Labels of all channels are one image: a cell is the same in each.
     kept = [place for place, axis in enumerate(axes.leading) if axis != axes.channel]
     leading = tuple(axes.shape[axes.leading[place]] for place in kept)
+    if request.start is not None:
+        raise ValueError(
+            "--start is of one plane, and the prompts lie in several. Choose one with --plane."
+        )
     parts: list[_Part] = []
     owners: dict[tuple[Index, int], Index] = {}
     for plane in chosen:
@@ -545,22 +595,44 @@ def read_prompts(
     ValueError
         If there are none in the plane, or one is wrong.
     """
-    from napari_pisam.prompt_files import FileShapes, collect_prompts, read_clicks, read_shapes
+    from napari_pisam.prompt_files import (
+        FileBox,
+        FileShapes,
+        collect_prompts,
+        read_clicks,
+        read_shapes,
+    )
 
     shapes = FileShapes() if request.boxes is None else read_shapes(request.boxes, plane)
     clicks = [] if request.points is None else read_clicks(request.points, plane)
     clicks += shapes.scribbles
-    if not shapes.boxes and not clicks and not shapes.areas:
-        files = " and ".join(str(path) for path in request.prompt_files)
+    starts = {} if request.start is None else _starts(request.start, shape)
+    known = {box.object_id for box in shapes.boxes}
+    # A start's own box says where clicks belong.
+    boxes = shapes.boxes + [FileBox(n, mask.box) for n, mask in starts.items() if n not in known]
+    if not boxes and not clicks and not shapes.areas:
+        files = " and ".join(str(path) for path in request.inputs)
         where = f" in plane {request.plane}" if request.plane else ""
         raise ValueError(f"{files}: no prompts{where}. Draw a box or click on the objects.")
     checked = {}
-    for object_id, prompts in collect_prompts(shapes.boxes, clicks, shapes.areas).items():
+    for object_id, prompts in collect_prompts(boxes, clicks, shapes.areas).items():
+        start = starts.get(object_id)
         try:
+            if start is not None:
+                prompts = replace(prompts, mask=start)
             checked[object_id] = prompts.validated_for(shape)
         except ValueError as error:
             raise ValueError(f"Object {object_id}: {error}") from error
     return checked
+
+
+def _starts(path: Path, shape: tuple[int, int]) -> dict[int, MaskPrompt]:
+    """Read the masks of a file of any format, by label."""
+    from napari_pisam.images.label_formats import read_labels
+    from napari_pisam.predict.prompts import MaskPrompt
+
+    labels = read_labels(path, shape)
+    return {n: MaskPrompt.from_any((crop, origin)) for n, origin, crop in labels.objects()}
 
 
 # -- models and masks -------------------------------------------------------------------------

@@ -241,6 +241,10 @@ class LabelsPlane:
         other.layer = SimpleNamespace(data=self.layer.data)
         return other
 
+    def of_layer(self, layer: Any) -> LabelsPlane:
+        """Return the same plane of another Labels layer of this one's shape."""
+        return LabelsPlane(layer, self.axes, self._index)
+
     def window_of(self, part: tuple[slice, ...]) -> tuple[int, int, int, int] | None:
         """Return what a part of the layer's array has of this plane.
 

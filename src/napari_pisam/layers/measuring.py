@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.layers.geometry import is_rgb
+from napari_pisam.layers.geometry import is_rgb, plane_of
 from napari_pisam.layers.images import image_source_of
 from napari_pisam.layers.labels import lie_alike
 from napari_pisam.layers.transforms import placement_of, unit_ratio
-from napari_pisam.measure.regions import Pixel
+from napari_pisam.measure.regions import Pixel, measure_objects, with_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from napari_pisam.images.image_source import ImageSource
     from napari_pisam.layers.geometry import ImagePlane
@@ -114,3 +114,45 @@ def set_label_features(
     columns = [*kept.columns, *(name for name in new.columns if name not in kept.columns)]
     table = new.combine_first(kept)[columns] if len(new) else kept
     layer.features = table.rename_axis(_INDEX).reset_index()
+
+
+def measuring_job(layer: Any, layers: Iterable[Any]) -> Callable[[], dict[int, dict[str, float]]]:
+    """Return a job that measures a flat Labels layer, for a worker; names have their units.
+
+    Parameters
+    ----------
+    layer : napari Labels layer
+    layers : iterable of napari layer
+        The viewer's: the first Image layer that lies on the same pixels gives the intensities.
+
+    Raises
+    ------
+    ValueError
+        If it is a stack.
+    """
+    if layer.ndim != 2 or layer.multiscale:
+        raise ValueError(
+            f"The Labels layer {layer.name!r} is a stack or a pyramid. Measure its slices in the "
+            "Segment dock, or take one out of it."
+        )
+    plane = plane_of(layer)
+    labels, pixel = layer.data, pixel_of(layer, plane)
+    shape = tuple(labels.shape)
+    images = [one for one in layers if type(one).__name__ == "Image" and one.ndim == 2]
+    on_top = [one for one in images if plane_of(one).size == shape and lie_alike(one, layer)]
+    pictures = channels_of(layers, on_top[0], plane_of(on_top[0])) if on_top else []
+
+    def job() -> dict[int, dict[str, float]]:
+        window = slice(0, shape[0]), slice(0, shape[1])
+        names = [name for of_one, _ in pictures for name in of_one]
+        read = [source.read(window) for _, source in pictures]
+        values = np.concatenate(read, axis=-1) if read else None
+        rows = measure_objects(
+            np.asarray(labels), values, pixel=pixel, channels=() if names == [""] else names
+        )
+        return {
+            number: {with_unit(name, pixel.unit): value for name, value in row.items()}
+            for number, row in rows.items()
+        }
+
+    return job

@@ -61,6 +61,8 @@ class Document:
         self.first_id = 1
         self._next_id = 1
         self.model: ModelRef | None = None
+        # Of the objects to come.
+        self.class_name = ""
         # All that ever were objects here: a label of that number is nobody else's.
         self._numbers: set[int] = set()
         # Those of them that were in the labels as this object.
@@ -226,8 +228,48 @@ class Document:
                 f"Object {number} cannot be made: it has to be above 0 and of a number that is not "
                 f"in use. The next free number is {self.next_id}."
             )
-        record = Record(SessionObject(number, prompts, None, False, False))
-        return self._edit({number: record}, current=number)
+        view = SessionObject(number, prompts, None, False, False, self.class_name)
+        return self._edit({number: Record(view)}, current=number)
+
+    def adopt(
+        self,
+        items: Sequence[tuple[int, Prompts, str]],
+        shape: tuple[int, int],
+        rule: CommitRule | None,
+    ) -> Change:
+        """Make objects of what was found elsewhere: open ones, or (with a rule) written ones.
+
+        `items` has a number, prompts and a class each; numbers that are in use are replaced, those
+        that would get no pixel stay open.
+        """
+        wanted, taken = {number for number, *_ in items}, set(self.records)
+        free = (n for n in count(self.next_id) if n not in taken and n not in wanted)
+        records = []
+        for asked, prompts, class_name in items:
+            number = next(free) if asked in taken else asked
+            taken.add(number)
+            mask = None if prompts.mask is None else mask_from_label(prompts.mask, shape)
+            view = SessionObject(number, prompts, mask, False, False, class_name)
+            records.append(Record(view, None if mask is None else prompts))
+        if rule is None:
+            return self._edit({one.view.id: one for one in records}, current=self.current)
+        gone, records = self._renumbered(records)
+        after, patches, written = self._commit_all(records, rule)
+        journal = tuple(
+            Committed(id_, after[id_].mask_prompts, rule, None)  # type: ignore[union-attr, arg-type]
+            for id_ in written
+        )
+        return self._edit(gone | after, current=self.current, patches=patches, journal=journal)
+
+    def set_class(self, ids: Iterable[int], class_name: str) -> Change:
+        """Say what kind of things objects are: one edit, nothing else of them changes."""
+        known = (self.known(id_) for id_ in ids)
+        after: _Records = {
+            one.view.id: replace(one, view=replace(one.view, class_name=class_name), steps=None)
+            for one in known
+            if one.view.class_name != class_name
+        }
+        return self._edit(after, current=self.current, same_epoch=True) if after else Change()
 
     def set_prompts(self, id_: int, prompts: Prompts | None) -> Change:
         """Replace an open object's prompts: one step to undo."""
@@ -297,7 +339,7 @@ class Document:
         fresh, records = count(self.next_id), []
         for id_, prompts, mask in boxes:
             number = next(fresh) if id_ is None else id_
-            view = SessionObject(number, prompts, None, False, False)
+            view = SessionObject(number, prompts, None, False, False, self.class_name)
             record = Record(view) if id_ is None else self.known(id_)
             records.append(record.with_mask(mask, prompts, model))
         gone, records = self._renumbered(records)
@@ -666,6 +708,7 @@ class Document:
         journal: tuple[JournalEntry, ...] = (),
         group: object | None = None,
         replaced: tuple[JournalEntry, ...] | None = None,
+        same_epoch: bool = False,
     ) -> Change:
         before = {id_: self.records.get(id_) for id_ in after}
         last = max((id_ for id_ in after if id_ < LIMIT - 1), default=0)
@@ -682,7 +725,7 @@ class Document:
             replaced,
         )
         for id_, record in after.items():
-            self._put(id_, record)
+            self._put(id_, record, same_epoch=same_epoch)
         self.current, self._next_id = current, next_id
         self.journal.extend(journal)
         self.history.add(edit)

@@ -19,6 +19,7 @@ from napari_pisam.measure.cleaning import Cleaning
 from napari_pisam.predict.areas import Area
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.prompts import MaskPrompt, Prompts
+from napari_pisam.session.classes import clean_name
 from napari_pisam.session.merge import CommitRule, Patch, inflated
 from napari_pisam.session.records import (
     NO_CLEANING,
@@ -200,17 +201,22 @@ class _Writer:
     def record(self, record: Record) -> dict[str, Any]:
         # Left out where there is none, as it was in the files of before.
         carried = {"source": list(record.view.source)} if record.view.source else {}
-        return carried | {
-            "id": record.view.id,
-            "prompts": self.prompts(record.view.prompts),
-            "mask": self.mask(record.view.mask),
-            "mask_prompts": self.prompts(record.mask_prompts),
-            "model": self.model(record.model),
-            "committed": record.view.committed,
-            "patch": self.patch(record.footprint),
-            "order": record.order,
-            **_cleaned(record.cleaning),
-        }
+        named = {"class": record.view.class_name} if record.view.class_name else {}
+        return (
+            carried
+            | named
+            | {
+                "id": record.view.id,
+                "prompts": self.prompts(record.view.prompts),
+                "mask": self.mask(record.view.mask),
+                "mask_prompts": self.prompts(record.mask_prompts),
+                "model": self.model(record.model),
+                "committed": record.view.committed,
+                "patch": self.patch(record.footprint),
+                "order": record.order,
+                **_cleaned(record.cleaning),
+            }
+        )
 
     def entry(self, entry: JournalEntry) -> dict[str, Any]:
         if isinstance(entry, Committed):
@@ -419,10 +425,11 @@ class _Reader:
                 patch.positions(), patch.old_values(), patch.new_values()
             except ValueError as error:
                 raise ValueError(f"{node.where}.patch: {error}") from error
-        source = node.get("source")
+        source, of = node.get("source"), node.get("class")
         keys = () if source is None else source.integers(0, _LARGEST_ID)
+        class_name = "" if of is None else clean_name(of.text())
         return Record(
-            SessionObject(number, prompts, mask, committed, stale=False, source=keys),
+            SessionObject(number, prompts, mask, committed, False, class_name, source=keys),
             mask_prompts=mask_prompts,
             model=self.model(node.at("model")),
             footprint=patch,

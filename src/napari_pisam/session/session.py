@@ -345,6 +345,49 @@ class Session:
         prompts = Prompts(mask=mask).validated_for(shape)
         self.attempt(lambda: self._document.start(id, prompts, mask, shape))
 
+    def adopt(self, objects: Sequence[tuple[int, Prompts, str]], *, commit: bool) -> bool:
+        """Make objects of what was found elsewhere: masks, or boxes; one step to undo.
+
+        Parameters
+        ----------
+        objects : sequence of (int, Prompts, str)
+            A number, which is replaced where it is in use, prompts and a class each. A mask alone
+            is the object's mask, nothing is predicted for it.
+        commit : bool
+            Whether they are written into the labels, each with a mask then; those that would get
+            no pixel stay open.
+
+        Returns
+        -------
+        bool
+            Whether they are there; False if writing the labels failed.
+
+        Raises
+        ------
+        ValueError
+            If one lies outside of the image, or there are no labels that hold the numbers.
+        """
+        shape = self._image_shape()
+        items = [(id_, prompts.validated_for(shape), name) for id_, prompts, name in objects]
+        if commit:
+            self._document.store.check(max((id_ for id_, *_ in items), default=0))
+        rule = self.rule if commit else None
+        return self.attempt(lambda: self._document.adopt(items, shape, rule)) is not None
+
+    @property
+    def class_name(self) -> str:
+        """Class of the objects to come; empty for none."""
+        return self._document.class_name
+
+    @class_name.setter
+    def class_name(self, name: str) -> None:
+        self._document.class_name = name
+
+    def set_class(self, ids: Iterable[int], class_name: str) -> None:
+        """Say what kind of things objects are; one step to undo, nothing where it is the same."""
+        chosen = list(ids)
+        self.attempt(lambda: self._document.set_class(chosen, class_name))
+
     # -- cleaning -----------------------------------------------------------------------------
 
     @property

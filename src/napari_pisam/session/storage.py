@@ -24,6 +24,7 @@ from numpy.lib import format as npy
 
 from napari_pisam.images.files import replacing
 from napari_pisam.images.json_reader import parse
+from napari_pisam.session.classes import ObjectClass
 from napari_pisam.session.file_format import (
     ARRAYS,
     VERSION,
@@ -122,11 +123,14 @@ class SessionFile:
         The one that was displayed, counted from 0.
     transforms : Any
         JSON values of the caller's own, handed back as they are; for layers' transforms.
+    classes : tuple of ObjectClass
+        What kinds of objects there are.
     """
 
     planes: tuple[SavedPlane, ...]
     shown: int = 0
     transforms: Any = None
+    classes: tuple[ObjectClass, ...] = ()
 
     @property
     def state(self) -> SessionState:
@@ -163,6 +167,7 @@ def save_planes(path: Path, content: SessionFile, packed: PackedMasks | None = N
     ]
     fields = {"format": _FORMAT, "version": VERSION, "shown": content.shown, "planes": planes}
     fields["transforms"] = content.transforms
+    fields["classes"] = [[one.name, one.color] for one in content.classes]
     try:
         text = json.dumps(fields, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError) as error:
@@ -217,7 +222,8 @@ def load_session(path: Path) -> SessionFile:
         planes = tuple(_plane(node, supplies) for node in root.at("planes").items())
         if not planes:
             raise root.at("planes").wrong("at least one plane")
-        return SessionFile(planes, root.at("shown").integer(0, len(planes) - 1), transforms)
+        shown = root.at("shown").integer(0, len(planes) - 1)
+        return SessionFile(planes, shown, transforms, _classes(root.get("classes")))
 
 
 def count_objects(path: Path) -> int:
@@ -353,6 +359,17 @@ def _view(node: Node) -> ImageView:
         node.at("contrast_limits").optional(lambda n: n.pairs()),
         None if rows_cols is None else (rows_cols[0], rows_cols[1]),
     )
+
+
+def _classes(node: Node | None) -> tuple[ObjectClass, ...]:
+    """Read the list of classes, which older files do not have."""
+    if node is None:
+        return ()
+    pairs = (item.items(2) for item in node.items())
+    classes = [ObjectClass(name.text(), color.text()) for name, color in pairs]
+    if len({one.name for one in classes}) != len(classes):
+        raise ValueError(f"{node.where} has two classes of the same name")
+    return tuple(classes)
 
 
 def _plane(node: Node, supplies: Supplies) -> SavedPlane:

@@ -8,6 +8,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QMenu
 
 from napari_pisam.docks.segment.rows import FIRST_COLUMNS
+from napari_pisam.widgets.text import tip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,11 +73,11 @@ class ColumnMenu(QMenu):
             self.addSeparator()
             self._add("Lengths in pixels", "Instead of the layer's unit", "")
 
-    def _add(self, text: str, tip: str, key: str) -> None:
+    def _add(self, text: str, meaning: str, key: str) -> None:
         action = self.addAction(text.replace("&", "&&"))
         if action is not None:
             action.setCheckable(True)
-            action.setToolTip(tip)
+            action.setToolTip(tip(meaning))
             self._switches[key] = action
             action.triggered.connect(lambda is_on: self._switch(key, is_on))
 

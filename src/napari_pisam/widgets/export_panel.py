@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Signal
+from functools import partial
+
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_pisam.images.label_formats import FORMATS
 from napari_pisam.widgets.file_dialogs import ask_open_path, ask_save_path
-from napari_pisam.widgets.parts import button, row
+from napari_pisam.widgets.parts import QuietCombo, button, menu_button, note, row
+
+_TIFF = "All slices, compressed; model, image and objects stand in the description."
+_WAYS = (
+    ("objects", "As finished objects: into the labels, with their classes…"),
+    ("starts", "As starts: previews that clicks change…"),
+    ("boxes", "As boxes: for Segment all boxes to predict anew…"),
+)
 
 
 class ExportPanel(QWidget):
@@ -16,11 +26,17 @@ class ExportPanel(QWidget):
     ----------
     labels_requested, session_requested, restore_requested : Signal(str)
         A file was chosen to write labels to, to write a session to, or to read one from.
+    format_requested : Signal(str, str)
+        A file was chosen to write labels to, in the format of this name.
+    opening_requested : Signal(str, str)
+        A file was chosen to take objects from; what becomes of them, see `Way`.
     autosave_requested : Signal()
         The session that was saved last without being asked is wanted back.
     """
 
     labels_requested = Signal(str)
+    format_requested = Signal(str, str)
+    opening_requested = Signal(str, str)
     session_requested = Signal(str)
     restore_requested = Signal(str)
     autosave_requested = Signal()
@@ -28,10 +44,21 @@ class ExportPanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.labels_button = button(
-            "Labels as TIFF…",
-            "Write the Labels layer as a compressed TIFF; model, image and objects stand in its "
-            "description",
-            self._ask_labels,
+            "Export labels…", "Write the Labels layer in the format beside", self._ask_labels
+        )
+        self.format_combo = QuietCombo()
+        self.format_combo.addItem("TIFF", "")
+        self.format_combo.setItemData(0, _TIFF, Qt.ItemDataRole.ToolTipRole)
+        for name, entry in FORMATS.items():
+            if name != "tiff":
+                self.format_combo.addItem(f"{name}: {entry.title}", name)
+        self.format_note = note()
+        self.format_combo.currentIndexChanged.connect(lambda _place: self._say_what_is_lost())
+        self.open_button = menu_button(
+            "Open labels or outlines…",
+            "Take objects from a label image, or from another tool's outlines: "
+            "TIFF, PNG, COCO, GeoJSON, ROIs, YOLO, Shapes",
+            [(text, partial(self._ask_opening, way)) for way, text in _WAYS],
         )
         self.session_button = button(
             "Save session…",
@@ -50,20 +77,48 @@ class ExportPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
-        layout.addWidget(row(self.labels_button, self.session_button))
-        layout.addWidget(row(self.restore_button, self.autosave_button))
+        layout.addWidget(row(self.labels_button, self.format_combo))
+        layout.addWidget(self.format_note)
+        layout.addWidget(self.open_button)
+        layout.addWidget(row(self.session_button, self.restore_button))
+        layout.addWidget(self.autosave_button)
+        self._say_what_is_lost()
 
     def show_possible(self, *, labels: bool, session: bool, autosave: str) -> None:
         """Enable what can be done now; `autosave` says what was saved last, "" for nothing."""
         self.labels_button.setEnabled(labels)
+        self.open_button.setEnabled(session)
         self.session_button.setEnabled(session)
         self.restore_button.setEnabled(session)
         self.autosave_button.setEnabled(session and bool(autosave))
         self.autosave_button.setText(f"Restore last ({autosave})" if autosave else "Restore last")
 
+    def _say_what_is_lost(self) -> None:
+        name = self.format_combo.currentData()
+        text = f"Of the displayed slice. Not in it: {FORMATS[name].loses}." if name else _TIFF
+        if name and not FORMATS[name].loses:
+            text = "Of the displayed slice."
+        self.format_note.setText(text)
+
     def _ask_labels(self) -> None:
-        if path := ask_save_path(self, "Write the labels", "TIFF (*.tif *.tiff)", "labels.tif"):
-            self.labels_requested.emit(path)
+        name = self.format_combo.currentData()
+        if not name:
+            kinds = "TIFF (*.tif *.tiff)"
+            if path := ask_save_path(self, "Write the labels", kinds, "labels.tif"):
+                self.labels_requested.emit(path)
+            return
+        entry = FORMATS[name]
+        kinds = f"{entry.title} ({' '.join(f'*{suffix}' for suffix in entry.suffixes)})"
+        if path := ask_save_path(self, "Write the labels", kinds, f"labels{entry.suffixes[0]}"):
+            self.format_requested.emit(path, name)
+
+    def _ask_opening(self, way: str) -> None:
+        suffixes = sorted(
+            {one for entry in FORMATS.values() if entry.read for one in entry.suffixes}
+        )
+        kinds = f"Labels and outlines ({' '.join(f'*{one}' for one in suffixes)});;All files (*)"
+        if path := ask_open_path(self, "Open labels or outlines", kinds):
+            self.opening_requested.emit(path, way)
 
     def _ask_session(self) -> None:
         kinds = "Pi-SAM session (*.pisam)"

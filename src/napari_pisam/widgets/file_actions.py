@@ -10,8 +10,10 @@ from qtpy.QtCore import QTimer
 
 from napari_pisam.docks.segment import files
 from napari_pisam.docks.segment.autosaver import Autosaver
+from napari_pisam.docks.segment.opening import LabelOpener
 from napari_pisam.docks.segment.restoring import Restorer
 from napari_pisam.images.label_files import label_path
+from napari_pisam.images.label_formats import FORMATS
 from napari_pisam.session.autosave import describe
 from napari_pisam.session.requests import failure_sentence
 from napari_pisam.widgets.background import settle
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
     from napari_pisam.docks.segment.controller import SegmentController
+    from napari_pisam.docks.segment.object_table import ObjectTable
     from napari_pisam.widgets.background import Background
     from napari_pisam.widgets.export_panel import ExportPanel
 
@@ -40,6 +43,8 @@ class FileActions:
         Which ones.
     controller : SegmentController
         Whose session.
+    objects : ObjectTable
+        Measures of the objects.
     parent : QWidget
         Of the timer.
 
@@ -53,8 +58,10 @@ class FileActions:
         background: Background,
         panel: ExportPanel,
         controller: SegmentController,
+        objects: ObjectTable,
         parent: QWidget,
     ) -> None:
+        self._objects = objects
         self._background, self._panel, self._work = background, panel, controller.workspace
         # What somebody asked for, and what to call it where it fails.
         self._under_way: dict[Future[Any], str] = {}
@@ -63,10 +70,13 @@ class FileActions:
         self._timer.setInterval(_AUTOSAVE_AFTER)
         self.autosaver = Autosaver(self._work.planes, background.write, self._wake)
         self._restorer = Restorer(self._work, background.write, self._before_restoring, self._soon)
+        self._opener = LabelOpener(self._work, background.write)
         self._timer.timeout.connect(self.autosave)
         self.autosaver.failed.connect(self._work.failed.emit)
         self.autosaver.offered.connect(self._on_offer)
         panel.labels_requested.connect(self.export)
+        panel.format_requested.connect(self.export_as)
+        panel.opening_requested.connect(lambda path, way: self._opener.open(Path(path), way))
         panel.session_requested.connect(self.save)
         panel.restore_requested.connect(lambda path: self.restore(Path(path)))
         panel.autosave_requested.connect(self.restore_autosave)
@@ -93,6 +103,17 @@ class FileActions:
             return
         job = files.export_job(self._work.planes, layer, target)
         self.write(job, f"Labels written to {target.name}", "Writing the labels")
+
+    def export_as(self, path: str, name: str) -> None:
+        """Write the labels of the displayed slice in a format of `FORMATS`."""
+        entry, target = FORMATS[name], Path(path)
+        try:
+            job = files.format_job(self._work.planes, entry, target, self._objects.measuring_job())
+        except ValueError as error:
+            self._work.failed.emit(str(error))
+            return
+        lost = f". Not in it: {entry.loses}" if entry.loses else ""
+        self.write(job, f"Labels written to {target.name}{lost}", "Writing the labels")
 
     def save(self, path: str) -> None:
         """Write the session, all planes of the image, to a file."""

@@ -38,12 +38,12 @@ def ask_open_paths(parent: QWidget, title: str, kinds: str) -> list[str]:
     return list(paths)
 
 
-def ask_save_path(parent: QWidget, title: str, kinds: str, name: str = "") -> str:
+def ask_save_path(parent: QWidget | None, title: str, kinds: str, name: str = "") -> str:
     """Ask where to write a file; the name that is asked about is the one that is written.
 
     Parameters
     ----------
-    parent : QWidget
+    parent : QWidget or None
     title : str
         Of the dialog.
     kinds : str
@@ -60,7 +60,7 @@ def ask_save_path(parent: QWidget, title: str, kinds: str, name: str = "") -> st
     preferences = Preferences()
     dialog = QFileDialog(parent, title, preferences.folder, kinds)
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-    suffixes = re.findall(r"\*(\.\w+)", kinds)
+    suffixes = re.findall(r"\*((?:\.\w+)+)", kinds)
     # Qt appends it, before it asks, to a name without a point.
     dialog.setDefaultSuffix(suffixes[0][1:])
     dialog.selectFile(name)

@@ -20,9 +20,11 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayo
 from napari_pisam.docks.segment.cleaning import STEPS
 from napari_pisam.docks.segment.keys import KEYS
 from napari_pisam.docks.segment.rows import FIRST_COLUMNS, KNOWN_COLUMNS, LOW_SCORE, as_text
+from napari_pisam.docks.wording import printable
 from napari_pisam.widgets.column_menu import ColumnMenu
 from napari_pisam.widgets.file_dialogs import ask_save_path
-from napari_pisam.widgets.parts import button, menu_button, over, row, tool
+from napari_pisam.widgets.parts import QuietCombo, button, menu_button, over, row
+from napari_pisam.widgets.text import tip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QKeyEvent
 
     from napari_pisam.docks.segment.rows import Column, ListedObject
+    from napari_pisam.session.classes import ObjectClass
 
 _LOW_TIP = f"The network's own estimate is below {LOW_SCORE}: have a look at this one"
 _LOW_COLOR = QColor("#d55e00")
@@ -37,6 +40,8 @@ _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _TEXTS = ("id", "class", "status")
 # With more columns than fit beside each other the table is scrolled.
 _FITTING = 5
+# Of columns that are scrolled, px.
+_NARROW, _WIDE = 56, 96
 
 
 class _Model(QAbstractTableModel):
@@ -46,6 +51,7 @@ class _Model(QAbstractTableModel):
         super().__init__()
         self.rows: list[ListedObject] = []
         self.columns: list[Column] = []
+        self.class_colors: dict[str, QColor] = {}
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         """Count the objects."""
@@ -63,6 +69,8 @@ class _Model(QAbstractTableModel):
             return shown.text(key)
         if role == Qt.ItemDataRole.DecorationRole and key == "id":
             return QColor.fromRgbF(*shown.color)
+        if role == Qt.ItemDataRole.DecorationRole and key == "class":
+            return self.class_colors.get(shown.class_name)
         if role == Qt.ItemDataRole.TextAlignmentRole and key not in _TEXTS:
             return _RIGHT
         if role == Qt.ItemDataRole.ForegroundRole and is_low:
@@ -79,7 +87,7 @@ class _Model(QAbstractTableModel):
             return None
         shown = {
             Qt.ItemDataRole.DisplayRole: self.columns[section].title,
-            Qt.ItemDataRole.ToolTipRole: self.columns[section].tip,
+            Qt.ItemDataRole.ToolTipRole: tip(self.columns[section].tip),
         }
         return shown.get(Qt.ItemDataRole(role))
 
@@ -144,6 +152,10 @@ class ObjectList(QWidget):
         Keys of the columns to show, and whether lengths are in px.
     table_requested : Signal(str)
         The table is to be written to this file.
+    class_chosen : Signal(str)
+        The selected objects are of this class.
+    classes_requested : Signal()
+        The list of classes is to be edited.
     """
 
     shown = Signal(int)
@@ -157,6 +169,8 @@ class ObjectList(QWidget):
     clean_requested = Signal(str, object)
     columns_chosen = Signal(object, bool)
     table_requested = Signal(str)
+    class_chosen = Signal(str)
+    classes_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -198,12 +212,17 @@ class ObjectList(QWidget):
         self._current: int | None = None
         self.column_menu = ColumnMenu(self)
         self.column_menu.chosen.connect(self.columns_chosen.emit)
-        self.columns_button = tool(
-            "Columns", "Which measures the table shows: size, shape, intensity", self.column_menu
+        self.columns_button = button(
+            "Columns", "Which measures the table shows: size, shape, intensity"
         )
-        self.save_button = tool("Save…", "Write the whole table as CSV")
-        self.save_button.clicked.connect(self._ask_table)
+        self.columns_button.setMenu(self.column_menu)
+        self.save_button = button("Save…", "Write the whole table as CSV", self._ask_table)
+        self.class_combo = QuietCombo()
+        self.class_combo.setToolTip("Class of the selected objects, and of those to come [Alt+1-9]")
+        self.class_combo.activated.connect(self._on_class)
+        self._classes: list[ObjectClass] | None = None
         self.table = self._make_table()
+        self.show_classes([], "")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
@@ -213,7 +232,7 @@ class ObjectList(QWidget):
         )
         layout.addWidget(self.table)
         self.empty = over(self.table, "No objects yet: draw a box around one, or click on it.")
-        self.tools = row(self.columns_button, self.save_button)
+        self.tools = row(self.class_combo, self.columns_button, self.save_button)
         layout.addWidget(self.tools)
 
     def _ask_clean(self, name: str) -> None:
@@ -233,7 +252,7 @@ class ObjectList(QWidget):
         table.setSelectionMode(QTableView.SelectionMode.ExtendedSelection)
         # For Delete and the arrows; no tab stop.
         table.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-        table.setMinimumHeight(70)
+        table.setMinimumHeight(104)
         table.setShowGrid(False)
         table.setWordWrap(False)
         table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
@@ -344,8 +363,9 @@ class ObjectList(QWidget):
         header.setSectionResizeMode(mode.Stretch if is_fitting else mode.Interactive)
         metrics = header.fontMetrics()
         for section in range(0 if is_fitting else count):
-            width = metrics.horizontalAdvance(self._model.columns[section].title)
-            header.resizeSection(section, max(56, width + 28))
+            column = self._model.columns[section]
+            least = _WIDE if column.key in ("class", "status") else _NARROW
+            header.resizeSection(section, max(least, metrics.horizontalAdvance(column.title) + 28))
         keys = [column.key for column in self._model.columns]
         blocker = QSignalBlocker(header)
         if self._order[0] in keys:
@@ -355,6 +375,30 @@ class ObjectList(QWidget):
         else:
             header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         blocker.unblock()
+
+    def show_classes(self, classes: list[ObjectClass], chosen: str) -> None:
+        """Offer classes; `chosen` is that of the current object, or of those to come."""
+        if classes != self._classes:
+            self._classes = list(classes)
+            self._model.class_colors = {one.name: QColor(one.color) for one in classes}
+            self.class_combo.clear()
+            self.class_combo.addItem("No class", "")
+            for one in classes:
+                self.class_combo.addItem(printable(one.name), one.name)
+                last = self.class_combo.count() - 1
+                color = self._model.class_colors[one.name]
+                self.class_combo.setItemData(last, color, Qt.ItemDataRole.DecorationRole)
+            self.class_combo.insertSeparator(self.class_combo.count())
+            self.class_combo.addItem("Edit classes…", None)
+        self.class_combo.setCurrentIndex(max(0, self.class_combo.findData(chosen)))
+
+    def _on_class(self, place: int) -> None:
+        name = self.class_combo.itemData(place)
+        if name is None:
+            self.class_combo.setCurrentIndex(0)
+            self.classes_requested.emit()
+        else:
+            self.class_chosen.emit(name)
 
     def show_possible(
         self, *, commit: bool, current: bool, undo: bool, redo: bool, label: bool

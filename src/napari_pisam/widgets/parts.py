@@ -19,6 +19,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_pisam.widgets.text import PlainLabel
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -36,6 +38,13 @@ def button(text: str, tip: str, clicked: Callable[[], object] | None = None) -> 
     return made
 
 
+def note(text: str = "") -> PlainLabel:
+    """Make a line of smaller text that wraps."""
+    made = PlainLabel(text)
+    made.setStyleSheet("QLabel { font-size: 11px; color: #a0a0a0; }")
+    return made
+
+
 def switch(text: str, tip: str) -> QToolButton:
     """Make a button that stays pressed."""
     made = QToolButton()
@@ -43,19 +52,6 @@ def switch(text: str, tip: str) -> QToolButton:
     made.setToolTip(tip)
     made.setCheckable(True)
     made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-    return made
-
-
-def tool(text: str, tip: str, menu: QMenu | None = None) -> QToolButton:
-    """Make a small button, with a menu where one is given."""
-    made = QToolButton()
-    made.setText(text)
-    made.setToolTip(tip)
-    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-    made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    if menu is not None:
-        made.setMenu(menu)
-        made.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
     return made
 
 

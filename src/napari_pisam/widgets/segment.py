@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QGroupBox, QLabel, QScrollArea, QVBoxLayout, QWidget
 
+from napari_pisam.docks.segment.classes import Classes
 from napari_pisam.docks.segment.controller import SegmentController
 from napari_pisam.docks.segment.first_steps import is_over, next_step
 from napari_pisam.docks.segment.hints import PANNED, hint
@@ -18,10 +20,12 @@ from napari_pisam.docks.segment.series import SeriesWork
 from napari_pisam.layers import unwrapped
 from napari_pisam.widgets.background import Background
 from napari_pisam.widgets.busy_bar import BusyBar
+from napari_pisam.widgets.class_dialog import ClassDialog
 from napari_pisam.widgets.docked import Docked
 from napari_pisam.widgets.export_panel import ExportPanel
 from napari_pisam.widgets.file_actions import FileActions
 from napari_pisam.widgets.getting_started import GettingStarted
+from napari_pisam.widgets.layer_actions import fill_layer_menu
 from napari_pisam.widgets.layer_panel import LayerPanel
 from napari_pisam.widgets.many_panel import ManyPanel
 from napari_pisam.widgets.model_loader import ModelLoader
@@ -64,20 +68,28 @@ class SegmentWidget(Docked):
         super().__init__()
         self._viewer = unwrapped(viewer)
         _close_others(self._viewer)
+        fill_layer_menu()
         self._background = Background()
         self._preferences = Preferences()
         self._is_beginner = not self._preferences.get("has_committed", False)
         self.controller = SegmentController(viewer, self._background.execute, self._later)
         self._kinds = ImageKinds(self._background.write, self._refresh_soon)
         self.objects = ObjectTable(self.controller.workspace, self._background.write, self._later)
+        self.classes = Classes(self.controller.workspace)
+        self.objects.touched.connect(self.classes.touch)
+        self.objects.shown, self.objects.in_pixels = self.controller.kept.columns
+        self.classes.active = self.controller.kept.class_name
         self._note = ""
         self._unbind: dict[object, Callable[[], None]] = {}
         self.sections: list[QCollapsible] = []
         self._make_panels()
         self.loader = ModelLoader(self._background, self.model_panel, self.controller)
         # Before the file is written, which is what others connect to this.
-        self.export_panel.labels_requested.connect(lambda _path: self.controller.before_export())
-        self.files = FileActions(self._background, self.export_panel, self.controller, self)
+        for requested in (self.export_panel.labels_requested, self.export_panel.format_requested):
+            requested.connect(lambda *_given: self.controller.before_export())
+        self.files = FileActions(
+            self._background, self.export_panel, self.controller, self.objects, self
+        )
         self.series = SeriesWork(self.controller, self._background.write, self.files.autosaver)
         connect_series(self.series_bar, self.series_form, self.series)
         self._busy_bar = BusyBar(self, "Pi-SAM: predicting")
@@ -185,6 +197,8 @@ class SegmentWidget(Docked):
         objects.columns_chosen.connect(
             lambda shown, in_pixels: self.objects.choose(shown, in_pixels=in_pixels)
         )
+        objects.class_chosen.connect(lambda name: self.classes.give(name, objects.selected))
+        objects.classes_requested.connect(self._edit_classes)
         objects.table_requested.connect(self._save_table)
         self.objects.changed.connect(self._refresh_soon)
         controller.stacks.changed.connect(self._refresh_soon)
@@ -223,7 +237,20 @@ class SegmentWidget(Docked):
             "next_image": lambda: self.series.move(1),
             "previous_image": lambda: self.series.move(-1),
             "done_image": self.series.finish,
+            **{f"class {place}": partial(self._give_class, place) for place in range(10)},
         }
+
+    def _give_class(self, place: int) -> None:
+        self.classes.give_by_key(place, self.object_list.selected)
+
+    def _edit_classes(self) -> None:
+        known = self.controller.workspace.planes.classes
+        dialog = ClassDialog(self, known, self.classes.is_shown)
+        if dialog.exec():
+            self.classes.edit(dialog.wanted)
+            self.classes.show(dialog.layer_check.isChecked())
+        dialog.deleteLater()
+        self._refresh_soon()
 
     def _bind_layers(self) -> None:
         """Bind the keys on the prompt layers too: a layer's own keys come before the viewer's."""
@@ -248,6 +275,8 @@ class SegmentWidget(Docked):
         self._refresh_timer.stop()
         self._idle_timer.stop()
         self._busy_bar.show(False)
+        self.controller.kept.columns = self.objects.shown, self.objects.in_pixels
+        self.controller.kept.class_name = self.classes.active
         self._clean_up(viewer_stays=True)
 
     def _make_cleanup(self) -> Callable[..., None]:
@@ -332,6 +361,7 @@ class SegmentWidget(Docked):
         self.stack_section.setVisible(self.stack_panel.is_needed)
         self.stack_panel.refresh()
         self.model_panel.show_kind(self._kinds.kind_of(work.planes.image, work.planes.plane))
+        self.classes.follow()
         current = None if session is None else session.current
         labels = work.choice["labels"]
         self.object_list.show_objects(
@@ -339,6 +369,8 @@ class SegmentWidget(Docked):
             None if current is None else current.id,
             self.objects.shown_columns(),
         )
+        chosen = self.classes.active if current is None else current.class_name
+        self.object_list.show_classes(list(work.planes.classes), chosen)
         self.object_list.column_menu.show_columns(
             self.objects.columns(),
             self.objects.shown,

@@ -170,9 +170,9 @@ class Autosaver:
         dirty, self._dirty = self._dirty, {}
         jobs: list[tuple[Any, set[ImagePlane], Callable[[], None]]] = []
         for image, changed in dirty.items():
-            file, sessions = self.file_of(image), self._planes.sessions.get(image, {})
+            file = self.file_of(image)
             with suppress(ValueError):
-                snapshot = take_snapshot(image, sessions, self._planes.plane, file.identities)
+                snapshot = take_snapshot(self._planes, image, file.identities)
                 jobs.append((image, changed, partial(file.write, snapshot, file.number())))
         return jobs
 

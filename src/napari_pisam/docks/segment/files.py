@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_pisam.images.label_files import write_label_array
+from napari_pisam.images.label_formats import LabelImage
 from napari_pisam.layers import image_source_of
+from napari_pisam.layers.measuring import pixel_of
 from napari_pisam.session.identity import PlaneIdentity, is_in_memory, stamp_of_layer
 from napari_pisam.session.storage import ImageView, SavedPlane, SessionFile, save_planes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari_pisam.docks.segment.planes import Planes
+    from napari_pisam.images.label_formats import LabelFormat
     from napari_pisam.layers import ImagePlane
+    from napari_pisam.session.classes import ObjectClass
     from napari_pisam.session.records import SessionState
-    from napari_pisam.session.session import Session
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,13 @@ class Snapshot:
         Which of them is displayed.
     transforms : Any
         Of the layer.
+    classes : tuple of ObjectClass
     """
 
     planes: tuple[tuple[ImageView, SessionState, PlaneIdentity], ...]
     shown: int
     transforms: Any
+    classes: tuple[ObjectClass, ...] = ()
 
     def content(self) -> SessionFile:
         """Work out what the images are known by; in any thread."""
@@ -47,7 +52,7 @@ class Snapshot:
             boxes = [one.view.mask.bbox for one in state.records if one.view.mask is not None]
             known = replace(state, signature=identity.signature())
             saved.append(SavedPlane(known, view, identity.windows(boxes)))
-        return SessionFile(tuple(saved), self.shown, self.transforms)
+        return SessionFile(tuple(saved), self.shown, self.transforms, self.classes)
 
 
 class Identities:
@@ -73,12 +78,7 @@ def level_of(image: Any) -> Any:
     return image.data[0] if image.multiscale else image.data
 
 
-def take_snapshot(
-    image: Any,
-    sessions: Mapping[ImagePlane, Session],
-    shown: ImagePlane | None,
-    identities: Identities,
-) -> Snapshot:
+def take_snapshot(planes: Planes, image: Any, identities: Identities) -> Snapshot:
     """Take what there is to save of an image: every plane that has anything.
 
     Raises
@@ -86,14 +86,16 @@ def take_snapshot(
     ValueError
         If there is nothing: an empty session must not replace a file.
     """
+    sessions, shown = planes.sessions.get(image, {}), planes.plane
     kept = [plane for plane, session in sessions.items() if session.has_content]
     if not kept:
         raise ValueError("There is nothing to save yet. Draw a box around an object first.")
-    planes = tuple(
+    saved = tuple(
         (view_of(image, plane), sessions[plane].to_state(), identities.of(image, plane))
         for plane in kept
     )
-    return Snapshot(planes, kept.index(shown) if shown in kept else 0, transforms_of(image))
+    place = kept.index(shown) if shown in kept else 0
+    return Snapshot(saved, place, transforms_of(image), tuple(planes.classes))
 
 
 def view_of(image: Any, plane: ImagePlane) -> ImageView:
@@ -127,13 +129,60 @@ def saving_job(planes: Planes, path: Path) -> Callable[[], Path]:
     """
     if planes.image is None:
         raise ValueError("There is no session to save. Choose an image first.")
-    sessions = planes.sessions.get(planes.image, {})
-    snapshot = take_snapshot(planes.image, sessions, planes.plane, Identities())
+    snapshot = take_snapshot(planes, planes.image, Identities())
 
     def job() -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_planes(path, snapshot.content())
         return path
+
+    return job
+
+
+def format_job(
+    planes: Planes,
+    entry: LabelFormat,
+    path: Path,
+    measure: Callable[[], dict[int, dict[str, float]]],
+) -> Callable[[], None]:
+    """Return a job that writes the labels of the displayed plane in another tool's format.
+
+    Parameters
+    ----------
+    planes : Planes
+    entry : LabelFormat
+    path : Path
+    measure : callable
+        Measures the objects, for formats that hold that; called by the job.
+
+    Raises
+    ------
+    ValueError
+        If there are no labels.
+    """
+    session, plane = planes.session, planes.plane
+    if planes.labels is None or session is None or plane is None:
+        raise ValueError("There are no labels to write. Commit an object first.")
+    labels, name = planes.labels.frozen(), str(planes.image.name)
+    classes = {one.id: one.class_name for one in session.objects if one.class_name}
+    colors = {one.name: one.rgb for one in planes.classes}
+    pixel = pixel_of(planes.image, plane)
+    unit = pixel.unit if pixel.unit not in ("px", "units") else "pixel"
+    height, width = plane.size
+
+    def job() -> None:
+        entry.write(
+            path,
+            LabelImage(
+                np.asarray(labels[0:height, 0:width]),
+                classes,
+                name,
+                (pixel.height, pixel.width),
+                unit,
+                measure() if entry.has_measures else {},
+                colors,
+            ),
+        )
 
     return job
 
@@ -153,6 +202,7 @@ def export_job(planes: Planes, layer: Any, path: Path) -> Callable[[], None]:
         "units": units,
         "objects": {
             str(one.id): {"score": round(one.mask.score, 4), "area": one.mask.area}
+            | ({"class": one.class_name} if one.class_name else {})
             for one in objects
             if one.committed and one.mask is not None
         },

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary, ref
 
 from napari_pisam.docks.segment.planes import Planes
 from napari_pisam.docks.segment.preview import PreviewLook
+from napari_pisam.docks.segment.rows import FIRST_COLUMNS
 from napari_pisam.measure.cleaning import Cleaning
 from napari_pisam.predict.propagation import EndOfObject
 
@@ -81,6 +82,10 @@ class Handover:
         Whether tools are taken by themselves.
     look : PreviewLook
         Of the preview.
+    columns : (tuple of str, bool)
+        Of the object list, and whether lengths are in px.
+    class_name : str
+        Of the objects to come.
     cleaning : Cleaning
         What is done to every mask when it is committed.
     end : EndOfObject
@@ -98,6 +103,8 @@ class Handover:
     rule: str = "keep"
     switches_tools: bool = True
     look: PreviewLook = field(default_factory=PreviewLook)
+    columns: tuple[tuple[str, ...], bool] = FIRST_COLUMNS, False
+    class_name: str = ""
     cleaning: Cleaning = field(default_factory=Cleaning)
     end: EndOfObject = field(default_factory=EndOfObject)
     series: Any = None

@@ -33,6 +33,11 @@ ALL_KEYS = (
     Key("next_image", ("PageDown", "Shift-N"), "the next image of a series"),
     Key("previous_image", ("PageUp", "Shift-B"), "the image before"),
     Key("done_image", ("Shift-W",), "the image is done, show the next one"),
+    *(
+        Key(f"class {place}", (f"Alt-{place}",), "class of the object, and of those to come")
+        for place in range(1, 10)
+    ),
+    Key("class 0", ("Alt-0",), "no class"),
 )
 """Control-Z stays napari's own where a Labels layer is selected: its layer keys come first."""
 
@@ -86,7 +91,10 @@ def bind_keys(target: Any, actions: Mapping[str, Callable[[], object]]) -> Calla
 
 def keys_table() -> str:
     """Return the keys as a rich-text table."""
-    lines = [("</b> or <b>".join(key.keys), key.text) for key in ALL_KEYS]
+    alike: dict[str, list[str]] = {}
+    for key in ALL_KEYS:
+        alike.setdefault(key.text, []).extend(key.keys)
+    lines = [("</b> or <b>".join(names), text) for text, names in alike.items()]
     lines.append(("Delete", "in the list: remove the object"))
     # Without a width Qt gives half of the dock to the keys.
     rows = "".join(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from napari_pisam.docks.segment.rows import Column, ListedObject
     from napari_pisam.docks.segment.workspace import Workspace
+    from napari_pisam.session.merge import Bbox
     from napari_pisam.session.session import Execute, Session
 
 _KNOWN = {column.key for column in KNOWN_COLUMNS}
@@ -45,6 +46,8 @@ class ObjectTable:
     ----------
     changed : Signal()
         There is something else to show.
+    touched : Signal((int, int, int, int) or None)
+        A window of the labels was written, or nobody knows which.
     shown : tuple of str
         Keys of the columns that are chosen.
     in_pixels : bool
@@ -52,6 +55,7 @@ class ObjectTable:
     """
 
     changed = Signal()
+    touched = Signal(object)
 
     def __init__(
         self, workspace: Workspace, write: Execute, later: Callable[[Callable[[], None]], None]
@@ -141,7 +145,7 @@ class ObjectTable:
             for one, connect in ((self._session, False), (session, True)):
                 if one is not None:
                     signal = one.labels_changed
-                    (signal.connect if connect else signal.disconnect)(self.measures.touch)
+                    (signal.connect if connect else signal.disconnect)(self._touch)
             self._session = session
         if labels is self._labels:
             return
@@ -152,6 +156,10 @@ class ObjectTable:
                     (emitter.connect if connect else emitter.disconnect)(self._on_labels)
         self._labels = labels
 
+    def _touch(self, window: Bbox | None = None) -> None:
+        self.measures.touch(window)
+        self.touched.emit(window)
+
     def _on_labels(self, event: Any) -> None:
         """Notice what others write, erase and take back."""
         planes = self._work.planes
@@ -160,9 +168,9 @@ class ObjectTable:
         if event.type == "paint":
             for part in painted_windows(event.value):
                 if (window := planes.labels.window_of(part)) is not None:
-                    self.measures.touch(window)
+                    self._touch(window)
         else:
-            self.measures.touch()
+            self._touch()
         self.changed.emit()
 
     # -- where it goes ------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from napari_pisam.layers import (
 from napari_pisam.layers.label_numbers import LayerNumbers
 from napari_pisam.layers.labels import finish_edits, painted_windows, plane_is_displayed
 from napari_pisam.measure.cleaning import Cleaning
+from napari_pisam.session.classes import ClassList
 from napari_pisam.session.requests import failure_sentence
 from napari_pisam.session.session import CommitRule, Session
 
@@ -60,6 +61,8 @@ class Planes:
         Where the session commits to.
     sessions : mapping
         Of every image to its sessions by plane.
+    classes : ClassList
+        What kinds of objects there are, in all images.
     problem : str
         Why there is no session; empty where there is nothing to say.
     """
@@ -71,6 +74,8 @@ class Planes:
     def __init__(self, execute: Execute) -> None:
         self._execute = execute
         self.sessions: WeakKeyDictionary[Any, dict[ImagePlane, Session]] = WeakKeyDictionary()
+        self.classes = ClassList()
+        self.classes.changed.connect(self._on_classes)
         self._source: ImageSource | None = None
         self._predictor: Any = None
         self._model: ModelRef | None = None
@@ -88,6 +93,10 @@ class Planes:
         self.problem = ""
         # What is drawn again of labels then was written here.
         self.is_refreshing = False
+
+    def _on_classes(self) -> None:
+        if self.image is not None and self.plane is not None:
+            self.changed.emit(self.image, self.plane)
 
     # -- which plane --------------------------------------------------------------------------
 

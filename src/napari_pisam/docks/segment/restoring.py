@@ -120,6 +120,7 @@ class Restorer:
         if (numbers or largest) and work.planes.labels is None:
             work.new_labels()
         work.planes.widen_labels(max([largest, *numbers]))
+        work.planes.classes.merge(content.classes)
         for plane, saved in zip(planes, content.planes, strict=True):
             if image is not work.planes.image:
                 raise ValueError(

@@ -380,8 +380,7 @@ class SeriesWork:
         jobs: list[Callable[[], object]] = [partial(put_aside, path) for path in unused]
         path = series.labels_path(place)
         if any(session.has_content for session in sessions.values()):
-            identities = shown.target.identities
-            snapshot = take_snapshot(shown.image, sessions, planes.plane, identities)
+            snapshot = take_snapshot(planes, shown.image, shown.target.identities)
             jobs.append(partial(shown.target.write, snapshot, shown.target.number()))
             if series.state(place) in (State.UNTOUCHED, State.SKIPPED):
                 series.mark(place, State.BEGUN)

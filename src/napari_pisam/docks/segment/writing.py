@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_pisam.docks.segment.workspace import Workspace
-    from napari_pisam.predict.prompts import Box
+    from napari_pisam.predict.prompts import Box, Prompts
     from napari_pisam.session.session import Session
 
 
@@ -78,5 +78,25 @@ def segment(
     def begin() -> None:
         work.planes.widen_labels(max([session.first_id + len(boxes), *opened]))
         session.segment_all(boxes, opened=opened, progress=progress)
+
+    _when_numbered(work, begin)
+
+
+def adopt(work: Workspace, session: Session, objects: list[tuple[int, Prompts, str]]) -> None:
+    """Write objects that were found elsewhere; see `Session.adopt`.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be written.
+    """
+    if work.planes.labels is None:
+        work.new_labels()
+
+    def begin() -> None:
+        largest = max(number for number, *_ in objects)
+        # Some get other numbers, above all that there are.
+        work.planes.widen_labels(max(largest, session.first_id + len(objects)))
+        session.adopt(objects, commit=True)
 
     _when_numbered(work, begin)

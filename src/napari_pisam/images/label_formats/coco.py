@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_pisam.images.files import replacing
-from napari_pisam.images.label_formats.annotations import Crops, LabelImage, painted
+from napari_pisam.images.label_formats.annotations import (
+    UNNAMED_CLASS,
+    Crops,
+    LabelImage,
+    painted,
+)
 from napari_pisam.images.label_formats.outlines import filled, outlines
 from napari_pisam.images.label_formats.text import read_json, rings_from_flat
 
@@ -95,6 +100,8 @@ def read_coco(path: Path, shape: tuple[int, int] | None = None) -> LabelImage:
                 f"it holds {len(pictures)} pictures, expected one: write a file for each"
             )
         size = int(pictures[0]["height"]), int(pictures[0]["width"])
+        if shape is not None and size != shape:
+            raise ValueError(f"its picture has {size} px, expected {shape}")
         names = {int(one["id"]): str(one["name"]) for one in content.get("categories", ())}
         objects: Crops = {}
         classes: dict[int, str] = {}
@@ -104,7 +111,7 @@ def read_coco(path: Path, shape: tuple[int, int] | None = None) -> LabelImage:
             classes[label] = names.get(int(one.get("category_id", 0)), "")
     except (KeyError, TypeError, AttributeError, IndexError, OverflowError, ValueError) as error:
         raise ValueError(f"{path} is not a COCO file that can be used ({error}).") from error
-    classes = {label: name for label, name in classes.items() if name}
+    classes = {label: name for label, name in classes.items() if name not in ("", UNNAMED_CLASS)}
     labels = painted(objects, shape or size)
     return LabelImage(labels, classes, str(pictures[0].get("file_name", "")))
 

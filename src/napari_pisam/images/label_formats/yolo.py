@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_pisam.images.files import replacing
-from napari_pisam.images.label_formats.annotations import Crops, LabelImage, painted
+from napari_pisam.images.label_formats.annotations import (
+    UNNAMED_CLASS,
+    Crops,
+    LabelImage,
+    painted,
+)
 from napari_pisam.images.label_formats.outlines import filled, single_outline
 from napari_pisam.images.label_formats.text import given_shape, read_text
 
@@ -77,4 +82,5 @@ def read_yolo(path: Path, shape: tuple[int, int] | None = None) -> LabelImage:
         label = len(objects) + 1
         objects[label] = filled([[corners * np.array(shape) - 0.5]], shape)
         classes[label] = names[which] if which < len(names) else str(which)
-    return LabelImage(painted(objects, shape), classes)
+    named = {label: name for label, name in classes.items() if name != UNNAMED_CLASS}
+    return LabelImage(painted(objects, shape), named)
