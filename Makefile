@@ -109,7 +109,7 @@ tiny: setup ## make the weights of the embedded model anew, into runs/ (hours; n
 	$(BIN)/python -m recipes.tiny $(ARGS)
 
 screenshots: setup system ## use the docks and take pictures of them, into docs/images/
-	@for script in docs/screenshots.py docs/stack_screenshots.py docs/finetune_screenshots.py; do \
+	@for script in docs/screenshots.py docs/stack_screenshots.py docs/series_screenshots.py docs/finetune_screenshots.py; do \
 		if [ -z "$$DISPLAY" ] && command -v xvfb-run >/dev/null; then \
 			QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python $$script || exit; \
 		else \

@@ -96,6 +96,7 @@ def image_source_of(
     *,
     channel_axis: int | None = None,
     channels: Sequence[int] | None = None,
+    own_contrast: bool = False,
 ) -> DisplayedPlane:
     """Look at the displayed plane of an image; nothing is read yet.
 
@@ -111,6 +112,8 @@ def image_source_of(
         is not RGB is grey, as napari shows it.
     channels : sequence of int, optional
         Which channels; the first three by default.
+    own_contrast : bool
+        Whether each channel has a contrast of its own, found in its values, and not the layer's.
 
     Returns
     -------
@@ -149,7 +152,7 @@ def image_source_of(
         channel_axis=None if plane.channel_axis is None else len(leading),
         channels=channels,
         rgb=rgb,
-        contrast_limits=None if rgb or not is_layer else _limits(image),
+        contrast_limits=None if rgb or own_contrast or not is_layer else _limits(image),
     )
     return DisplayedPlane(source, plane, plane.axes)
 

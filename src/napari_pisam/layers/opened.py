@@ -158,6 +158,7 @@ def replace_labels(layer: Any, labels: Any, image: Any, name: str) -> None:
     place_like(layer, np.asarray(image.scale)[list(axes)], [image.units[axis] for axis in axes])
     layer.data = labels
     layer.name = name
+    layer.features = {}
     layer.selected_label = 1
     # napari's own undo would paint strokes of the other image into these.
     getattr(layer, "_reset_history", lambda: None)()

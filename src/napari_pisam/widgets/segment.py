@@ -20,6 +20,7 @@ from napari_pisam.docks.segment.series import SeriesWork
 from napari_pisam.layers import unwrapped
 from napari_pisam.widgets.background import Background
 from napari_pisam.widgets.busy_bar import BusyBar
+from napari_pisam.widgets.channels import ChannelPanel
 from napari_pisam.widgets.class_dialog import ClassDialog
 from napari_pisam.widgets.docked import Docked
 from napari_pisam.widgets.export_panel import ExportPanel
@@ -123,6 +124,7 @@ class SegmentWidget(Docked):
         self.getting_started = GettingStarted()
         restore_options(self.controller, self._preferences)
         remember_model(self.model_panel, self._preferences)
+        self.channel_panel = ChannelPanel()
         kept = self.controller.kept
         self.options_panel = OptionsPanel(
             self.controller.set_rule,
@@ -154,6 +156,7 @@ class SegmentWidget(Docked):
         layout.addWidget(self.stack_section)
         for title, panel, tip in (
             ("Options", self.options_panel.native, "How objects meet, how the preview looks"),
+            ("Channels", self.channel_panel, "What the network sees together"),
             ("Series", self.series_form, "Many images, one after the other"),
             ("Files", self.export_panel, "Labels and sessions to files, and back"),
             ("Keys", keys, "They work on the canvas, whichever layer is selected"),
@@ -360,6 +363,7 @@ class SegmentWidget(Docked):
         self.layer_panel.show_seen(work.planes.seen)
         self.stack_section.setVisible(self.stack_panel.is_needed)
         self.stack_panel.refresh()
+        self.sections[1].setVisible(self.channel_panel.show_channels(work.planes))
         self.model_panel.show_kind(self._kinds.kind_of(work.planes.image, work.planes.plane))
         self.classes.follow()
         current = None if session is None else session.current

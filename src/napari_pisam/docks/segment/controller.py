@@ -204,7 +204,8 @@ class SegmentController:
             return
         axes = prompt_axes(image, None if plane is None else plane.channel_axis)
         for role in ("boxes", "clicks"):
-            if choice[role] is not None and choice[role].ndim != len(axes):
+            # With channels that come first, or without them.
+            if choice[role] is not None and choice[role].ndim not in (len(axes), image.ndim):
                 choice.choose(role, None)
         if choice["boxes"] is None and choice["clicks"] is None:
             self.new_prompt_layers()

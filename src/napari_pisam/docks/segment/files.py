@@ -102,11 +102,16 @@ def view_of(image: Any, plane: ImagePlane) -> ImageView:
     """Say which part of which image a plane is, for `replay` and for coming back to it."""
     index = tuple(index for index in plane.index if index is not None)
     limits = None
-    if not image.rgb:
+    if not image.rgb and plane.channel_axis is None:
         low, high = (float(value) for value in image.contrast_limits)
         limits = ((low, high),) if high > low else None
     return ImageView(
-        str(image.name), index, rgb=bool(image.rgb), contrast_limits=limits, axes=plane.axes
+        str(image.name),
+        index,
+        plane.channel_axis,
+        rgb=bool(image.rgb),
+        contrast_limits=limits,
+        axes=plane.axes,
     )
 
 

@@ -9,9 +9,9 @@ from weakref import WeakKeyDictionary
 
 from psygnal import Signal
 
+from napari_pisam.docks.segment.channels import Channels
 from napari_pisam.layers import (
     LabelsPlane,
-    describe_view,
     image_source_of,
     labels_plane,
     plane_of,
@@ -51,8 +51,10 @@ class Planes:
         Another session, or none, is the displayed one.
     changed : Signal(image, ImagePlane)
         There is something to be saved of a plane's session, displayed or not.
-    failed : Signal(str)
-        A sentence for the user.
+    failed, said : Signal(str)
+        A sentence that the user has to see, or that is good to know.
+    channels : Channels
+        What is seen of an image.
     session : Session or None
         Of the displayed plane.
     image, plane : napari Image layer and ImagePlane, or None
@@ -70,6 +72,7 @@ class Planes:
     switched = Signal()
     changed = Signal(object, object)
     failed = Signal(str)
+    said = Signal(str)
 
     def __init__(self, execute: Execute) -> None:
         self._execute = execute
@@ -83,7 +86,9 @@ class Planes:
         self._numbers: LayerNumbers | None = None
         self._live, self._rule = True, CommitRule.KEEP
         self._cleaning = Cleaning()
-        self._is_outdated = False
+        self.channels = Channels()
+        self._is_outdated = self._has_new_values = False
+        self._look: tuple[Any, ...] = ()
         self._undone = 0
         self._seen: tuple[tuple[float, float], ...] | None = None
         self.session: Session | None = None
@@ -105,7 +110,7 @@ class Planes:
         plane, problem = None, ""
         if image is not None:
             try:
-                plane = plane_of(image, dims)
+                plane = plane_of(image, dims, channel_axis=self.channels.axis_of(image))
                 if image is self.image and self.plane == plane:
                     if plane.projection != self.plane.projection:
                         self.mark_outdated()
@@ -166,11 +171,8 @@ class Planes:
             If it is no image any more.
         """
         if self.plane is not None:
-            self._source = image_source_of(self.image, self.plane).source
-            self._is_outdated = False
-            low, high = (float(value) for value in self.image.contrast_limits)
-            is_given = not self.image.rgb and high > low
-            self._seen = ((low, high),) * self._source.n_channels if is_given else None
+            self._source, self._look, self._seen = self.channels.see(self.image, self.plane)
+            self._is_outdated = self._has_new_values = False
 
     def prepare(self, predictor: Any) -> None:
         """Show the displayed plane to a predictor; to be called where predictions are made."""
@@ -241,10 +243,6 @@ class Planes:
         if self.session is not None:
             self.session.rule = self._rule
 
-    def channel_axis_of(self, image: Any) -> int | None:
-        """Return the axis of an image's channels that are seen together, or None."""
-        return None
-
     def encode_ahead(self, source: ImageSource) -> None:
         """Let another image be encoded in the background, where that is of use."""
         if (encode := getattr(self._predictor, "encode_ahead", None)) is not None:
@@ -253,23 +251,32 @@ class Planes:
     @property
     def seen(self) -> str:
         """Which part of the image the network sees; empty without a plane."""
-        return "" if self.plane is None else describe_view(self.image, self.plane)
+        return "" if self.plane is None else self.channels.describe(self.image, self.plane)
 
-    def mark_outdated(self) -> None:
-        """Note that the image looks different: other contrast limits, other values."""
+    def mark_outdated(self, *, values: bool = True) -> None:
+        """Note that the image may look different: other values, or another look of the same."""
         self._is_outdated = True
+        self._has_new_values |= values
 
     def freshen(self) -> None:
         """Before something is asked for: let it be predicted on the image as it looks now."""
         if not self._is_outdated or self.plane is None:
             return
+        before, has_new_values = self._look, self._has_new_values
         try:
             self._take_source()
         except ValueError as error:
             self.failed.emit(str(error))
             return
+        if self._look == before and not has_new_values:
+            return
         if self._predictor is not None:
             self._give_predictor()
+            if self._look != before:
+                self.said.emit(
+                    "The image looks different now (contrast, colours or channels): it is encoded "
+                    "again, and masks are made from what you see."
+                )
 
     # -- labels -------------------------------------------------------------------------------
 

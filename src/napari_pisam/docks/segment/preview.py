@@ -89,7 +89,7 @@ class Preview:
         self._viewer = viewer
         self._layer: Any = None
         self._image: Any = None
-        self._axes: tuple[int, int] | None = None
+        self._axes: tuple[tuple[int, int], int | None] | None = None
         self._shown: tuple[Any, ImagePlane, Mask] | None = None
         self._look = PreviewLook()
         self._color = ""
@@ -118,14 +118,15 @@ class Preview:
         """
         if plane is None:
             return
-        if self._layer is not None and (image is not self._image or plane.axes != self._axes):
+        axes = plane.axes, plane.channel_axis
+        if self._layer is not None and (image is not self._image or axes != self._axes):
             self.remove()
         if self._layer is None or self._layer not in self._viewer.layers:
             with keeping_selection(self._viewer):
                 self._layer = new_preview_layer(self._viewer, image, plane, name=NAME)
                 put_below_prompts(self._viewer, self._layer)
             self._follow(image)
-            self._axes, self._shown, self._color = plane.axes, None, color_unlike(image)
+            self._axes, self._shown, self._color = axes, None, color_unlike(image)
             self.apply()
 
     def _follow(self, image: Any) -> None:

@@ -152,9 +152,11 @@ def _prepare(content: SessionFile) -> int:
 def plane_of_view(image: Any, saved: SavedPlane) -> ImagePlane | None:
     """Find the plane of an image that a session was of; None where the image has no such plane."""
     shape, view = spatial_shape(image), saved.view
-    ndim = len(shape)
+    ndim, channels = len(shape), view.channel_axis
     axes = (ndim - 2, ndim - 1) if view.axes is None else view.axes
-    others = [axis for axis in range(ndim) if axis not in axes]
+    if channels is not None and (not 0 <= channels < ndim or channels in axes):
+        return None
+    others = [axis for axis in range(ndim) if axis not in axes and axis != channels]
     given = () if view.plane is None else view.plane
     fits = len(given) == len(others) and all(0 <= axis < ndim for axis in axes)
     if not fits or not all(0 <= i < shape[a] for a, i in zip(others, given, strict=True)):
@@ -163,7 +165,8 @@ def plane_of_view(image: Any, saved: SavedPlane) -> ImagePlane | None:
     position = [0.0] * ndim
     for axis, value in zip(others, given, strict=True):
         index[axis], position[axis] = value, float(value)
-    return ImagePlane(shape, axes, tuple(index), None, (*others, *axes), tuple(position))
+    order = (*(axis for axis in range(ndim) if axis not in axes), *axes)
+    return ImagePlane(shape, axes, tuple(index), channels, order, tuple(position))
 
 
 def _first_fitting(

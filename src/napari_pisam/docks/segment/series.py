@@ -189,7 +189,8 @@ class SeriesWork:
         if series is None or place in self._reading:
             return
         self._reading.add(place)
-        axis = self._work.planes.channel_axis_of(self._shown.image) if self._shown else None
+        channels = self._work.planes.channels
+        axis = channels.axis_of(self._shown.image) if self._shown else None
 
         def job() -> LoadedImage | None:
             if place not in (self._wanted, self._aimed) or series is not self.series:
@@ -300,6 +301,8 @@ class SeriesWork:
                 if before is not None and before.image in layers:
                     layers.remove(before.image)
                 image = add_picture(work.viewer, picture)
+                if before is not None:
+                    planes.channels.copy(image, before.image)
             target = self._autosaver.save_to(image, loaded.series.session_path(loaded.place))
             labels = self._show_labels(loaded, image)
             self._shown = ShownImage(loaded, image, labels, target)
@@ -343,8 +346,15 @@ class SeriesWork:
     # -- saving -------------------------------------------------------------------------------
 
     def _on_changed(self, image: Any, _plane: object) -> None:
-        if self._shown is not None and image is self._shown.image:
-            self._shown.is_changed = True
+        shown = self._shown
+        if shown is None or image is not shown.image:
+            return
+        shown.is_changed = True
+        series, place = shown.loaded.series, shown.loaded.place
+        sessions = self._work.planes.sessions.get(image, {}).values()
+        if series.state(place) is State.UNTOUCHED and any(one.has_content for one in sessions):
+            series.mark(place, State.BEGUN)
+            self.changed.emit()
 
     def _save(self, *, viewer_stays: bool = True, is_later: bool = True) -> None:
         """Save what is shown, in the background; or leave it to who closes the dock."""

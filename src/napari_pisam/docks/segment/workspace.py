@@ -32,6 +32,12 @@ _READ_ONLY = (
 )
 
 
+# How an image is drawn, and what its values are.
+_DRAWN = ("contrast_limits", "gamma", "colormap", "opacity", "blending", "visible")
+# `set_data` is all that is heard of values that were changed in place.
+_LOOKS = (*_DRAWN, "data", "set_data")
+
+
 class Workspace:
     """Keeps a viewer's layers and a session per plane together, whatever the user does to either.
 
@@ -88,6 +94,12 @@ class Workspace:
         self.choice.listed.connect(self._tell_changed)
         self.planes.switched.connect(self._on_switched)
         self.planes.failed.connect(self._tell_failed)
+        self.planes.said.connect(self._tell_hint)
+        self.planes.channels.layers = viewer.layers
+        self.planes.channels.changed.connect(self._on_channels)
+        self._drawn_layers: list[Any] = []
+        self.choice.listed.connect(self._follow_layers)
+        self._follow_layers()
         self.sync.rejected.connect(self._tell_hint)
         self.sync.box_drawn.connect(self._on_box)
         viewer.dims.events.connect(self._on_dims)
@@ -105,6 +117,9 @@ class Workspace:
         self._session = None
         self.planes.switched.disconnect(self._on_switched)
         self.planes.failed.disconnect(self._tell_failed)
+        self.planes.said.disconnect(self._tell_hint)
+        self.planes.channels.changed.disconnect(self._on_channels)
+        self._follow_layers(closing=True)
         self.sync.close()
         self.choice.close()
         self.planes.close()
@@ -125,7 +140,8 @@ class Workspace:
         if self.planes.labels is None:
             self.new_labels()
         self.preview.prepare(image, self.planes.plane)
-        shapes, points = new_prompt_layers(self.viewer, image)
+        axis = self.planes.channels.axis_of(image)
+        shapes, points = new_prompt_layers(self.viewer, image, channel_axis=axis)
         self.choice.choose("boxes", shapes)
         self.choice.choose("clicks", points)
         self.take_tool("boxes")
@@ -145,7 +161,8 @@ class Workspace:
     def add_labels(self, image: Any, data: Any = None, name: str | None = None) -> Any:
         """Add a Labels layer for an image; empty without `data`."""
         with keeping_selection(self.viewer):
-            layer = new_labels_layer(self.viewer, image, name=name, data=data)
+            axis = self.planes.channels.axis_of(image)
+            layer = new_labels_layer(self.viewer, image, name=name, data=data, channel_axis=axis)
             put_below_prompts(self.viewer, layer)
         return layer
 
@@ -186,18 +203,47 @@ class Workspace:
     def _follow_image(self, image: Any, *, connect: bool) -> None:
         if image is None:
             return
-        # `set_data` is all that is heard of values that were changed in place.
-        for name in ("data", "contrast_limits", "set_data", "projection_mode"):
+        for name in (*_LOOKS, "projection_mode"):
             # Modes of projection came with napari 0.5.
             emitter = getattr(image.events, name, None)
             if emitter is not None:
                 (emitter.connect if connect else emitter.disconnect)(self._on_look)
-        visible = image.events.visible
-        (visible.connect if connect else visible.disconnect)(self._on_visible)
 
-    def _on_visible(self, _event: Any) -> None:
-        self._is_told_hidden = False
-        self._tell_changed()
+    def _follow_layers(self, *, closing: bool = False) -> None:
+        """Notice how every image is drawn: several may be seen as one."""
+        layers = [] if closing else list(self.choice.candidates["image"])
+        for those, others, connect in (
+            (self._drawn_layers, layers, False),
+            (layers, self._drawn_layers, True),
+        ):
+            for layer in those:
+                if layer in others:
+                    continue
+                for name in _LOOKS:
+                    emitter = getattr(layer.events, name, None)
+                    if emitter is not None:
+                        (emitter.connect if connect else emitter.disconnect)(self._on_drawn)
+        if layers != self._drawn_layers:
+            self._drawn_layers = layers
+            self.planes.mark_outdated(values=False)
+
+    def _on_drawn(self, event: Any) -> None:
+        """Look again at images that are seen as one, when one of them is drawn otherwise."""
+        image, is_data = self.planes.image, event.type in ("data", "set_data")
+        if image is None or event.source is image:
+            return
+        if not is_data:
+            self.planes.mark_outdated(values=False)
+            self.changed.emit()
+        elif event.source in self.planes.channels.used_layers(image):
+            self.planes.mark_outdated()
+
+    def _on_channels(self, image: Any) -> None:
+        if image is self.planes.image:
+            self.sync.flush()
+            self.planes.mark_outdated(values=False)
+            self.planes.show(image, self.viewer.dims)
+            self.changed.emit()
 
     def _tell_hidden(self) -> None:
         """Say once that what is segmented is not what is seen."""
@@ -210,7 +256,11 @@ class Workspace:
             )
 
     def _on_look(self, event: Any) -> None:
-        self.planes.mark_outdated()
+        self.planes.mark_outdated(values=event.type not in _DRAWN)
+        if event.type == "visible":
+            self._is_told_hidden = False
+        if event.type in _DRAWN:
+            self._tell_changed()
         self._on_dims(event)
 
     def _on_dims(self, _event: Any) -> None:
