@@ -91,6 +91,27 @@ def test_time_of_one_image_is_measured(small):
     assert benchmark_worker.measure_once(TASK | {"model": "sam"})["seconds"] > 0
 
 
+def test_without_a_gpu_there_is_nothing_to_check(small):
+    assert benchmark_worker.check_device(TASK | {"model": "sam"}) == {
+        "device": "cpu",
+        "overlaps": {},
+    }
+
+
+def test_masks_of_a_device_are_compared_also_when_its_memory_is_full(small):
+    found = benchmark_worker.compare_devices("pisam", "cpu", "fp32")
+    assert found == {"box": 1.0, "click": 1.0, "memory full": 1.0}
+
+
+def test_a_device_that_computes_otherwise_is_found(small, monkeypatch):
+    # The second of the three networks is the one on the device.
+    networks = [(micro_model(seed), False) for seed in (0, 1, 0)]
+    monkeypatch.setattr(benchmark_worker, "build_ours", lambda name, sam: networks.pop(0))
+    found = benchmark_worker.compare_devices("pisam", "cpu", "fp32")
+    assert max(found["box"], found["click"]) < benchmark.LEAST_IOU
+    assert found["memory full"] == 1.0
+
+
 def test_picture_is_a_frame_of_colours():
     picture = benchmark_worker.picture()
     assert (picture.shape, picture.dtype) == ((1024, 1024, 3), np.uint8)
@@ -164,3 +185,26 @@ def test_unknown_device_is_status_2():
     result = CliRunner().invoke(app, ["benchmark", "--models", "tiny", "--device", "tpu"])
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: The device is 'tpu'")
+
+
+def run_check(monkeypatch, found, *arguments):
+    monkeypatch.setattr(benchmark, "_measure", lambda **task: found)
+    return CliRunner().invoke(app, ["benchmark", "--check", *arguments])
+
+
+def test_a_check_without_a_gpu_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("NAPARI_PISAM_CACHE", str(tmp_path))
+    result = run_check(monkeypatch, {"device": "cpu", "overlaps": {}})
+    assert result.exit_code == 0
+    assert "no GPU that torch can use" in result.stdout
+
+
+@pytest.mark.parametrize(("overlap", "status"), [(0.995, 0), (0.98, 1)])
+def test_a_check_fails_where_masks_differ(overlap, status, monkeypatch, tmp_path):
+    monkeypatch.setenv("NAPARI_PISAM_CACHE", str(tmp_path))
+    overlaps = {"box": 1.0, "click": overlap, "memory full": 1.0}
+    result = run_check(monkeypatch, {"device": "cuda", "overlaps": overlaps})
+    assert result.exit_code == status
+    assert f"click {overlap:.4f}" in result.stdout
+    assert "sam_vit_b: left out" in result.stdout
+    assert ("Choose the device cpu" in result.stderr) == bool(status)

@@ -312,12 +312,18 @@ def benchmark(
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="How often each is timed.")] = 5,
     device: DeviceOption = "auto",
     precision: PrecisionOption = Precision.auto,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check that the GPU's masks are the CPU's.")
+    ] = False,
 ) -> None:
     """Time models here, beside segment_anything's own."""
     with one_line_errors():
-        from napari_pisam.cli.benchmark import benchmark as run
+        from napari_pisam.cli import benchmark as run
 
-        run(models, json_file, repeats, device, precision.value)
+        if check:
+            run.check(models, device, precision.value)
+        else:
+            run.benchmark(models, json_file, repeats, device, precision.value)
 
 
 @app.command()

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from napari_pisam.cli.console import progress
+from napari_pisam.cli.console import answer, progress
 from napari_pisam.cli.files import check_output
 from napari_pisam.images.files import replacing
 from napari_pisam.weights.timings import describe_machine, keep_seconds
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STEPS = ("encode", "box", "click")
+LEAST_IOU = 0.99
+"""Of a GPU's mask with the CPU's; less is more than rounding."""
 
 
 def benchmark(
@@ -51,14 +53,9 @@ def benchmark(
     RuntimeError
         If a measurement fails.
     """
-    from napari_pisam.model.variants import VARIANTS, get_variant
-
-    names = list(VARIANTS) if models == "all" else [name.strip() for name in models.split(",")]
-    for name in names:
-        get_variant(name)
+    names = _names(models)
     if json_file is not None:
         check_output(json_file, (".json",), ())
-    names = list(dict.fromkeys(names))
     references = {name: reference_of(name) for name in names}
     common = {"device": device, "precision": precision}
     result: dict[str, Any] = {"machine": {}, "repeats": repeats, "models": {}}
@@ -86,6 +83,56 @@ def benchmark(
             part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print_table(result)
     return result
+
+
+def check(models: str, device: str, precision: str) -> None:
+    """Compare the masks of a GPU with those of the CPU, and print the result.
+
+    Parameters
+    ----------
+    models : str
+        Names separated by commas, or "all"; those whose weights are not on this machine are
+        left out, as masks of random weights say nothing.
+    device, precision : str
+        As for the predictor.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model.
+    RuntimeError
+        If the masks differ, or a check fails.
+    """
+    from napari_pisam.weights.cache import cached_path
+    from napari_pisam.weights.catalogue import EMBEDDED
+
+    differing = []
+    for name in _names(models):
+        if name != EMBEDDED and not cached_path(name).is_file():
+            answer(f"{name}: left out, its weights are not on this machine.")
+            continue
+        found = _measure(task="check", model=name, device=device, precision=precision)
+        if found["device"] == "cpu":
+            answer("This machine has no GPU that torch can use: there is nothing to check.")
+            return
+        overlaps = found["overlaps"]
+        words = ", ".join(f"{what} {overlap:.4f}" for what, overlap in overlaps.items())
+        answer(f"{name}: IoU of the masks of {found['device']} with those of the CPU: {words}.")
+        differing += [name] if min(overlaps.values()) < LEAST_IOU else []
+    if differing:
+        raise RuntimeError(
+            f"The GPU gives other masks than the CPU with {', '.join(differing)} (IoU below "
+            f"{LEAST_IOU}). Choose the device cpu or the precision fp32, and report it, please."
+        )
+
+
+def _names(models: str) -> list[str]:
+    from napari_pisam.model.variants import VARIANTS, get_variant
+
+    names = list(VARIANTS) if models == "all" else [name.strip() for name in models.split(",")]
+    for name in names:
+        get_variant(name)
+    return list(dict.fromkeys(names))
 
 
 def _keep(name: str, timed: dict[str, Any]) -> None:

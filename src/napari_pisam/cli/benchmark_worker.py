@@ -10,6 +10,7 @@ import contextlib
 import json
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import torch
 from PIL import Image
 from segment_anything import SamPredictor, sam_model_registry
 
+from napari_pisam.measure.metrics import iou
 from napari_pisam.model.pisam import build_model
 from napari_pisam.model.variants import get_variant
 from napari_pisam.predict.device import select_device
@@ -173,7 +175,7 @@ def measure_time(task: dict[str, Any]) -> dict[str, Any]:
                 if turn:  # the first turn pays for the allocator and the thread pool
                     seconds[step][who].append(took)
         if ours.mask is not None and reference.mask is not None:
-            overlaps.append(_iou(ours.mask, reference.mask))
+            overlaps.append(iou(ours.mask, reference.mask))
     result: dict[str, Any] = {
         "weights": kind if is_same else "own",
         "mask_iou": float(np.mean(overlaps)) if is_same else None,
@@ -190,11 +192,6 @@ def measure_time(task: dict[str, Any]) -> dict[str, Any]:
         result[step] = {who: _summary(values) for who, values in times.items()}
         result[step]["ratio"] = float(np.median([theirs / own for theirs, own in pairs]))
     return result
-
-
-def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    union = int((first | second).sum())
-    return int((first & second).sum()) / union if union else 1.0
 
 
 def measure_memory(task: dict[str, Any]) -> dict[str, Any]:
@@ -225,10 +222,67 @@ def measure_once(task: dict[str, Any]) -> dict[str, Any]:
     return {"seconds": seconds}
 
 
+def check_device(task: dict[str, Any]) -> dict[str, Any]:
+    """Compare a device's masks with those of the CPU; also when the device's memory is full."""
+    device = select_device(task["device"])
+    overlaps: dict[str, float] = {}
+    if device.type != "cpu":
+        overlaps = compare_devices(task["model"], str(device), task["precision"])
+    return {"device": str(device), "overlaps": overlaps}
+
+
+def compare_devices(name: str, device: str, precision: str) -> dict[str, float]:
+    """IoU of a device's masks with those that the CPU computes in full precision.
+
+    Returns
+    -------
+    dict of str to float
+        From a box; after a click; from a box when the device's memory is full, 0 where the
+        predictor did not go on with the CPU.
+    """
+    image = picture()
+    exact = Ours(build_ours(name, None)[0], "cpu", "fp32")
+    ours = Ours(build_ours(name, None)[0], device, precision)
+    full = Ours(build_ours(name, None)[0], device, precision)
+    _fill_memory_once(full.predictor.model)
+    masks = []
+    for runner in (exact, ours, full):
+        runner.predictor.set_image(image)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # that the memory is full
+            box = runner.predictor.predict(BOX).to_array()
+            click = runner.predictor.predict(BOX, CLICK[None], [True]).to_array()
+        masks.append((box, click))
+    (box, click), (own_box, own_click), (late_box, _) = masks
+    fell_back = full.predictor.device.type == "cpu"
+    return {
+        "box": iou(own_box, box),
+        "click": iou(own_click, click),
+        "memory full": iou(late_box, box) if fell_back else 0.0,
+    }
+
+
+def _fill_memory_once(model: PiSam) -> None:
+    """Let a model's encoder fail once, as it does where a device has no memory left."""
+    encoder: Any = model.image_encoder
+    forward = encoder.forward_features
+
+    def full(x: torch.Tensor) -> Any:
+        encoder.forward_features = forward
+        raise torch.OutOfMemoryError(f"out of memory on {x.device}, for a test")
+
+    encoder.forward_features = full
+
+
 def main() -> None:
     """Run the task in the first argument."""
     task = json.loads(sys.argv[1])
-    measures = {"time": measure_time, "memory": measure_memory, "once": measure_once}
+    measures = {
+        "time": measure_time,
+        "memory": measure_memory,
+        "once": measure_once,
+        "check": check_device,
+    }
     try:
         result = measures[task["task"]](task)
     except ValueError as error:
