@@ -35,7 +35,7 @@ from napari_pisam.images.image_files import open_plane
 from napari_pisam.images.mask_files import read_mask
 from napari_pisam.learn.finetune.runs import list_runs
 from napari_pisam.learn.finetune.state import StateReader
-from napari_pisam.prompt_files import read_boxes, read_clicks
+from napari_pisam.predict.prompt_files import read_boxes, read_clicks
 from napari_pisam.session.session import ModelRef, Session
 from napari_pisam.session.storage import SavedPlane, SessionFile, load_session, save_planes
 from napari_pisam.weights.checkpoint_format import read_checkpoint

@@ -11,7 +11,7 @@ from skimage.io import imsave
 from napari_pisam.docks.finetune.backend import TrainingBackend
 from napari_pisam.learn.finetune.preflight import Preflight
 from napari_pisam.learn.finetune.runs import RunSummary
-from napari_pisam.learn.finetune.state import Curve, Preview, RunState
+from napari_pisam.learn.finetune.state import Curve, RunState, ValidationPicture
 
 
 class FakeJob:
@@ -114,7 +114,7 @@ class FakeRun:
             is_better=is_better,
             verdict="Better: boundary IoU 0.40 -> 0.50." if is_better else "Not better: keep tiny.",
             best_weights=weights if is_better else None,
-            previews=(Preview("coins", 3, before, after, 0.6, 0.7, step),),
+            previews=(ValidationPicture("coins", 3, before, after, 0.6, 0.7, step),),
             can_resume=False,
         )
 

@@ -16,7 +16,7 @@ from napari_pisam.learn.dataset import ValidationSamples
 from napari_pisam.learn.encoding import frozen_encoder
 from napari_pisam.learn.objective import Objective, iou
 from napari_pisam.learn.optimizers import build_optimizer
-from napari_pisam.learn.run_state import BEST, LAST, Ema, Run, Table
+from napari_pisam.learn.run_state import BEST, LAST, Ema, Run, StepLog
 from napari_pisam.learn.stopping import StopRequest
 from napari_pisam.weights.checkpoint import save_checkpoint
 from recipes.tiny.samples import training_samples
@@ -148,10 +148,10 @@ class _Stage:
         if (config.output / LAST).exists():
             self.run.restore(config.output)
             log.info("resumed at step %d after %.0f min", self.run.step, self.run.elapsed / 60)
-        self.table: Table | None = None
+        self.table: StepLog | None = None
         if fabric.is_global_zero:
             (config.output / "config.toml").write_text(config.to_toml(), encoding="utf-8")
-            self.table = Table(config.output / "validation.csv", self.run.step)
+            self.table = StepLog(config.output / "validation.csv", self.run.step)
 
     def work(self, stop: Callable[[], bool]) -> FitResult:
         run, config, fabric = self.run, self.config, self.fabric

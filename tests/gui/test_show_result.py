@@ -13,7 +13,7 @@ if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
     pytest.skip("there is no display: run the tests by `make test`", allow_module_level=True)
 
 from napari_pisam import layers
-from napari_pisam.prompt_files import collect_prompts, read_boxes, read_clicks
+from napari_pisam.predict.prompt_files import collect_prompts, read_boxes, read_clicks
 
 BOXES = [(4.0, 6.0, 30.0, 34.0), (10.0, 40.0, 44.0, 62.0)]
 CLICKS = [(17.0, 20.0, True), (25.0, 30.0, False), (20.0, 50.0, False)]

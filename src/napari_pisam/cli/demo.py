@@ -53,7 +53,7 @@ def demo(output: Path, image: str, model: str, device: str, *, headless: bool) -
     from napari_pisam.cli.preview import draw_preview, stacked
     from napari_pisam.cli.segment import description_of, load_predictor
     from napari_pisam.images.label_files import write_labels
-    from napari_pisam.prompt_files import prompts_digest
+    from napari_pisam.predict.prompt_files import prompts_digest
 
     if image not in (ALL, *SCENES):
         raise ValueError(f"The image is {image!r}, expected one of: {', '.join((ALL, *SCENES))}.")

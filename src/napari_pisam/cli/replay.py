@@ -174,7 +174,7 @@ def _write(
 ) -> None:
     from napari_pisam import __version__
     from napari_pisam.images.label_files import label_dtype, write_label_array, write_labels
-    from napari_pisam.prompt_files import prompts_digest
+    from napari_pisam.predict.prompt_files import prompts_digest
 
     digests = [
         prompts_digest(

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from napari_pisam.predict.cluster import Cluster
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.predictor import Predictor
+    from napari_pisam.predict.prompt_files import Plane
     from napari_pisam.predict.prompts import MaskPrompt, Prompts
     from napari_pisam.predict.windows import Window
-    from napari_pisam.prompt_files import Plane
     from napari_pisam.weights.loading import LoadedModel
 
     Index = tuple[int, ...]
@@ -371,7 +371,7 @@ def _axes_of(opened: ImageFile, leading: int) -> str:
 def _digest(parts: Sequence[_Part]) -> str:
     import hashlib
 
-    from napari_pisam.prompt_files import prompts_digest
+    from napari_pisam.predict.prompt_files import prompts_digest
 
     if len(parts) == 1:
         return prompts_digest(parts[0].prompts)
@@ -544,13 +544,13 @@ class _Axes:
 
 
 def _drawn_planes(request: SegmentRequest) -> set[Index]:
-    from napari_pisam.prompt_files import planes_of
+    from napari_pisam.predict.prompt_files import planes_of
 
     return set().union(*(planes_of(path) for path in request.prompt_files))
 
 
 def _say_left_out(request: SegmentRequest, plane: Plane) -> None:
-    from napari_pisam.prompt_files import planes_of
+    from napari_pisam.predict.prompt_files import planes_of
 
     for path in request.prompt_files:
         others = planes_of(path, apart_from=plane)
@@ -595,7 +595,7 @@ def read_prompts(
     ValueError
         If there are none in the plane, or one is wrong.
     """
-    from napari_pisam.prompt_files import (
+    from napari_pisam.predict.prompt_files import (
         FileBox,
         FileShapes,
         collect_prompts,

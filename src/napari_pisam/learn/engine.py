@@ -20,7 +20,7 @@ from napari_pisam.learn.batches import to_batch
 from napari_pisam.learn.click_simulation import evaluation_click
 from napari_pisam.learn.encoding import encode_batch
 from napari_pisam.learn.objective import Clicks, predicted
-from napari_pisam.learn.run_state import Table, save_whole
+from napari_pisam.learn.run_state import StepLog, save_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -138,7 +138,7 @@ class _Record:
 
     def __init__(self, config: TrainConfig, run: Run) -> None:
         self._config, self._run = config, run
-        self._table = Table(config.output / "log.csv", run.step, _LOG_COLUMNS)
+        self._table = StepLog(config.output / "log.csv", run.step, _LOG_COLUMNS)
         self._saved = time.monotonic()
 
     def add(self, loss: float, rate: float, norm: float, *, may_save: bool) -> None:

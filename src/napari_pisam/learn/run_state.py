@@ -157,7 +157,7 @@ def save_whole(path: Path, state: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-class Table:
+class StepLog:
     """A CSV file that grows by rows whose first value is the step.
 
     Parameters

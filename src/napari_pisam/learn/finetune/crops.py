@@ -37,7 +37,7 @@ _SURROUNDINGS, _LEAST = 4.0, 768
 
 
 @dataclass(frozen=True)
-class Crop:
+class PlannedCrop:
     """A window of an image, and the objects in it that count.
 
     Attributes
@@ -78,7 +78,7 @@ def used_rows(settings: FineTuneSettings, rows: Sequence[ObjectRow]) -> list[Obj
     return [row for i, row in enumerate(rows) if i in used]
 
 
-def plan_crops(images: Sequence[SourceImage], rows: Sequence[ObjectRow]) -> list[Crop]:
+def plan_crops(images: Sequence[SourceImage], rows: Sequence[ObjectRow]) -> list[PlannedCrop]:
     """Choose the windows to keep: small images as a whole, else one around each group of objects.
 
     Parameters
@@ -105,13 +105,15 @@ def plan_crops(images: Sequence[SourceImage], rows: Sequence[ObjectRow]) -> list
         if not own:
             continue
         if height * width <= WHOLE:
-            crops.append(Crop(image, (0, 0, height, width), tuple(own)))
+            crops.append(PlannedCrop(image, (0, 0, height, width), tuple(own)))
         else:
             crops += _around(image, own, (height, width))
     return crops
 
 
-def _around(image: SourceImage, rows: Sequence[ObjectRow], shape: tuple[int, int]) -> list[Crop]:
+def _around(
+    image: SourceImage, rows: Sequence[ObjectRow], shape: tuple[int, int]
+) -> list[PlannedCrop]:
     """Place a window around each object; an object inside an earlier window shares that."""
     placed: list[tuple[Region, list[ObjectRow]]] = []
     for row in sorted(rows, key=lambda row: row.box):
@@ -133,11 +135,11 @@ def _around(image: SourceImage, rows: Sequence[ObjectRow], shape: tuple[int, int
             side = max(_SURROUNDINGS * long, _LEAST)
             centre = ((r0 + r1) / 2, (c0 + c1) / 2)
             placed.append((place_window((side, side), centre, shape), [row]))
-    return [Crop(image, region, tuple(inside)) for region, inside in placed]
+    return [PlannedCrop(image, region, tuple(inside)) for region, inside in placed]
 
 
 def write_crops(
-    folder: Path, crops: Sequence[Crop], progress: Callable[[int, int], None] | None = None
+    folder: Path, crops: Sequence[PlannedCrop], progress: Callable[[int, int], None] | None = None
 ) -> None:
     """Read the windows and write them, with the list of objects last.
 
@@ -145,7 +147,7 @@ def write_crops(
     ----------
     folder : Path
         Of the run.
-    crops : sequence of Crop
+    crops : sequence of PlannedCrop
     progress : callable, optional
         Called with (windows done, windows in all).
 
@@ -202,7 +204,7 @@ def write_crops(
     write_json(folder / OBJECTS, content)
 
 
-def read_crop(crop: Crop) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def read_crop(crop: PlannedCrop) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Read a window: the picture as it is shown, (h, w) or (h, w, 3), and its labels, (h, w)."""
     source = crop.image
     in_colour = len(source.image.shape) == 3

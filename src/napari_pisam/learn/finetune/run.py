@@ -29,7 +29,13 @@ from napari_pisam.learn.finetune.process import REFUSED, Child, how_it_ended
 from napari_pisam.learn.finetune.runs import default_root, new_folder
 from napari_pisam.learn.finetune.settings import FineTuneSettings
 from napari_pisam.learn.finetune.sources import check_images, check_split
-from napari_pisam.learn.finetune.state import Curve, Preview, RunState, StateReader, Status
+from napari_pisam.learn.finetune.state import (
+    Curve,
+    RunState,
+    StateReader,
+    Status,
+    ValidationPicture,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,9 +46,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Curve",
     "FineTuneRun",
-    "Preview",
     "RunState",
     "Status",
+    "ValidationPicture",
     "default_root",
     "new_folder",
 ]

@@ -60,7 +60,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Preview:
+class ValidationPicture:
     """One validation object before and after.
 
     Attributes
@@ -120,7 +120,7 @@ class RunState:
         A sentence on that; until the end only how it looks so far.
     best_weights : Path or None
         Only where they are better.
-    previews : tuple of Preview
+    previews : tuple of ValidationPicture
     report : Path or None
     can_resume : bool
     """
@@ -146,7 +146,7 @@ class RunState:
     is_better: bool = False
     verdict: str = ""
     best_weights: Path | None = None
-    previews: tuple[Preview, ...] = ()
+    previews: tuple[ValidationPicture, ...] = ()
     report: Path | None = None
     can_resume: bool = True
 
@@ -294,7 +294,7 @@ def _curve(points: list[dict[str, Any]], key: str) -> Curve:
     return Curve(table[:, 0], table[:, 1])
 
 
-def _previews(folder: Path, value: Any) -> tuple[Preview, ...]:
+def _previews(folder: Path, value: Any) -> tuple[ValidationPicture, ...]:
     found = []
     for one in dicts(value):
         before, after = (picture_inside(folder, one.get(key)) for key in ("before", "after"))
@@ -302,5 +302,5 @@ def _previews(folder: Path, value: Any) -> tuple[Preview, ...]:
         if before is not None and after is not None and None not in scores:
             image, label, step = text(one.get("image")), count(one.get("label")), one.get("step")
             pair = scores[0] or 0.0, scores[1] or 0.0
-            found.append(Preview(image, label, before, after, *pair, count(step)))
+            found.append(ValidationPicture(image, label, before, after, *pair, count(step)))
     return tuple(found)

@@ -32,7 +32,7 @@ from napari_pisam.learn.finetune.tensorboard import Board
 from napari_pisam.learn.finetune.verdict import so_far, verdict
 from napari_pisam.learn.objective import Objective
 from napari_pisam.learn.optimizers import build_optimizer
-from napari_pisam.learn.run_state import Ema, Run, Table
+from napari_pisam.learn.run_state import Ema, Run, StepLog
 from napari_pisam.learn.starting import starting_model
 from napari_pisam.model.variants import VARIANTS
 from napari_pisam.predict.device import select_device
@@ -160,7 +160,7 @@ class Trainer:
         run, memory = self.run, self.run.memory
         self.table = None
         if self._writes:
-            self.table = Table(self.folder / "validation.csv", run.step, _COLUMNS)
+            self.table = StepLog(self.folder / "validation.csv", run.step, _COLUMNS)
         status: Status | None = None
         with Board(self.folder if self._writes else None) as self.board:
             while status is None:

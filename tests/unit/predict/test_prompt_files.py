@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_pisam.predict.areas import Area
-from napari_pisam.predict.prompts import Click, Prompts
-from napari_pisam.prompt_files import (
+from napari_pisam.predict.prompt_files import (
     FileBox,
     collect_prompts,
     prompts_digest,
@@ -18,6 +17,7 @@ from napari_pisam.prompt_files import (
     read_shapes,
     write_prompts,
 )
+from napari_pisam.predict.prompts import Click, Prompts
 
 SHAPES = """index,shape-type,vertex-index,axis-0,axis-1
 0,rectangle,0,10.0,20.5
