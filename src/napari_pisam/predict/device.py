@@ -18,6 +18,9 @@ _T = TypeVar("_T")
 
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
 
+# Only CUDA has an error of its own for it.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -90,10 +93,11 @@ def select_precision(device: torch.device, name: Precision | str = "auto") -> to
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device's memory is full (MPS has no type of its own)."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
-    )
+    """Whether an error says that there was not enough memory, of whatever device."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _OUT_OF_MEMORY)
 
 
 def free_memory(device: torch.device) -> None:

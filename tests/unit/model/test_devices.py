@@ -21,7 +21,7 @@ from napari_pisam.model.pisam import build_model
 from napari_pisam.model.remembered import Remembered
 from napari_pisam.model.variants import CompactEncoder, TinyVitEncoder
 from napari_pisam.predict import predictor as predictors
-from napari_pisam.predict.device import DeviceRunner
+from napari_pisam.predict.device import DeviceRunner, is_out_of_memory
 from napari_pisam.predict.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -180,3 +180,17 @@ def test_weights_that_were_moved_tell_when_they_change() -> None:
     runner = DeviceRunner(model, torch.device("meta"), torch.float32)
     assert model.weight.device == runner.device
     assert not any(value.is_inference() for value in model.state_dict(keep_vars=True).values())
+
+
+@pytest.mark.parametrize(
+    ("error", "is_full"),
+    [
+        (torch.OutOfMemoryError("CUDA"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
+        (RuntimeError("MPS backend out of memory"), True),
+        (RuntimeError("shapes do not match"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_a_device_that_is_full_is_told_by_its_error(error: Exception, is_full: bool) -> None:
+    assert is_out_of_memory(error) == is_full

@@ -12,19 +12,9 @@ from napari_pisam.system import peak_memory
 if TYPE_CHECKING:
     from napari_pisam.learn.config import TrainConfig
 
-_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
-
 
 class OutOfMemory(RuntimeError):
     """Even one object a step does not fit; the message says what to do."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there was not enough memory, of whatever device."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS)
 
 
 def halved(config: TrainConfig) -> TrainConfig:

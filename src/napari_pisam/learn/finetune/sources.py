@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_pisam.learn.finetune.parts import ObjectRow, Origin, Part, check_split, split
+from napari_pisam.learn.store import SMALLEST_OBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from napari_pisam.learn.config import MaskKind
 
 __all__ = [
-    "SMALLEST",
     "ObjectRow",
     "Origin",
     "Part",
@@ -32,9 +32,6 @@ __all__ = [
     "list_objects",
     "split",
 ]
-
-SMALLEST = 30
-"""Smallest area of an object that a network can learn from, px."""
 
 _BLOCK = 2048
 # Beyond this, a table of all numbers up to the largest would not be small.
@@ -193,9 +190,11 @@ def _objects(source: SourceImage, cancel: Callable[[], bool] | None) -> list[Obj
         r0, c0, r1, c1, area = (int(v) for v in low[label])
         clicks = source.clicks.get(label)
         count = 0 if clicks is None else len(clicks.points)
-        small = area < SMALLEST
-        note = f"{area} px: too small to learn from ({SMALLEST} px at least)" if small else ""
-        part_: Part = "unused" if small else "training"
+        part_: Part = "training"
+        note = ""
+        if area < SMALLEST_OBJECT:
+            part_ = "unused"
+            note = f"{area} px: too small to learn from ({SMALLEST_OBJECT} px at least)"
         rows.append(
             ObjectRow(source.name, label, (r0, c0, r1, c1), area, count, source.origin, part_, note)
         )

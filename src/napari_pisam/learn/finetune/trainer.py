@@ -15,7 +15,7 @@ from napari_pisam.learn.encoding import TRAINED_ON_A_BASE, frozen_encoder
 from napari_pisam.learn.engine import agree, processes, progress, train_one_epoch
 from napari_pisam.learn.finetune.control import ValidationInterrupted
 from napari_pisam.learn.finetune.layout import BEST, CHECKPOINT, LAST
-from napari_pisam.learn.finetune.memory import halved, is_out_of_memory
+from napari_pisam.learn.finetune.memory import halved
 from napari_pisam.learn.finetune.objects import read_objects, training_items
 from napari_pisam.learn.finetune.pictures import write_previews, write_report
 from napari_pisam.learn.finetune.resolve import largest_frame, origin, resolve
@@ -35,7 +35,7 @@ from napari_pisam.learn.optimizers import build_optimizer
 from napari_pisam.learn.run_state import Ema, Run, StepLog
 from napari_pisam.learn.starting import starting_model
 from napari_pisam.model.variants import VARIANTS
-from napari_pisam.predict.device import select_device
+from napari_pisam.predict.device import is_out_of_memory, select_device
 from napari_pisam.weights.checkpoint import save_checkpoint
 
 if TYPE_CHECKING:

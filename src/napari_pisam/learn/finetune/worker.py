@@ -31,13 +31,13 @@ from napari_pisam.learn.finetune.memory import (
     OutOfMemory,
     free_device_bytes,
     halved,
-    is_out_of_memory,
     peak_bytes,
 )
 from napari_pisam.learn.finetune.process import DISK_FULL, REFUSED
 from napari_pisam.learn.finetune.settings import FineTuneSettings
 from napari_pisam.learn.finetune.trainer import Trainer, trainer_of
 from napari_pisam.learn.stopping import StopRequest
+from napari_pisam.predict.device import is_out_of_memory
 from napari_pisam.system import lower_priority
 
 if TYPE_CHECKING:
