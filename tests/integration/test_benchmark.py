@@ -100,7 +100,9 @@ def test_without_a_gpu_there_is_nothing_to_check(small):
 
 def test_masks_of_a_device_are_compared_also_when_its_memory_is_full(small):
     found = benchmark_worker.compare_devices("pisam", "cpu", "fp32")
-    assert found == {"box": 1.0, "click": 1.0, "memory full": 1.0}
+    assert (found["box"], found["click"]) == (1.0, 1.0)
+    # The CPU's own precision, which may be bf16.
+    assert found["memory full"] > benchmark.LEAST_IOU
 
 
 def test_a_device_that_computes_otherwise_is_found(small, monkeypatch):
@@ -109,7 +111,7 @@ def test_a_device_that_computes_otherwise_is_found(small, monkeypatch):
     monkeypatch.setattr(benchmark_worker, "build_ours", lambda name, sam: networks.pop(0))
     found = benchmark_worker.compare_devices("pisam", "cpu", "fp32")
     assert max(found["box"], found["click"]) < benchmark.LEAST_IOU
-    assert found["memory full"] == 1.0
+    assert found["memory full"] > benchmark.LEAST_IOU
 
 
 def test_picture_is_a_frame_of_colours():

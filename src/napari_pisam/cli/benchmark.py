@@ -104,11 +104,11 @@ def check(models: str, device: str, precision: str) -> None:
         If the masks differ, or a check fails.
     """
     from napari_pisam.weights.cache import cached_path
-    from napari_pisam.weights.catalogue import EMBEDDED
+    from napari_pisam.weights.catalogue import EMBEDDED, is_public
 
     differing = []
     for name in _names(models):
-        if name != EMBEDDED and not cached_path(name).is_file():
+        if name != EMBEDDED and not (is_public(name) and cached_path(name).is_file()):
             answer(f"{name}: left out, its weights are not on this machine.")
             continue
         found = _measure(task="check", model=name, device=device, precision=precision)
