@@ -85,7 +85,7 @@ def fake_model(monkeypatch):
     def load(name, device, report, cancelled, *, may_download):
         return LoadedPredictor(ImagePredictor(), name, "0" * 64, "cpu", 12_000_000)
 
-    monkeypatch.setattr(model_loader.ModelLoader.__init__, "__defaults__", (load,))
+    monkeypatch.setattr(model_loader.ModelLoader.__init__, "__defaults__", (load, lambda: None))
 
 
 def test_it_is_one_dock_and_trains_by_every_door(window):

@@ -40,6 +40,8 @@ def test_the_advice_follows_the_image(make_napari_viewer, qtbot, cache, monkeypa
     assert panel.choice == ("tiny", "auto")
     assert not window.dock.loader.is_loading
     # As without the hint, see `test_the_dock_fits_a_laptop_screen`.
+    window.dock.getting_started.closed.emit()
+    window.settle()
     assert window.dock.content.sizeHint().height() <= 650
     choose = window.dock.controller.workspace.choice.choose
     section = window.image

@@ -577,7 +577,7 @@ def peak_memory():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("image.tif",), "Give --boxes, --points or both"),
+        (("image.tif",), "Give --boxes, --points, --start or several"),
         (("none.tif", "--boxes", "boxes.csv"), "There is no image file none.tif"),
         (("boxes.csv", "--boxes", "boxes.csv"), "is not an image"),
         (("image.tif", "--boxes", "none.csv"), "There is no file none.csv"),

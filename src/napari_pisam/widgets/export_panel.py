@@ -47,6 +47,7 @@ class ExportPanel(QWidget):
             "Export labels…", "Write the Labels layer in the format beside", self._ask_labels
         )
         self.format_combo = QuietCombo()
+        self.format_combo.setToolTip("Format that the labels are exported in")
         self.format_combo.addItem("TIFF", "")
         self.format_combo.setItemData(0, _TIFF, Qt.ItemDataRole.ToolTipRole)
         for name, entry in FORMATS.items():

@@ -252,7 +252,7 @@ class ObjectList(QWidget):
         table.setSelectionMode(QTableView.SelectionMode.ExtendedSelection)
         # For Delete and the arrows; no tab stop.
         table.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-        table.setMinimumHeight(104)
+        table.setMinimumHeight(90)
         table.setShowGrid(False)
         table.setWordWrap(False)
         table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)

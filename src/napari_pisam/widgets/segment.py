@@ -26,7 +26,6 @@ from napari_pisam.widgets.docked import Docked
 from napari_pisam.widgets.export_panel import ExportPanel
 from napari_pisam.widgets.file_actions import FileActions
 from napari_pisam.widgets.getting_started import GettingStarted
-from napari_pisam.widgets.layer_actions import fill_layer_menu
 from napari_pisam.widgets.layer_panel import LayerPanel
 from napari_pisam.widgets.many_panel import ManyPanel
 from napari_pisam.widgets.model_loader import ModelLoader
@@ -69,6 +68,9 @@ class SegmentWidget(Docked):
         super().__init__()
         self._viewer = unwrapped(viewer)
         _close_others(self._viewer)
+        # napari.components brings all kinds of layers with it, which a viewer has loaded anyway.
+        from napari_pisam.widgets.layer_actions import fill_layer_menu
+
         fill_layer_menu()
         self._background = Background()
         self._preferences = Preferences()
@@ -138,6 +140,11 @@ class SegmentWidget(Docked):
         )
         follow_options(self.options_panel, self._preferences)
         self.prompt_panel.live.setChecked(kept.live)
+        files = QWidget()
+        files_layout = QVBoxLayout(files)
+        files_layout.setContentsMargins(0, 0, 0, 0)
+        files_layout.addWidget(self.export_panel)
+        files_layout.addWidget(_group("Series of images", self.series_form))
         keys = QLabel(keys_table())
         keys.setWordWrap(True)
         content = QWidget()
@@ -157,8 +164,7 @@ class SegmentWidget(Docked):
         for title, panel, tip in (
             ("Options", self.options_panel.native, "How objects meet, how the preview looks"),
             ("Channels", self.channel_panel, "What the network sees together"),
-            ("Series", self.series_form, "Many images, one after the other"),
-            ("Files", self.export_panel, "Labels and sessions to files, and back"),
+            ("Files", files, "Labels and sessions to files, and back; series of images"),
             ("Keys", keys, "They work on the canvas, whichever layer is selected"),
         ):
             self.sections.append(collapsible(title, panel, tip))
