@@ -15,20 +15,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_worker
 from distributed.scheduler import NoValidWorkerError
 
 from napari_pisam.images.image_source import ImageSource
 from napari_pisam.predict.predictor import Predictor, composed, make_prompts
 from napari_pisam.predict.preprocessing import MissingFrame, SentImage, to_frame
-from napari_pisam.predict.prompts import Prompts
+from napari_pisam.predict.prompts import Prompts, box_rows
 from napari_pisam.predict.tiles import TiledObjects
 from napari_pisam.predict.windows import stable_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
     from napari_pisam.model.variants import Variant
@@ -320,7 +320,7 @@ class RemotePredictor:
     def predict_many(self, boxes: ArrayLike) -> list[Mask]:
         """Predict one mask per box, as `Predictor.predict_many` does."""
         source = self._image()
-        values = np.asarray(boxes, dtype=np.float64)
+        values = box_rows(boxes)
         prompts = [Prompts(box).validated_for(source.shape) for box in values]
         small = [place for place, one in enumerate(prompts) if not self._tiles.apply(one)]
         masks: dict[int, Mask] = {}

@@ -18,7 +18,7 @@ from napari_pisam.predict.device import DeviceRunner, select_device, select_prec
 from napari_pisam.predict.embedding_cache import WindowEncoder
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.preprocessing import SentImage
-from napari_pisam.predict.prompts import MaskPrompt, Prompts, overlap
+from napari_pisam.predict.prompts import MaskPrompt, Prompts, box_rows, overlap
 from napari_pisam.predict.stages import RefinementCache, Stages, take
 from napari_pisam.predict.tiles import Seen, TiledObjects
 from napari_pisam.predict.windows import stable_window
@@ -314,14 +314,7 @@ class Predictor:
         ValueError
             If a box is wrong or lies outside the image.
         """
-        values = np.asarray(boxes, dtype=np.float64)
-        if values.size == 0:
-            values = values.reshape(0, 4)
-        if values.ndim != 2 or values.shape[1] != 4:
-            raise ValueError(
-                f"The boxes have shape {values.shape}, expected (n, 4), one "
-                "(row_min, col_min, row_max, col_max) each. Pass a single box to predict."
-            )
+        values = box_rows(boxes)
         with self._lock:
             shape = self._image().shape
             prompts = [Prompts(box).validated_for(shape) for box in values]

@@ -240,6 +240,25 @@ def _checked_box(box: ArrayLike) -> Box:
     return float(r0), float(c0), float(r1), float(c1)
 
 
+def box_rows(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Return boxes as (n, 4) rows of (row_min, col_min, row_max, col_max), each yet to be checked.
+
+    Raises
+    ------
+    ValueError
+        If they are of another shape.
+    """
+    values = np.asarray(boxes, dtype=np.float64)
+    if values.size == 0:
+        values = values.reshape(0, 4)
+    if values.ndim != 2 or values.shape[1] != 4:
+        raise ValueError(
+            f"The boxes have shape {values.shape}, expected (n, 4), one "
+            "(row_min, col_min, row_max, col_max) each. Pass a single box to predict."
+        )
+    return values
+
+
 def _checked_clicks(
     points: ArrayLike | None, labels: ArrayLike | None
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

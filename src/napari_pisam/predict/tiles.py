@@ -295,6 +295,7 @@ class TiledObjects:
         look_at: LookAt,
     ) -> NDArray[np.float32]:
         """Logits of a tile: what was found before, and what is seen near the outline."""
+        # Made anew for every tile in turn: all looks of a large object would fill the memory.
         look = Look.at(tile, grid, found, prompts)
         logits = _start(tile, grid, found)
         if look is None:
