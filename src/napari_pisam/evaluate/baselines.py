@@ -181,21 +181,20 @@ class OtsuInBox(_Threshold):
         return above if edge.mean() <= 0.5 else ~above
 
 
-@dataclass
 class LocalThreshold(_Threshold):
     """Grey levels against their surroundings, for what is brighter than these, or darker.
 
-    Attributes
+    Parameters
     ----------
     dark : bool
         The object is darker.
     """
 
-    dark: bool = False
-    margin: ClassVar[float] = 0.1
+    margin = 0.1
 
-    def __post_init__(self) -> None:
+    def __init__(self, *, dark: bool = False) -> None:
         super().__init__()
+        self.dark = dark
 
     def _value(self, grey: NDArray[np.float64], side: int) -> NDArray[np.float64]:
         from scipy import ndimage
@@ -204,7 +203,6 @@ class LocalThreshold(_Threshold):
         return np.asarray(around - grey if self.dark else grey - around)
 
 
-@dataclass
 class SatoRidges(LocalThreshold):
     """Ridges of 1 to 4 px (Sato et al., 1998) by scikit-image, bright or dark ones."""
 
