@@ -20,7 +20,8 @@ from scipy.optimize import isotonic_regression
 from napari_pisam.evaluate import protocols
 from napari_pisam.measure import metrics
 from napari_pisam.predict.predictor import Predictor
-from napari_pisam.weights.checkpoint import build_from_checkpoint, read_checkpoint, save_checkpoint
+from napari_pisam.weights.checkpoint import build_from_checkpoint, read_checkpoint
+from recipes.tiny.export import write_weights
 from recipes.tiny.scoring import chosen_objects, jobs_of, left_out, names
 from recipes.tiny.sets import load_image
 
@@ -151,14 +152,13 @@ def main() -> None:
         if header is None:
             parser.error(f"{options.weights} has no header of ours")
         model.variant = replace(model.variant, score_curve=curve)
-        digest = save_checkpoint(
+        write_weights(
             options.output,
             checkpoint.tensors,
             variant=model.variant,
             licence=header.licence,
             training_summary=header.training,
         )
-        (options.output.parent / "SHA256SUMS").write_text(f"{digest}  {options.output.name}\n")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -14,7 +14,10 @@ from recipes.tiny.starting import variant_of_run
 from recipes.tiny.training import summary_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from torch import Tensor
 
     from napari_pisam.model.pisam import PiSam
 
@@ -78,8 +81,11 @@ def export_weights(run: Path, folder: Path, *, licence: str = "MIT") -> Path:
     state = torch.load(run / LAST, weights_only=True, map_location="cpu")
     summary = summary_of(config, state["step"], state["elapsed"])
     path = folder / f"{config.variant}.safetensors"
-    digest = save_checkpoint(
-        path, model, licence=licence, training_summary=summary, dtype=torch.float16
-    )
-    (folder / "SHA256SUMS").write_text(f"{digest}  {path.name}\n")
+    write_weights(path, model, licence=licence, training_summary=summary, dtype=torch.float16)
     return path
+
+
+def write_weights(path: Path, weights: PiSam | Mapping[str, Tensor], **saved: Any) -> None:
+    """Write weights as `save_checkpoint` does, with their hash in ``SHA256SUMS`` beside them."""
+    digest = save_checkpoint(path, weights, **saved)
+    (path.parent / "SHA256SUMS").write_text(f"{digest}  {path.name}\n")
