@@ -74,6 +74,18 @@ def dock():
     return Dock(moving())
 
 
+def running(first, steps):
+    """A dock that carries the object of a slice to higher ones, so many steps in."""
+    hand = ByHand()
+    dock = Dock(moving(), hand)
+    dock.box(first)
+    hand.run()
+    dock.controller.propagate(1)
+    for _ in range(steps):
+        hand.step()
+    return dock, hand
+
+
 def test_an_object_goes_through_the_stack_under_one_number(dock):
     number = dock.box(4)
     dock.controller.propagate(0)
@@ -140,13 +152,7 @@ def test_it_ends_where_the_limits_say_and_says_why():
 
 
 def test_masks_land_as_they_come_and_stop_keeps_them():
-    hand = ByHand()
-    dock = Dock(moving(), hand)
-    dock.box(4)
-    hand.run()
-    dock.controller.propagate(1)
-    for _ in range(3):
-        hand.step()
+    dock, hand = running(4, steps=3)
     assert dock.where(1) == [4, 5, 6, 7]
     assert dock.stacks.title == "Object 1 to higher slices: 3 slices"
     dock.stacks.stop()
@@ -162,25 +168,14 @@ def test_masks_land_as_they_come_and_stop_keeps_them():
 
 
 def test_undo_while_it_runs_stops_it_and_takes_it_back():
-    hand = ByHand()
-    dock = Dock(moving(), hand)
-    dock.box(4)
-    hand.run()
-    dock.controller.propagate(1)
-    for _ in range(3):
-        hand.step()
+    dock, hand = running(4, steps=3)
     dock.controller.undo()
     hand.run()
     assert dock.where(1) == [4]
 
 
 def test_clicks_come_in_between_and_see_their_own_slice():
-    hand = ByHand()
-    dock = Dock(moving(), hand)
-    dock.box(4)
-    hand.run()
-    dock.controller.propagate(1)
-    hand.step()
+    dock, hand = running(4, steps=1)
     other = dock.session.new_object(Prompts((2.0, 2.0, 6.0, 6.0)))
     hand.run()
     np.testing.assert_array_equal(
@@ -338,13 +333,7 @@ def test_merging_joins_what_both_have_in_a_slice(dock):
 
 
 def test_a_run_that_was_cut_off_goes_on_from_the_session_file(tmp_path):
-    hand = ByHand()
-    dock = Dock(moving(), hand)
-    dock.box(2)
-    hand.run()
-    dock.controller.propagate(1)
-    for _ in range(4):
-        hand.step()
+    dock, _ = running(2, steps=4)
     path = saving_job(dock.controller.workspace.planes, tmp_path / "cut.pisam")()
 
     again = Dock(moving())
