@@ -8,11 +8,17 @@ import pytest
 pytest.importorskip("napari", reason="napari is not installed: pip install 'napari-pisam[gui]'")
 import zarr
 from napari.components import ViewerModel
+from napari.layers._source import layer_source
 from napari.layers.labels._labels_key_bindings import new_label
 
 from fake_dock import ImagePredictor, draw_box
 from fake_session import ByHand, at_once
 from napari_pisam.docks.segment.controller import SegmentController
+from napari_pisam.docks.segment.disk_labels import finishing_job
+from napari_pisam.images.ngff_labels import open_labels
+from napari_pisam.images.zarr_files import attributes_of
+from napari_pisam.layers import label_arrays
+from napari_pisam.layers import labels as layer_labels
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.session import numbers
 from napari_pisam.session.rollback import RollbackJournal
@@ -21,14 +27,15 @@ SHAPE = (60, 80)
 BOXES = [(2.0, 2.0, 12.0, 12.0), (20.0, 2.0, 30.0, 12.0), (40.0, 2.0, 50.0, 12.0)]
 
 
-def dock_on(viewer, labels, execute=at_once):
-    """The dock's commands on the topmost image and a Labels layer."""
+def dock_on(viewer, labels=None, execute=at_once):
+    """The dock's commands on the topmost image and a Labels layer; by default its own."""
     controller = SegmentController(viewer, execute)
     controller.told = []
     controller.workspace.failed.connect(controller.told.append)
     controller.workspace.hinted.connect(controller.told.append)
     controller.workspace.choice.choose_first_image()
-    controller.workspace.choice.choose("labels", labels)
+    if labels is not None:
+        controller.workspace.choice.choose("labels", labels)
     controller.start()
     controller.set_model(ImagePredictor())
     return controller
@@ -146,6 +153,61 @@ def test_a_cell_that_a_script_wrote_into_large_labels_does_not_melt_with_an_obje
     assert ids(controller) == [1, 3]
 
 
+@pytest.fixture
+def on_disk(tmp_path, monkeypatch):
+    """Docks on an image in a file whose labels are too large for the memory."""
+    monkeypatch.setattr(label_arrays, "IN_MEMORY", 100)
+    monkeypatch.setattr(layer_labels, "_PLANE", 100)
+    (tmp_path / "slide.ome.tif").touch()
+
+    def open_dock():
+        viewer = ViewerModel()
+        with layer_source(path=str(tmp_path / "slide.ome.tif")):
+            viewer.add_image(np.zeros(SHAPE), name="slide")
+        return dock_on(viewer)
+
+    return open_dock
+
+
+def test_labels_too_large_for_the_memory_are_beside_the_image_and_come_back(on_disk, tmp_path):
+    controller = on_disk()
+    path = tmp_path / "slide-labels.ome.zarr"
+    assert not path.exists()  # nothing is made because somebody looks
+    box(controller, 0)
+    controller.commit()
+    assert any(str(path) in text for text in controller.told)
+    written = open_labels(path)[:]
+    assert set(np.unique(written)) == {0, 1}
+    controller.close()
+    controller = on_disk()
+    labels = controller.workspace.choice["labels"]
+    np.testing.assert_array_equal(labels.data, written)
+    box(controller, 1)
+    controller.commit()
+    assert ids(controller) == [2]
+    controller.undo()
+    np.testing.assert_array_equal(open_labels(path)[:], written)
+    finishing_job(labels, {})()
+    assert "datasets" in attributes_of(path).at("multiscales").items()[0].value
+
+
+def test_labels_that_cannot_be_beside_the_image_are_in_a_chosen_folder_or_in_a_file_that_goes(
+    on_disk, tmp_path
+):
+    controller = on_disk()
+    (tmp_path / "slide-labels.ome.zarr").mkdir()
+    box(controller, 0)
+    controller.commit()
+    assert any("temporary file" in text for text in controller.told)
+    assert ids(controller) == [1]
+    (tmp_path / "mine").mkdir()
+    controller = on_disk()
+    controller.workspace.on_disk.choose_folder(str(tmp_path / "mine"))
+    box(controller, 0)
+    controller.commit()
+    assert open_labels(tmp_path / "mine" / "slide-labels.ome.zarr")[5, 5] == 1
+
+
 def test_half_an_object_that_a_kill_left_on_disk_is_taken_back_and_told(
     viewer, tmp_path, monkeypatch
 ):
@@ -227,7 +289,7 @@ def everything(layer):
 
 def test_layers_that_others_made_are_read_and_stay_as_they_are(viewer):
     shapes, points = foreign(viewer)
-    controller = dock_on(viewer, None)
+    controller = dock_on(viewer)
     work = controller.workspace
     before = everything(shapes), everything(points)
     work.choice.choose("boxes", shapes)
@@ -247,7 +309,7 @@ def test_layers_that_others_made_are_read_and_stay_as_they_are(viewer):
 
 def test_a_box_of_a_layer_that_is_only_read_is_predicted_and_corrected_by_clicks(viewer):
     shapes, _points = foreign(viewer)
-    controller = dock_on(viewer, None)
+    controller = dock_on(viewer)
     work = controller.workspace
     before = everything(shapes)
     work.choice.choose("boxes", shapes)
@@ -311,7 +373,7 @@ def test_what_is_moved_in_somebodys_layer_is_its_object_under_whatever_number(vi
 
 def test_a_copy_of_somebodys_layers_is_drawn_on(viewer):
     shapes, points = foreign(viewer)
-    controller = dock_on(viewer, None)
+    controller = dock_on(viewer)
     work = controller.workspace
     for role, layer in (("boxes", shapes), ("clicks", points)):
         work.choice.choose(role, layer)
@@ -332,7 +394,7 @@ def test_a_copy_of_somebodys_layers_is_drawn_on(viewer):
 
 
 def test_a_hidden_image_that_is_segmented_is_told_once_until_it_is_shown(viewer):
-    controller = dock_on(viewer, None)
+    controller = dock_on(viewer)
     viewer.layers[0].visible = False
     for number in (0, 1):
         box(controller, number)
@@ -343,7 +405,7 @@ def test_a_hidden_image_that_is_segmented_is_told_once_until_it_is_shown(viewer)
 
 
 def test_values_changed_in_place_are_seen_by_the_next_prediction(viewer):
-    controller = dock_on(viewer, None)
+    controller = dock_on(viewer)
     image = viewer.layers["Image"]
     image.contrast_limits = (0, 1)
     box(controller, 0)
@@ -359,7 +421,7 @@ def test_the_dock_says_which_channel_and_contrast_the_network_sees():
     viewer = ViewerModel()
     viewer.add_image(np.zeros((3, *SHAPE)), contrast_limits=(0, 200), axis_labels=("c", "y", "x"))
     viewer.dims.set_point(0, 1)
-    controller = dock_on(viewer, None)
+    controller = dock_on(viewer)
     seen = controller.workspace.planes.seen
     assert seen == "Seen: grey; c 1 (0 to 2); contrast 0 to 200"
     viewer.layers.clear()
@@ -372,7 +434,7 @@ def test_a_thicker_slice_is_the_picture_of_the_next_prediction():
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros((5, *SHAPE)), projection_mode="max")
     viewer.dims.set_point(0, 2)
-    controller = dock_on(viewer, None)
+    controller = dock_on(viewer)
     session, predictor = controller.session, controller.workspace.planes._predictor
     assert session.new_object(Prompts(BOXES[0])) == 1
     read = len(predictor.images)

@@ -197,7 +197,7 @@ def finish_labels(
     array = open_labels(path)
     group: Any = zarr.open_group(path, mode="r+", zarr_format=3)
     numbers: set[int] = set()
-    for part in _parts(array):
+    for part in parts_to_read(array):
         numbers.update(np.unique(array[part]).tolist())
     ome = dict(group.attrs["ome"])
     image, label = dict(ome["multiscales"][0]), dict(ome["image-label"])
@@ -227,6 +227,8 @@ def written_parts(array: Any) -> list[tuple[slice, ...]] | None:
         None for an array of which that is not known: other than one chunk a file here, or
         background other than 0.
     """
+    # Labels that are mirrored in memory know where they are on disk.
+    array = getattr(array, "on_disk", array)
     root = getattr(getattr(array, "store", None), "root", None)
     metadata = getattr(array, "metadata", None)
     key = getattr(metadata, "chunk_key_encoding", None)
@@ -248,7 +250,7 @@ def written_parts(array: Any) -> list[tuple[slice, ...]] | None:
     )
 
 
-def _parts(array: Any) -> list[tuple[slice, ...]]:
+def parts_to_read(array: Any) -> list[tuple[slice, ...]]:
     """List the parts that may hold something; all where it is not known."""
     found = written_parts(array)
     if found is not None:
@@ -456,7 +458,7 @@ def _half(group: Any, name: str, above: Any) -> Any:
             part.start // (1 if axis < len(shape) - 2 else 2) // step
             for axis, (part, step) in enumerate(zip(parts, steps, strict=True))
         )
-        for parts in _parts(above)
+        for parts in parts_to_read(above)
     }
     for key in sorted(keys):
         here = tuple(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
-import tempfile
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,11 +11,11 @@ import numpy as np
 
 from napari_pisam.images.ngff_labels import is_label_group, new_labels, open_labels
 from napari_pisam.layers.geometry import ImagePlane, plane_of, spatial_shape
+from napari_pisam.layers.label_arrays import MirroredLabels, empty_labels, is_kept, wider_labels
 from napari_pisam.layers.prompt_layers import prompt_axes
 from napari_pisam.layers.transforms import placement_of, transform_of
-from napari_pisam.session.identity import is_in_memory
 from napari_pisam.session.labels import wider_dtype
-from napari_pisam.session.rollback import RollbackJournal, place_of, roll_back
+from napari_pisam.session.rollback import RollbackJournal, roll_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,11 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-_IN_MEMORY = 512 << 20
-_COPY_BYTES = 64 << 20
-_PREFIX = "napari-pisam-"
-# napari refreshes labels of 16 bits much faster than those of 32.
-_NARROW: np.dtype[Any] = np.dtype(np.uint16)
+# Planes of more pixels are mirrored: napari would read all chunks of one at every refresh.
+_PLANE = 1 << 22
 
 
 def new_labels_layer(
@@ -70,14 +65,18 @@ def new_labels_layer(
     """
     axes = prompt_axes(image, channel_axis)
     if data is None:
-        shape = tuple(spatial_shape(image)[axis] for axis in axes)
-        data = empty_labels(shape, np.dtype(dtype))
+        data = empty_labels(labels_shape(image, channel_axis), np.dtype(dtype))
     axes = axes[len(axes) - len(data.shape) :]
     return viewer.add_labels(
         data,
         name=name or f"{image.name} labels",
         **transform_of(image, axes),
     )
+
+
+def labels_shape(image: Any, channel_axis: int | None = None) -> tuple[int, ...]:
+    """Return the sizes that the labels of an image have."""
+    return tuple(int(spatial_shape(image)[axis]) for axis in prompt_axes(image, channel_axis))
 
 
 def labels_layer_on_disk(
@@ -91,8 +90,8 @@ def labels_layer_on_disk(
     """Add a Labels layer whose values are an OME-Zarr, made where there is none yet.
 
     Only chunks that are painted or committed are on disk, and they are there when napari is
-    closed. napari itself reads the whole plane that it displays, which then has to fit into the
-    memory. `finish_labels` makes the pyramid, which other tools want, at any time.
+    closed. Large planes are mirrored for napari, see `MirroredLabels`. `finish_labels` makes the
+    pyramid, which other tools want, at any time.
 
     Parameters
     ----------
@@ -113,7 +112,7 @@ def labels_layer_on_disk(
         If labels cannot be there, or those there are not of this image.
     """
     axes = prompt_axes(image, channel_axis)
-    shape = tuple(int(spatial_shape(image)[axis]) for axis in axes)
+    shape = labels_shape(image, channel_axis)
     transform = transform_of(image, axes)
     if is_label_group(path):
         data = open_labels(path)
@@ -132,6 +131,8 @@ def labels_layer_on_disk(
             scale=np.abs(transform["scale"]).tolist(),
             units=[str(unit) for unit in transform.get("units") or ()],
         )
+    if shape[-2] * shape[-1] > _PLANE:
+        data = MirroredLabels.of(data)
     return viewer.add_labels(data, name=path.name, **transform)
 
 
@@ -388,81 +389,14 @@ def promote_labels(layer: Any, value: int) -> None:
     if value <= np.iinfo(data.dtype).max:
         return
     new = wider_dtype(data.dtype, value)
-    if _stays(data):
+    on_disk = getattr(data, "on_disk", data)
+    if is_kept(data) and not np.can_cast(new, on_disk.dtype):
         raise ValueError(
-            f"The Labels layer {layer.name!r} is on disk as {data.dtype}, which has no room for "
+            f"The Labels layer {layer.name!r} is on disk as {on_disk.dtype}, which has no room for "
             f"the number {value} of the next object. Choose a new Labels layer, or make the file "
             f"one of {new} and open it again."
         )
-    shape = tuple(int(size) for size in data.shape)
-    wider = empty_labels(shape, new)
-    for part, block in _pieces(data, shape):
-        # What is never written takes no memory.
-        if block.any():
-            wider[part] = block
-    layer.data = wider
-
-
-def _stays(data: Any) -> bool:
-    """Whether what is written into an array is there when the process has ended."""
-    if isinstance(data, np.memmap):
-        return bool(data.filename) and _PREFIX not in str(data.filename)
-    if isinstance(data, np.ndarray):
-        return not is_in_memory(data)
-    return bool(place_of(data)) or not hasattr(data, "store")
-
-
-def copied_labels(data: Any, shape: tuple[int, ...]) -> NDArray[np.integer[Any]]:
-    """Copy the labels of a file into an array that can be painted on, piece by piece.
-
-    Raises
-    ------
-    ValueError
-        If they are no labels of an image of that shape, or there is no room.
-    """
-    given, dtype = tuple(int(size) for size in data.shape), np.dtype(data.dtype)
-    if given != shape or dtype.kind not in "biu":
-        raise ValueError(f"has shape {given} and dtype {dtype}, expected integers of shape {shape}")
-    labels = empty_labels(shape, np.dtype(np.uint16 if dtype.itemsize <= 2 else np.uint32))
-    for part, block in _pieces(data, shape):
-        if block.size and not 0 <= int(block.min()) <= int(block.max()) < 1 << 32:
-            raise ValueError("has numbers below 0 or of more than 32 bits, expected labels")
-        if block.any():
-            labels[part] = block
-    return labels
-
-
-def _pieces(data: Any, shape: tuple[int, ...]) -> Iterator[tuple[tuple[slice, ...], NDArray[Any]]]:
-    """Read an array piece by piece; along its longest axis, for a plane to be cut too."""
-    axis, itemsize = int(np.argmax(shape)), np.dtype(data.dtype).itemsize
-    step = max(1, _COPY_BYTES * shape[axis] // max(1, math.prod(shape) * itemsize))
-    for start in range(0, shape[axis], step):
-        part = (slice(None),) * axis + (slice(start, start + step),)
-        yield part, np.asarray(data[part])
-
-
-def empty_labels(
-    shape: tuple[int, ...], dtype: np.dtype[Any] = _NARROW
-) -> NDArray[np.integer[Any]]:
-    """Allocate zeros that cost nothing before they are written."""
-    if dtype.kind not in "iu":
-        raise ValueError(f"The dtype is {dtype}, expected an integer type, for example uint16.")
-    size = math.prod(shape) * dtype.itemsize
-    if size <= _IN_MEMORY:
-        return np.zeros(shape, dtype)
-    import shutil
-
-    folder = tempfile.gettempdir()
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        raise ValueError(
-            f"The labels of shape {shape} may need {size / 1e9:.1f} GB, and the folder for "
-            f"temporary files has {free / 1e9:.1f} GB free. Make room, or set TMPDIR to another."
-        )
-    # A file without a name is gone with its last user, after a crash too. Windows of it are read
-    # and shown without a copy; napari reads all chunks of a chunked array at every refresh.
-    with tempfile.TemporaryFile(prefix=_PREFIX) as file:
-        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+    layer.data = wider_labels(data, new)
 
 
 def lie_alike(labels: Any, image: Any, extra: int = 0) -> bool:

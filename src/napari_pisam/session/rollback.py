@@ -40,8 +40,10 @@ def place_of(data: Any) -> str:
     Parameters
     ----------
     data : array
-        zarr 3 has the folder of a store as its `root`, zarr 2 as its `path`.
+        zarr 3 has the folder of a store as its `root`, zarr 2 as its `path`. Labels that are
+        mirrored in memory have the array as `on_disk`.
     """
+    data = getattr(data, "on_disk", data)
     store = getattr(data, "store", None)
     folder = getattr(store, "root", None) or getattr(store, "path", None)
     if not isinstance(folder, str | os.PathLike):

@@ -8,7 +8,8 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_pisam.images.label_formats import FORMATS
-from napari_pisam.widgets.file_dialogs import ask_open_path, ask_save_path
+from napari_pisam.layers.label_arrays import IN_MEMORY
+from napari_pisam.widgets.file_dialogs import ask_folder, ask_open_path, ask_save_path
 from napari_pisam.widgets.parts import QuietCombo, button, menu_button, note, row
 
 _TIFF = "All slices, compressed; model, image and objects stand in the description."
@@ -30,6 +31,12 @@ class ExportPanel(QWidget):
         A file was chosen to write labels to, in the format of this name.
     opening_requested : Signal(str, str)
         A file was chosen to take objects from; what becomes of them, see `Way`.
+    disk_requested : Signal(str)
+        Labels are to be kept in a folder that was chosen, which may hold some.
+    disk_folder_chosen : Signal(str)
+        Where labels of large images are made from now on; empty: beside the image.
+    finish_requested : Signal()
+        Labels on disk are to get their pyramid.
     autosave_requested : Signal()
         The session that was saved last without being asked is wanted back.
     """
@@ -39,6 +46,9 @@ class ExportPanel(QWidget):
     opening_requested = Signal(str, str)
     session_requested = Signal(str)
     restore_requested = Signal(str)
+    disk_requested = Signal(str)
+    disk_folder_chosen = Signal(str)
+    finish_requested = Signal()
     autosave_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -61,6 +71,18 @@ class ExportPanel(QWidget):
             "TIFF, PNG, COCO, GeoJSON, ROIs, YOLO, Shapes",
             [(text, partial(self._ask_opening, way)) for way, text in _WAYS],
         )
+        self.disk_button = menu_button(
+            "Labels on disk",
+            "Keep the labels as OME-Zarr on disk, written as they are made; so it is by itself for "
+            f"images whose labels may take more than {IN_MEMORY >> 20} MB",
+            [
+                ("New…", self._ask_new_on_disk),
+                ("Open…", self._ask_on_disk),
+                ("Finish: write the pyramid for other tools", self.finish_requested.emit),
+                ("Of large images, in a folder…", self._ask_disk_folder),
+                ("Of large images, beside them", partial(self.disk_folder_chosen.emit, "")),
+            ],
+        )
         self.session_button = button(
             "Save session…",
             "Write prompts, masks, object numbers and the model's name to one file, to go on "
@@ -80,7 +102,7 @@ class ExportPanel(QWidget):
         layout.setSpacing(3)
         layout.addWidget(row(self.labels_button, self.format_combo))
         layout.addWidget(self.format_note)
-        layout.addWidget(self.open_button)
+        layout.addWidget(row(self.open_button, self.disk_button))
         layout.addWidget(row(self.session_button, self.restore_button))
         layout.addWidget(self.autosave_button)
         self._say_what_is_lost()
@@ -89,6 +111,7 @@ class ExportPanel(QWidget):
         """Enable what can be done now; `autosave` says what was saved last, "" for nothing."""
         self.labels_button.setEnabled(labels)
         self.open_button.setEnabled(session)
+        self.disk_button.setEnabled(session)
         self.session_button.setEnabled(session)
         self.restore_button.setEnabled(session)
         self.autosave_button.setEnabled(session and bool(autosave))
@@ -120,6 +143,18 @@ class ExportPanel(QWidget):
         kinds = f"Labels and outlines ({' '.join(f'*{one}' for one in suffixes)});;All files (*)"
         if path := ask_open_path(self, "Open labels or outlines", kinds):
             self.opening_requested.emit(path, way)
+
+    def _ask_new_on_disk(self) -> None:
+        if path := ask_save_path(self, "New labels", "OME-Zarr (*.zarr)", "labels.ome.zarr"):
+            self.disk_requested.emit(path)
+
+    def _ask_on_disk(self) -> None:
+        if path := ask_folder(self, "Open labels: the folder that ends in .zarr"):
+            self.disk_requested.emit(path)
+
+    def _ask_disk_folder(self) -> None:
+        if path := ask_folder(self, "Where labels of large images are made"):
+            self.disk_folder_chosen.emit(path)
 
     def _ask_session(self) -> None:
         kinds = "Pi-SAM session (*.pisam)"

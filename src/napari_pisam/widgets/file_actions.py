@@ -10,6 +10,7 @@ from qtpy.QtCore import QTimer
 
 from napari_pisam.docks.segment import files
 from napari_pisam.docks.segment.autosaver import Autosaver
+from napari_pisam.docks.segment.disk_labels import finishing_job
 from napari_pisam.docks.segment.opening import LabelOpener
 from napari_pisam.docks.segment.restoring import Restorer
 from napari_pisam.images.label_files import label_path
@@ -80,6 +81,9 @@ class FileActions:
         panel.session_requested.connect(self.save)
         panel.restore_requested.connect(lambda path: self.restore(Path(path)))
         panel.autosave_requested.connect(self.restore_autosave)
+        panel.disk_requested.connect(self.keep_on_disk)
+        panel.disk_folder_chosen.connect(self._work.on_disk.choose_folder)
+        panel.finish_requested.connect(self.finish)
         self._work.changed.connect(self.refresh)
 
     def refresh(self) -> None:
@@ -114,6 +118,24 @@ class FileActions:
             return
         lost = f". Not in it: {entry.loses}" if entry.loses else ""
         self.write(job, f"Labels written to {target.name}{lost}", "Writing the labels")
+
+    def keep_on_disk(self, path: str) -> None:
+        """Commit to labels on disk from now on."""
+        try:
+            self._work.labels_on_disk(Path(path))
+        except (ValueError, OSError) as error:
+            self._work.failed.emit(str(error))
+
+    def finish(self) -> None:
+        """Write the pyramid of labels on disk."""
+        objects = () if self._work.session is None else self._work.session.objects
+        classes = {one.id: one.class_name for one in objects if one.class_name}
+        try:
+            job = finishing_job(self._work.choice["labels"], classes)
+        except ValueError as error:
+            self._work.failed.emit(str(error))
+            return
+        self.write(job, "The labels have a pyramid and colours now", "Writing the pyramid")
 
     def save(self, path: str) -> None:
         """Write the session, all planes of the image, to a file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_pisam.docks.segment.preview import PreviewLook
@@ -10,6 +11,7 @@ from napari_pisam.session.merge import CommitRule
 
 if TYPE_CHECKING:
     from napari_pisam.docks.segment.controller import SegmentController
+    from napari_pisam.widgets.export_panel import ExportPanel
     from napari_pisam.widgets.model_panel import ModelPanel
     from napari_pisam.widgets.options_panel import OptionsPanel
     from napari_pisam.widgets.preferences import Preferences
@@ -43,6 +45,13 @@ def follow_options(options: OptionsPanel, preferences: Preferences) -> None:
     }
     for name, field in fields.items():
         field.changed.connect(lambda value, name=name: preferences.set(name, value))
+
+
+def remember_disk(controller: SegmentController, panel: ExportPanel, known: Preferences) -> None:
+    """Make labels of large images where they were made the last time, and follow the choice."""
+    folder = known.get("labels_folder", "")
+    controller.workspace.on_disk.choose_folder(folder if Path(folder).is_dir() else "")
+    panel.disk_folder_chosen.connect(lambda chosen: known.set("labels_folder", chosen))
 
 
 def remember_model(panel: ModelPanel, preferences: Preferences) -> None:

@@ -35,7 +35,12 @@ from napari_pisam.widgets.options_panel import OptionsPanel
 from napari_pisam.widgets.parts import collapsible
 from napari_pisam.widgets.preferences import Preferences
 from napari_pisam.widgets.prompt_panel import PromptPanel
-from napari_pisam.widgets.remembered import follow_options, remember_model, restore_options
+from napari_pisam.widgets.remembered import (
+    follow_options,
+    remember_disk,
+    remember_model,
+    restore_options,
+)
 from napari_pisam.widgets.series import SeriesBar, SeriesForm, connect_series
 from napari_pisam.widgets.stack_panel import StackPanel
 
@@ -126,6 +131,7 @@ class SegmentWidget(Docked):
         self.getting_started = GettingStarted()
         restore_options(self.controller, self._preferences)
         remember_model(self.model_panel, self._preferences)
+        remember_disk(self.controller, self.export_panel, self._preferences)
         self.channel_panel = ChannelPanel()
         kept = self.controller.kept
         self.options_panel = OptionsPanel(

@@ -18,6 +18,7 @@ from napari.layers import Labels
 
 from napari_pisam.layers import (
     LabelsPlane,
+    label_arrays,
     labels_plane,
     new_labels_layer,
     new_preview_layer,
@@ -27,7 +28,6 @@ from napari_pisam.layers import (
     refresh_labels_windows,
     show_preview,
 )
-from napari_pisam.layers import labels as labels_module
 from napari_pisam.layers.preview import PREVIEW_COLORS, color_unlike
 from napari_pisam.predict.mask import Mask
 
@@ -94,7 +94,7 @@ def test_large_labels_take_no_memory_and_windows_of_them_are_written(monkeypatch
 
 
 def test_a_full_disk_is_told_before_anything_is_lost(viewer, monkeypatch):
-    monkeypatch.setattr(labels_module, "_IN_MEMORY", 100)
+    monkeypatch.setattr(label_arrays, "IN_MEMORY", 100)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("U", (), {"free": 10})())
     with pytest.raises(ValueError, match="Make room, or set TMPDIR"):
         new_labels_layer(viewer, viewer.layers[0])
@@ -104,7 +104,7 @@ def test_a_full_disk_is_told_before_anything_is_lost(viewer, monkeypatch):
 @pytest.mark.parametrize("kind", ["numpy", "zarr", "memmap"])
 def test_a_window_is_written_where_it_is_seen(viewer, order, kind, monkeypatch):
     if kind == "memmap":
-        monkeypatch.setattr(labels_module, "_IN_MEMORY", 100)
+        monkeypatch.setattr(label_arrays, "IN_MEMORY", 100)
     image = viewer.layers[0]
     if kind == "zarr":
         transform = {"scale": image.scale, "translate": image.translate}

@@ -10,6 +10,8 @@ import pytest
 
 from fake_session import fake_session
 from napari_pisam.images.ngff_labels import new_labels, open_labels
+from napari_pisam.layers import labels as labels_module
+from napari_pisam.layers.label_arrays import MirroredLabels, wider_labels
 from napari_pisam.layers.labels import LabelsPlane, labels_layer_on_disk, labels_plane
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.prompts import Prompts
@@ -78,3 +80,41 @@ def test_a_layer_on_disk_is_painted_written_and_opened_again(tmp_path):
     other = viewer.add_image(np.zeros((5, 20, 31), np.uint8))
     with pytest.raises(ValueError, match="as the image"):
         labels_layer_on_disk(viewer, other, path)
+
+
+def test_labels_that_are_mirrored_are_on_disk_whoever_writes_them(tmp_path):
+    array = new_labels(tmp_path / "labels.zarr", (1100, 700), np.uint32)
+    labels = MirroredLabels.of(array)
+    assert (labels.dtype, type(labels[:9])) == (np.uint16, np.ndarray)
+    labels[600:610, -20:] = 4
+    labels[600, 5], labels[-1] = 7, 9
+    rows, cols = np.nonzero(np.eye(40, dtype=bool))
+    labels[rows + 500, cols + 490] = np.arange(40)
+    labels[labels == 9] = 3
+    np.testing.assert_array_equal(array[:], labels)
+    # Numbers above 16 bits come only now, and after it was opened again.
+    wide = wider_labels(labels, np.dtype(np.uint32))
+    wide[0, 0] = 70_000
+    again = MirroredLabels.of(open_labels(tmp_path / "labels.zarr"))
+    assert again.dtype == np.uint32
+    np.testing.assert_array_equal(again, wide)
+
+
+def test_what_a_hand_paints_on_a_large_plane_is_on_disk_and_undone_there(tmp_path, monkeypatch):
+    pytest.importorskip("napari", reason="napari is not installed")
+    from napari.components import ViewerModel
+
+    monkeypatch.setattr(labels_module, "_PLANE", 100)
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((20, 30), np.uint8))
+    layer = labels_layer_on_disk(viewer, image, tmp_path / "labels.zarr")
+    layer.selected_label = 3
+    layer.paint((5, 5), 3)
+    layer.fill((15, 15), 2)
+    layer.data_setitem((np.array([1]), np.array([2])), 5)
+    on_disk = open_labels(tmp_path / "labels.zarr")
+    assert [on_disk[place] for place in ((5, 5), (15, 15), (1, 2))] == [3, 2, 5]
+    layer.undo()
+    layer.undo()
+    np.testing.assert_array_equal(on_disk[:], layer.data)
+    assert set(np.unique(on_disk)) == {0, 3}

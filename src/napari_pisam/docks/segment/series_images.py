@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_pisam.docks.segment.restoring import plane_of_view
 from napari_pisam.images.image_files import open_image
 from napari_pisam.layers import image_source_of, labels_plane, promote_labels
-from napari_pisam.layers.labels import copied_labels, empty_labels
+from napari_pisam.layers.label_arrays import copied_labels, empty_labels
 from napari_pisam.layers.opened import Picture, picture_of
 from napari_pisam.layers.prompt_layers import prompt_axes
 from napari_pisam.session.identity import is_same_image

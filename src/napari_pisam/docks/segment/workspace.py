@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
+from napari_pisam.docks.segment.disk_labels import DiskLabels, has_labels
 from napari_pisam.docks.segment.layer_choice import LayerChoice
 from napari_pisam.docks.segment.planes import Planes
 from napari_pisam.docks.segment.preview import (
@@ -21,6 +22,7 @@ from napari_pisam.layers import copy_prompts, is_own, new_labels_layer, new_prom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from napari_pisam.session.session import Execute, Session
 
@@ -84,6 +86,7 @@ class Workspace:
         self.choice = LayerChoice(viewer, is_preview)
         self.planes = Planes(execute) if planes is None else planes
         self.preview = Preview(viewer)
+        self.on_disk = DiskLabels(viewer)
         self.sync = PromptSync(self.planes, self.choice, later)
         self.switches_tools = True
         self._is_told_hidden = False
@@ -137,7 +140,9 @@ class Workspace:
         image = self.choice["image"]
         if image is None:
             raise ValueError(NO_IMAGE)
-        if self.planes.labels is None:
+        place = self.on_disk.place_of(image, self.planes.channels.axis_of(image))
+        if self.planes.labels is None and (place is None or has_labels(place)):
+            # On disk they are made with the first object, and not because somebody looks.
             self.new_labels()
         self.preview.prepare(image, self.planes.plane)
         axis = self.planes.channels.axis_of(image)
@@ -147,16 +152,49 @@ class Workspace:
         self.take_tool("boxes")
 
     def new_labels(self) -> None:
-        """Add a Labels layer for the image, and commit to it.
+        """Add a Labels layer for the image, on disk where it may be large, and commit to it.
 
         Raises
         ------
         ValueError
             If there is no image, or no room.
         """
-        if self.choice["image"] is None:
+        image = self.choice["image"]
+        if image is None:
             raise ValueError(NO_IMAGE)
-        self.choice.choose("labels", self.add_labels(self.choice["image"]))
+        place = self.on_disk.place_of(image, self.planes.channels.axis_of(image))
+        if place is not None:
+            try:
+                self.labels_on_disk(place)
+                return
+            except (ValueError, OSError) as error:
+                self._hint_later(
+                    f"{error} The labels are in a temporary file now, which goes with napari."
+                )
+        self.choice.choose("labels", self.add_labels(image))
+
+    def labels_on_disk(self, path: Path) -> None:
+        """Commit to labels on disk, which are made where there are none yet.
+
+        Raises
+        ------
+        ValueError, OSError
+            If there is no image, or labels cannot be there.
+        """
+        image = self.choice["image"]
+        if image is None:
+            raise ValueError(NO_IMAGE)
+        were_there = has_labels(path)
+        with keeping_selection(self.viewer):
+            layer = self.on_disk.open(image, path, self.planes.channels.axis_of(image))
+            put_below_prompts(self.viewer, layer)
+        self.choice.choose("labels", layer)
+        what = "are those" if were_there else "are kept"
+        self._hint_later(f"The labels {what} in {path}: what is written is on disk at once.")
+
+    def _hint_later(self, text: str) -> None:
+        # Objects that are being written tell of themselves first.
+        self._later(lambda: self.hinted.emit(text))
 
     def add_labels(self, image: Any, data: Any = None, name: str | None = None) -> Any:
         """Add a Labels layer for an image; empty without `data`."""
