@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -12,9 +14,14 @@ from napari.components import ViewerModel
 from fake_session import ByHand, at_once
 from fake_stack import SIDE, BrightPredictor, disc, moving
 from lazy_arrays import Lazy
+from napari_pisam.docks.segment.classes import Classes
 from napari_pisam.docks.segment.controller import SegmentController
 from napari_pisam.docks.segment.files import saving_job
+from napari_pisam.docks.segment.object_table import ObjectTable
 from napari_pisam.docks.segment.restoring import Restorer
+from napari_pisam.layers.measuring import measuring_job
+from napari_pisam.measure.regions import Pixel
+from napari_pisam.measure.volumes import measure_volumes, sums_of_slice
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.predict.propagation import EndOfObject
 from napari_pisam.session.session import ModelRef
@@ -433,3 +440,119 @@ def test_tracks_are_shown_and_saved(dock, tmp_path):
     lines = (tmp_path / "tracks.csv").read_text().splitlines()
     assert lines[:2] == ["track_id,t,y,x,area", f"1,0,20.000,15.000,{moving()[0].sum()}"]
     assert len(lines) == 11
+
+
+def test_an_objects_class_is_its_class_in_all_slices_and_one_undo_takes_it_back(dock):
+    number = dock.box(4)
+    dock.controller.propagate(0)
+
+    def classes():
+        sessions = dock.controller.workspace.planes.sessions[dock.image].values()
+        return {one.class_name for session in sessions for one in session.objects}
+
+    given = Classes(dock.controller.workspace)
+    dock.go_to(2)
+    given.give("cell", [number])
+    assert classes() == {"cell"}
+    dock.controller.undo()
+    assert classes() == {""}
+    assert len(dock.where(number)) == 10
+    dock.controller.redo()
+    assert classes() == {"cell"}
+
+
+# -- volumes ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def boxed():
+    """A stack of voxels that are no cubes, an object through it, and the table of its volumes."""
+    dock = Dock(moving(), scale=(2, 0.5, 0.25), units=("um", "um", "um"))
+    dock.number = dock.box(4)
+    dock.controller.propagate(0)
+    work = dock.controller.workspace
+    dock.table = ObjectTable(work, at_once, lambda call: call(), lambda: dock.stacks.line)
+    dock.table.choose(("id", "volume", "slices", "centroid_3d_z", "first_slice"))
+    return dock
+
+
+def volumes(dock):
+    return measure_volumes(dock.labels, pixel=Pixel(0.5, 0.25, "um", depth=2))
+
+
+def test_volumes_are_columns_of_every_slices_table(boxed):
+    row = next(iter(boxed.table.rows()))
+    known = volumes(boxed)[boxed.number]
+    assert {key: row.value(key) for key in known} == known
+    assert known["slices"] == 10
+    titles = [column.title for column in boxed.table.shown_columns()]
+    assert titles == ["Object", "Volume (um³)", "Slices", "First slice", "Z in 3D (um)"]
+    boxed.table.choose(boxed.table.shown, in_pixels=True)
+    assert boxed.table.rows()[0].value("volume") == known["volume_vx"]
+
+
+def test_one_changed_slice_is_read_again_and_no_other(boxed, monkeypatch):
+    boxed.table.rows()
+    read = []
+
+    def counted(labels, z):
+        read.append(z)
+        return sums_of_slice(labels, z)
+
+    monkeypatch.setattr("napari_pisam.docks.segment.volumes.sums_of_slice", counted)
+    layer = boxed.controller.workspace.choice["labels"]
+    layer.brush_size = 3
+    layer.paint((4, 1, 1), boxed.number)
+    assert boxed.table.rows()[0].value("volume") == volumes(boxed)[boxed.number]["volume"]
+    assert set(read) == {4}
+    boxed.go_to(9)
+    boxed.table.rows()
+    read.clear()
+    boxed.controller.undo()
+    # The whole run is taken back, but where it was painted on.
+    assert boxed.table.volumes.row(boxed.number) is not None
+    boxed.table.rows()
+    assert boxed.table.volumes.row(boxed.number) == volumes(boxed).get(boxed.number)
+    assert 9 in read
+
+
+def test_times_have_no_volumes(tmp_path):
+    dock = Dock(moving(), axis_labels=("t", "y", "x"))
+    dock.box(4)
+    dock.controller.propagate(0)
+    work = dock.controller.workspace
+    table = ObjectTable(work, at_once, lambda call: call(), lambda: dock.stacks.line)
+    assert not any("olume" in column.title for column in table.columns())
+    dock.controller.save_volumes(tmp_path / "volumes.csv")
+    assert "no volume" in dock.failures[-1]
+
+
+def test_volumes_are_saved_with_intensities_and_by_the_table(boxed, tmp_path):
+    Classes(boxed.controller.workspace).give("cell")
+    boxed.controller.save_volumes(tmp_path / "volumes.csv")
+    assert boxed.hints[-1] == "Wrote volumes.csv."
+    (row,) = csv.DictReader((tmp_path / "volumes.csv").read_text().splitlines())
+    known = volumes(boxed)[boxed.number]
+    assert float(row["volume_um3"]) == pytest.approx(known["volume"], rel=1e-6)
+    assert (row["class"], row["intensity_3d_mean"]) == ("cell", "1")
+    boxed.table.choose(("id",))
+    boxed.table.saving_job(tmp_path / "slice.csv")()
+    (row,) = csv.DictReader((tmp_path / "slice.csv").read_text().splitlines())
+    assert float(row["centroid_3d_y_um"]) == pytest.approx(known["centroid_3d_y"], rel=1e-6)
+    assert "area_um2" in row
+
+
+def test_a_labels_layer_is_measured_through_its_slices_without_a_dock():
+    viewer = ViewerModel()
+    labels = moving().astype(np.uint16) * 3
+    placed = {"scale": (2, 0.5, 0.25), "units": ("um", "um", "um")}
+    picture = np.random.default_rng(0).random(labels.shape)
+    viewer.add_image(picture, **placed)
+    layer = viewer.add_labels(labels, **placed)
+    (row,) = measuring_job(layer, viewer.layers)().values()
+    there = labels > 0
+    assert row["volume_um3"] == pytest.approx(there.sum() * 0.25)
+    assert row["intensity_3d_mean"] == pytest.approx(picture[there].mean())
+    layer.units = ("s", "um", "um")
+    with pytest.raises(ValueError, match="have no volume"):
+        measuring_job(layer, viewer.layers)

@@ -13,6 +13,7 @@ from skimage.measure import regionprops_table
 from typer.testing import CliRunner
 
 from napari_pisam.cli.app import app
+from napari_pisam.images.ngff_labels import new_labels
 
 
 @pytest.fixture
@@ -106,6 +107,61 @@ def test_a_table_of_measures(tmp_path, labels):
         ("intensity_mean_2", "intensity_mean-1"),
     ):
         np.testing.assert_allclose([float(row[own]) for row in rows], table[theirs], rtol=1e-5)
+
+
+def stack_of(labels):
+    """Labels that go on through four slices, and change."""
+    values = np.stack([labels, labels, np.where(labels == 7, 0, labels), labels])
+    values[3, 30:35] = 300
+    return values
+
+
+@pytest.mark.parametrize("name", ["stack.tif", "stack.ome.zarr"])
+def test_of_a_stack_volumes_are_measured(name, tmp_path, labels):
+    values = stack_of(labels)
+    picture = np.random.default_rng(0).integers(0, 4000, (4, 2, *labels.shape)).astype(np.uint16)
+    path = tmp_path / "picture.tif"
+    tifffile.imwrite(path, picture, metadata={"axes": "ZCYX"}, imagej=True)
+    if name.endswith(".zarr"):
+        new_labels(tmp_path / name, values.shape, np.uint16, axes="zyx")[:] = values
+    else:
+        tifffile.imwrite(tmp_path / name, values, photometric="minisblack")
+    given = ("--image", path, "--pixel-size", "2,0.5,0.25")
+    done = run("measure", tmp_path / name, "-o", tmp_path / "a.csv", *given)
+    assert done.exit_code == 0, done.output
+    assert "2 object(s) through 4 slices" in done.output
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = regionprops_table(
+        values,
+        np.moveaxis(picture, 1, -1),
+        spacing=(2, 0.5, 0.25),
+        properties=("label", "area", "centroid", "intensity_mean"),
+    )
+    for own, theirs in (
+        ("volume_um3", "area"),
+        ("centroid_3d_z_um", "centroid-0"),
+        ("centroid_3d_x_um", "centroid-2"),
+        ("intensity_3d_mean_2", "intensity_mean-1"),
+    ):
+        np.testing.assert_allclose([float(row[own]) for row in rows], table[theirs], rtol=1e-5)
+    assert [row["slices"] for row in rows] == ["3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--pixel-size", "0.5,0.25"), "DEPTH,HEIGHT,WIDTH"),
+        (("--image", "labels.tif"), "expected 4 slices of 40 x 50 px"),
+        (("--pixel-size", "1,2,3,4"), "[DEPTH,]HEIGHT,WIDTH"),
+    ],
+)
+def test_what_a_stack_lacks_is_said(arguments, words, tmp_path, labels, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("stack.tif", stack_of(labels), photometric="minisblack")
+    refused = run("measure", "stack.tif", "-o", "a.csv", *arguments)
+    assert refused.exit_code == 2
+    assert words in refused.output
 
 
 def cleaned(folder, *options):

@@ -25,6 +25,7 @@ from napari_pisam.cli.options import (
     SmoothOption,
     SpecksOption,
     UnitOption,
+    VoxelSizeOption,
     numbers,
     one_line_errors,
     pixel_of,
@@ -270,14 +271,15 @@ def measure(
     image: Annotated[
         Path | None, typer.Option("--image", help="The picture, to measure intensities, too.")
     ] = None,
-    pixel_size: PixelSizeOption = None,
+    pixel_size: VoxelSizeOption = None,
     unit: UnitOption = "um",
 ) -> None:
-    """Measure size, shape and intensity of labelled objects."""
+    """Measure size, shape and intensity of labelled objects; of a stack their volumes."""
     with one_line_errors():
         from napari_pisam.cli.labels import measure as run
 
-        run(labels, output, image=image, pixel=pixel_of(pixel_size, unit))
+        pixel = pixel_of(pixel_size, unit, has_depth=True)
+        run(labels, output, image=image, pixel=pixel)
 
 
 @app.command()

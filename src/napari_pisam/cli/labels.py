@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,19 +11,22 @@ import numpy as np
 from napari_pisam.cli.console import say
 from napari_pisam.cli.files import check_output
 from napari_pisam.images.image_files import open_image, open_plane
-from napari_pisam.images.label_files import label_dtype, write_label_array
+from napari_pisam.images.label_files import TIFF_SUFFIXES, label_dtype, write_label_array
 from napari_pisam.images.label_formats import LabelImage, format_for, read_labels
 from napari_pisam.images.label_formats.table import write_rows
+from napari_pisam.images.zarr_files import is_zarr
 from napari_pisam.measure.cleaning import clean_labels
 from napari_pisam.measure.cleaning import split as cut
 from napari_pisam.measure.regions import Pixel, measure_objects, with_unit
+from napari_pisam.measure.volumes import measure_volumes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from napari_pisam.images.image_files import ImageFile
     from napari_pisam.measure.cleaning import Cleaning
 
 
@@ -154,12 +158,12 @@ def _line_of(text: str) -> tuple[int, NDArray[np.float64]]:
 def measure(
     labels: Path, output: Path, *, image: Path | None = None, pixel: Pixel | None = None
 ) -> None:
-    """Write a table of the objects' measures as CSV.
+    """Write a table of the objects' measures as CSV; of a stack, of what goes through its slices.
 
     Parameters
     ----------
     labels : Path
-        As for `convert`.
+        As for `convert`; or a TIFF or OME-Zarr of a stack.
     output : Path
         A ``.csv`` file.
     image : Path, optional
@@ -168,17 +172,27 @@ def measure(
         Size of a pixel; by default lengths are in px.
     """
     check_output(output, (".csv",), (labels, image))
-    found = _read(labels, image, None)
-    values = None if image is None else _intensities(image, found.labels.shape)
-    rows = measure_objects(found.labels, values, pixel=pixel)
     unit = (pixel or Pixel()).unit
+    classes: Mapping[int, str] = {}
+    with ExitStack() as files:
+        stack = _stack_in(labels, files)
+        if stack is None:
+            found = _read(labels, image, None)
+            classes = found.classes
+            picture = None if image is None else _slices_of(image, found.labels.shape, files)
+            values = None if picture is None else picture[0, :, :]
+            rows = measure_objects(found.labels, values, pixel=pixel)
+        else:
+            picture = None if image is None else _slices_of(image, stack.shape, files)
+            rows = measure_volumes(stack, picture, pixel=pixel)
     table = {
-        label: {"class": found.classes.get(label, "")}
+        label: {"class": classes.get(label, "")}
         | {with_unit(name, unit): value for name, value in row.items()}
         for label, row in rows.items()
     }
     write_rows(output, table)
-    say(f"{output}: {len(rows)} object(s).")
+    through = "" if stack is None else f" through {stack.shape[0]} slices"
+    say(f"{output}: {len(rows)} object(s){through}.")
 
 
 def _measures(image: LabelImage) -> dict[int, dict[str, float]]:
@@ -200,20 +214,54 @@ def _read(path: Path, image: Path | None, read_as: str | None) -> LabelImage:
     return replace(found, image_name=found.image_name or ("" if image is None else image.name))
 
 
-def _intensities(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Read the picture's values as they are stored, (H, W) or (H, W, C)."""
-    with open_image(path) as opened:
-        axes = opened.axes
-        values = np.asarray(opened.data[0] if isinstance(opened.data, list) else opened.data)
-    for axis in ("S", "C"):
-        if axis in axes:
-            values = np.moveaxis(values, axes.index(axis), -1)
-            axes = axes.replace(axis, "") + axis
-    lengths = zip(values.shape, axes, strict=True)
-    values = values.reshape([n for n, axis in lengths if n > 1 or axis in "YX"])
-    if values.shape[:2] != shape or values.ndim > 3:
+class _Slices:
+    """A file as (Z, H, W), with channels (Z, H, W, C): read by slice, rows and columns."""
+
+    def __init__(self, opened: ImageFile) -> None:
+        self._data = opened.data[0] if isinstance(opened.data, list) else opened.data
+        axes, shape = opened.axes, opened.shape
+        channel = next((axes.index(axis) for axis in "SC" if axis in axes), None)
+        *others, row, col = (n for n in range(len(axes)) if n != channel)
+        long = [axis for axis in others if shape[axis] > 1]
+        is_time = "T" in (axes[axis] for axis in long)
+        self.is_stack = len(long) == 1 and not is_time and min(shape[row], shape[col]) > 1
+        self.is_flat = not long
+        place = next(iter(long or others), None)
+        self._places = (place, row, col)
+        self.channel = channel
+        self.shape = tuple(1 if axis is None else shape[axis] for axis in self._places)
+        self.dtype = self._data.dtype
+
+    def __getitem__(self, key: tuple[int, slice, slice]) -> NDArray[Any]:
+        index: list[Any] = [0] * len(self._data.shape)
+        for place, part in zip(self._places, key, strict=True):
+            if place is not None:
+                index[place] = part
+        if self.channel is None:
+            return np.asarray(self._data[tuple(index)])
+        index[self.channel] = slice(None)
+        place = sum(isinstance(part, slice) for part in index[: self.channel])
+        return np.moveaxis(np.asarray(self._data[tuple(index)]), place, -1)
+
+
+def _stack_in(path: Path, files: ExitStack) -> _Slices | None:
+    """Open labels that are a stack; None for what is read as a plane, or refused as one."""
+    if path.suffix.lower() not in TIFF_SUFFIXES and not is_zarr(path):
+        return None
+    slices = _Slices(files.enter_context(open_image(path)))
+    is_one = slices.is_stack and slices.channel is None and slices.dtype.kind in "ui"
+    return slices if is_one else None
+
+
+def _slices_of(path: Path, shape: tuple[int, ...], files: ExitStack) -> _Slices:
+    """Open the picture of labels of this shape, its values as they are stored."""
+    opened = files.enter_context(open_image(path))
+    slices = _Slices(opened)
+    fits = slices.is_flat if len(shape) == 2 else slices.is_stack
+    if not fits or slices.shape[-len(shape) :] != shape:
         raise ValueError(
-            f"{path} has the axes {opened.axes} of {opened.shape}; expected one plane of "
-            f"{shape[0]} x {shape[1]} px, as the labels have."
+            f"{path} has the axes {opened.axes} of {opened.shape}; expected "
+            f"{'one plane' if len(shape) == 2 else f'{shape[0]} slices'} of {shape[-2]} x "
+            f"{shape[-1]} px, as the labels have."
         )
-    return values
+    return slices

@@ -135,19 +135,28 @@ PixelSizeOption = Annotated[
 UnitOption = Annotated[str, typer.Option("--unit", help="What --pixel-size is in.")]
 
 
-def pixel_of(text: str | None, unit: str) -> Pixel | None:
-    """Read the size of a pixel.
+VoxelSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pixel-size", metavar="[DEPTH,]HEIGHT,WIDTH", help="Of a pixel; one number for all."
+    ),
+]
+
+
+def pixel_of(text: str | None, unit: str, *, has_depth: bool = False) -> Pixel | None:
+    """Read the size of a pixel, where it may have a depth also that.
 
     Raises
     ------
     ValueError
-        If it is not one or two positive numbers.
+        If it is not one, two (or three) positive numbers.
     """
     if text is None:
         return None
     from napari_pisam.measure.regions import Pixel
 
     sides = numbers(text, "--pixel-size", float)
-    if len(sides) > 2:
-        raise ValueError(f"--pixel-size is {text!r}, expected HEIGHT,WIDTH or one number.")
-    return Pixel(sides[0], sides[-1], unit)
+    if len(sides) > 2 + has_depth:
+        expected = "[DEPTH,]HEIGHT,WIDTH" if has_depth else "HEIGHT,WIDTH"
+        raise ValueError(f"--pixel-size is {text!r}, expected {expected} or one number.")
+    return Pixel(sides[-2:][0], sides[-1], unit, None if len(sides) == 2 else sides[0])

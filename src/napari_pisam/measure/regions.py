@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_LENGTHS = ("perimeter", "length", "width", "centroid_y", "centroid_x")
+_LENGTHS = (
+    *("perimeter", "length", "width", "centroid_y", "centroid_x"),
+    *("centroid_3d_z", "centroid_3d_y", "centroid_3d_x"),
+)
+_POWERS = {"area": 2, "volume": 3}
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,14 @@ class Pixel:
         In ``unit``.
     unit : str
         ``"px"``, or a unit of length, e.g. ``"um"``.
+    depth : float, optional
+        How far the slices of a stack are apart, in ``unit``, where that is known.
     """
 
     height: float = 1.0
     width: float = 1.0
     unit: str = "px"
+    depth: float | None = None
 
     def __post_init__(self) -> None:
         """Check the sides.
@@ -43,9 +50,12 @@ class Pixel:
         ValueError
             If one is not a positive number.
         """
-        if not (0 < self.height < math.inf and 0 < self.width < math.inf):
+        deep = () if self.depth is None else (self.depth,)
+        sides = (*deep, self.height, self.width)
+        if not all(0 < side < math.inf for side in sides):
             raise ValueError(
-                f"A pixel is {self.height} x {self.width} {self.unit}; expected two positive sides."
+                f"A pixel is {' x '.join(f'{side:g}' for side in sides)} {self.unit}; expected "
+                f"{'three' if deep else 'two'} positive sides."
             )
 
 
@@ -116,7 +126,7 @@ def with_unit(name: str, unit: str) -> str:
     """Return a measure's name with its unit, as tables have it: ``area_um2``, ``length_um``."""
     if name in _LENGTHS:
         return f"{name}_{unit}"
-    return f"area_{unit}2" if name == "area" else name
+    return f"{name}_{unit}{_POWERS[name]}" if name in _POWERS else name
 
 
 def _measured(mask: NDArray[np.bool_], origin: tuple[int, int], pixel: Pixel) -> dict[str, float]:

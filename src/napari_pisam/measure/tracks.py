@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_pisam.measure.volumes import sums_of_stack
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -36,12 +38,12 @@ def tracks(labels: Any) -> NDArray[np.float64]:
         raise ValueError(f"The labels have shape {shape}, expected (T, H, W) or (T, Z, H, W).")
     rows = [np.zeros((0, len(shape) + 2))]
     for time in range(shape[0]):
-        block = np.asarray(labels[time])
-        places = np.nonzero(block > 0)
-        numbers, of_place = np.unique(block[places], return_inverse=True)
-        areas = np.bincount(of_place, minlength=len(numbers)).astype(np.float64)
-        middles = [np.bincount(of_place, place, len(numbers)) / areas for place in places]
-        times = np.full(len(numbers), float(time))
-        rows.append(np.stack([numbers.astype(np.float64), times, *middles, areas], axis=1))
+        block = labels[time]
+        # A plane is a stack of one slice, whose place says nothing.
+        found = sums_of_stack(block if len(shape) > 3 else np.asarray(block)[None])
+        voxels = found.added[:, :1]
+        middles = found.added[:, 6 - len(shape) : 5] / voxels
+        times = np.full_like(voxels, time)
+        rows.append(np.concatenate([found.labels[:, None], times, middles, voxels], axis=1))
     table = np.concatenate(rows)
     return table[np.lexsort((table[:, 1], table[:, 0]))]

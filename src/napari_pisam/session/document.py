@@ -261,7 +261,7 @@ class Document:
         )
         return self._edit(gone | after, current=self.current, patches=patches, journal=journal)
 
-    def set_class(self, ids: Iterable[int], class_name: str) -> Change:
+    def set_class(self, ids: Iterable[int], class_name: str, group: object | None = None) -> Change:
         """Say what kind of things objects are: one edit, nothing else of them changes."""
         known = (self.known(id_) for id_ in ids)
         after: _Records = {
@@ -269,7 +269,9 @@ class Document:
             for one in known
             if one.view.class_name != class_name
         }
-        return self._edit(after, current=self.current, same_epoch=True) if after else Change()
+        if not after:
+            return Change()
+        return self._edit(after, current=self.current, same_epoch=True, group=group)
 
     def set_prompts(self, id_: int, prompts: Prompts | None) -> Change:
         """Replace an open object's prompts: one step to undo."""

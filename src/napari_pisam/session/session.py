@@ -383,10 +383,13 @@ class Session:
     def class_name(self, name: str) -> None:
         self._document.class_name = name
 
-    def set_class(self, ids: Iterable[int], class_name: str) -> None:
-        """Say what kind of things objects are; one step to undo, nothing where it is the same."""
+    def set_class(self, ids: Iterable[int], class_name: str, group: object | None = None) -> None:
+        """Say what kind of things objects are; one step to undo, nothing where it is the same.
+
+        Edits of one `group` are undone together.
+        """
         chosen = list(ids)
-        self.attempt(lambda: self._document.set_class(chosen, class_name))
+        self.attempt(lambda: self._document.set_class(chosen, class_name, group))
 
     # -- cleaning -----------------------------------------------------------------------------
 

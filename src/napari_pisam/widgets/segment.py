@@ -82,7 +82,12 @@ class SegmentWidget(Docked):
         self._is_beginner = not self._preferences.get("has_committed", False)
         self.controller = SegmentController(viewer, self._background.execute, self._later)
         self._kinds = ImageKinds(self._background.write, self._refresh_soon)
-        self.objects = ObjectTable(self.controller.workspace, self._background.write, self._later)
+        self.objects = ObjectTable(
+            self.controller.workspace,
+            self._background.write,
+            self._later,
+            lambda: self.controller.stacks.line,
+        )
         self.classes = Classes(self.controller.workspace)
         self.objects.touched.connect(self.classes.touch)
         self.objects.shown, self.objects.in_pixels = self.controller.kept.columns

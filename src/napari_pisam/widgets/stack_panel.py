@@ -15,6 +15,8 @@ from napari_pisam.widgets.parts import Quiet, QuietCombo, button, collapsible, r
 from napari_pisam.widgets.strip import Strip
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_pisam.docks.segment.controller import SegmentController
     from napari_pisam.docks.segment.stacks import Stacks
 
@@ -78,7 +80,13 @@ class StackPanel(QWidget):
         self.save_tracks = button(
             "Save tracks…",
             "Write track, time, (z,) y, x (px) and area (px) of all objects to a CSV file",
-            self._ask_file,
+            partial(self._ask_file, "tracks", controller.save_tracks),
+        )
+        self.save_volumes = button(
+            "Save volumes…",
+            "Write volume, slices, centroid and intensities of all objects, each through all "
+            "slices, to a CSV file",
+            partial(self._ask_file, "volumes", controller.save_volumes),
         )
         self._ways_row = row(*self.ways.values())
         self._slices_row = row(QLabel("Slices"), self.first, QLabel("to"), self.last)
@@ -92,7 +100,7 @@ class StackPanel(QWidget):
             self.axis,
             self._slices_row,
             row(self.split, self.merge),
-            row(self.show_tracks, self.save_tracks),
+            row(self.show_tracks, self.save_tracks, self.save_volumes),
         ):
             layout.addWidget(part)
         self.limits = collapsible(
@@ -138,9 +146,9 @@ class StackPanel(QWidget):
     def _propagate(self, way: int) -> None:
         self._controller.propagate(way, self.first.value(), self.last.value())
 
-    def _ask_file(self) -> None:
-        if path := ask_save_path(self, "Write the tracks", "CSV (*.csv)", "tracks.csv"):
-            self._controller.save_tracks(Path(path))
+    def _ask_file(self, what: str, save: Callable[[Path], None]) -> None:
+        if path := ask_save_path(self, f"Write the {what}", "CSV (*.csv)", f"{what}.csv"):
+            save(Path(path))
 
     @property
     def is_needed(self) -> bool:

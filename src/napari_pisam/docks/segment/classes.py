@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from napari_pisam.docks.segment.preview import keeping_selection, put_below_prompts
+from napari_pisam.docks.segment.stack_run import InSlices
 from napari_pisam.layers import LabelsPlane, new_labels_layer
 from napari_pisam.layers.label_drawing import refresh_labels_windows
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from napari_pisam.docks.segment.workspace import Workspace
     from napari_pisam.session.classes import ObjectClass
     from napari_pisam.session.merge import Bbox
-    from napari_pisam.session.session import Session
+    from napari_pisam.session.session import Session, SessionObject
 
 _MOST_CLASSES = 255
 
@@ -58,12 +59,30 @@ class Classes:
         session.class_name = name
         current = [] if session.current is None else [session.current.id]
         chosen = [number for number in numbers if session.get(number) is not None] or current
-        session.set_class(chosen, name)
+        self._give_in_all_slices(session, chosen, name)
         of = f"{len(chosen)} object(s)" if len(chosen) > 1 else "The object"
         what = f"are {name!r}" if name else "have no class"
         told = f"{of}: {name or 'no class'}. " if chosen else ""
         work.hinted.emit(f"{told}Objects to come {what}.")
         work.changed.emit()
+
+    def _give_in_all_slices(self, session: Session, numbers: Sequence[int], name: str) -> None:
+        """Give it wherever the objects go on: one step to undo."""
+        planes = self._work.planes
+        there = {
+            one: [id_ for id_ in numbers if _is_other(one.get(id_), name)]
+            for one in planes.sessions.get(planes.image, {}).values()
+        }
+        own = there.pop(session, [])
+        others = {one: members for one, members in there.items() if members}
+        group = InSlices(sessions=[session, *others]) if others else None
+        if own:
+            session.set_class(own, name, group)
+        elif group is not None:
+            # For undo to find it from here.
+            session.mark(group)
+        for one, members in others.items():
+            one.set_class(members, name, group)
 
     def give_by_key(self, place: int, numbers: Sequence[int] = ()) -> None:
         """Give the class of a place in the list, from 1; 0 for none."""
@@ -174,6 +193,10 @@ class Classes:
             nothing: dict[int | None, str] = {None: "transparent", 0: "transparent"}
             table = nothing | dict(enumerate(colors, 1))
             self._layer.colormap = DirectLabelColormap(color_dict=table)
+
+
+def _is_other(one: SessionObject | None, name: str) -> bool:
+    return one is not None and one.class_name != name
 
 
 def _write(

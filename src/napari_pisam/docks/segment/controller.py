@@ -469,6 +469,10 @@ class SegmentController:
         """Write how the labels move to a CSV file."""
         self._do(lambda: self.stacks.save_tracks(path))
 
+    def save_volumes(self, path: Path) -> None:
+        """Write what objects measure through the stack to a CSV file."""
+        self._do(lambda: self.stacks.save_volumes(path))
+
     def _through_stack(self) -> Session | None:
         """Return the session, with what was picked up and not changed in the labels again."""
         session = self._ready()

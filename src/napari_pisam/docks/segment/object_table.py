@@ -10,12 +10,15 @@ from napari_pisam.docks.segment.measuring import Measures, Setting
 from napari_pisam.docks.segment.rows import (
     FIRST_COLUMNS,
     KNOWN_COLUMNS,
+    VOLUME_KEYS,
     ObjectRows,
     measured_columns,
 )
+from napari_pisam.docks.segment.stack_run import LabelStack
+from napari_pisam.docks.segment.volumes import Volumes, VolumeSetting
 from napari_pisam.images.label_formats.table import write_rows
 from napari_pisam.layers.labels import painted_windows
-from napari_pisam.layers.measuring import channels_of, pixel_of, set_label_features
+from napari_pisam.layers.measuring import channels_of, pixel_of, set_label_features, voxel_of
 from napari_pisam.measure.regions import Pixel, with_unit
 
 if TYPE_CHECKING:
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_pisam.docks.segment.rows import Column, ListedObject
+    from napari_pisam.docks.segment.stack_run import Line
     from napari_pisam.docks.segment.workspace import Workspace
+    from napari_pisam.layers import ImagePlane
     from napari_pisam.session.merge import Bbox
     from napari_pisam.session.session import Execute, Session
 
@@ -41,6 +46,8 @@ class ObjectTable:
         Runs a job in a thread that predictions do not wait for.
     later : callable
         ``later(call)`` calls it once napari has finished handling its event.
+    line : callable
+        Says which slices of a stack the displayed one is of, if any.
 
     Attributes
     ----------
@@ -58,10 +65,14 @@ class ObjectTable:
     touched = Signal(object)
 
     def __init__(
-        self, workspace: Workspace, write: Execute, later: Callable[[Callable[[], None]], None]
+        self,
+        workspace: Workspace,
+        write: Execute,
+        later: Callable[[Callable[[], None]], None],
+        line: Callable[[], Line | None] = lambda: None,
     ) -> None:
-        self._work, self._later = workspace, later
-        self.measures = Measures(write)
+        self._work, self._later, self._line = workspace, later, line
+        self.measures, self.volumes = Measures(write), Volumes(write)
         self.shown: tuple[str, ...] = FIRST_COLUMNS
         self.in_pixels = False
         self._rows = ObjectRows()
@@ -69,14 +80,18 @@ class ObjectTable:
         self._session: Session | None = None
         self._channels: tuple[Any, list[Any]] = (None, [])
         self._is_asked = False
-        self.measures.changed.connect(self._tell)
-        self.measures.failed.connect(workspace.failed.emit)
+        for one in (self.measures, self.volumes):
+            one.changed.connect(self._tell)
+            one.failed.connect(workspace.failed.emit)
+        workspace.planes.changed.connect(self._on_plane)
 
     def close(self) -> None:
         """Let go of layers and sessions."""
         self._follow(None, None)
-        self.measures.changed.disconnect(self._tell)
-        self.measures.failed.disconnect(self._work.failed.emit)
+        self._work.planes.changed.disconnect(self._on_plane)
+        for one in (self.measures, self.volumes):
+            one.changed.disconnect(self._tell)
+            one.failed.disconnect(self._work.failed.emit)
 
     def _tell(self) -> None:
         self.changed.emit()
@@ -104,7 +119,19 @@ class ObjectTable:
     def columns(self) -> list[Column]:
         """Return all columns that there are."""
         names = [name for of_one, _ in self._pictures() for name in of_one]
-        return [*KNOWN_COLUMNS, *measured_columns(self.pixel.unit, names)]
+        stack = self._stack()
+        unit = None if stack is None else stack.pixel.unit
+        return [*KNOWN_COLUMNS, *measured_columns(self.pixel.unit, names, of_volumes=unit)]
+
+    def _stack(self) -> VolumeSetting | None:
+        """Return the slices that objects go on through; None where there are none."""
+        line, labels = self._line(), self._work.planes.labels
+        if line is None or labels is None:
+            return None
+        voxel = voxel_of(line.image, line.plane, line.axis)
+        if voxel is None:
+            return None
+        return VolumeSetting(LabelStack(line, labels), Pixel() if self.in_pixels else voxel)
 
     def shown_columns(self) -> list[Column]:
         """Return the columns that are chosen."""
@@ -114,11 +141,14 @@ class ObjectTable:
         """Return all objects; what is not measured yet is told by `changed` when it is."""
         work, measures = self._work, self.measures
         self._follow(work.choice["labels"], work.session)
-        measures.wanted = self._is_asked or any(key not in _KNOWN for key in self.shown)
+        aside = _KNOWN | VOLUME_KEYS
+        measures.wanted = self._is_asked or any(key not in aside for key in self.shown)
         measures.update(() if work.session is None else work.session.objects, self._setting())
+        is_seen = any(key in VOLUME_KEYS for key in self.shown)
+        self.volumes.update(self._stack() if is_seen else None)
         if measures.wanted and measures.is_complete and (measures.fresh or measures.gone):
             self._later(self._write_features)
-        return self._rows.rows(work.session, self._labels, measures)
+        return self._rows.rows(work.session, self._labels, measures, self.volumes)
 
     def _setting(self) -> Setting:
         planes = self._work.planes
@@ -156,8 +186,16 @@ class ObjectTable:
                     (emitter.connect if connect else emitter.disconnect)(self._on_labels)
         self._labels = labels
 
+    def _on_plane(self, _image: Any, plane: ImagePlane) -> None:
+        line = self._line()
+        index = None if line is None else plane.index[line.axis]
+        if line is not None and index is not None and line.at(index) == plane:
+            self.volumes.touch(index)
+
     def _touch(self, window: Bbox | None = None) -> None:
         self.measures.touch(window)
+        if self._work.planes.plane is not None:
+            self._on_plane(None, self._work.planes.plane)
         self.touched.emit(window)
 
     def _on_labels(self, event: Any) -> None:
@@ -206,13 +244,16 @@ class ObjectTable:
 
     def saving_job(self, path: Path) -> Callable[[], None]:
         """Return a job that writes the table with all measures as CSV."""
-        known, measure = self.rows(), self.measuring_job()
+        known, measure, stack = self.rows(), self.measuring_job(), self._stack()
+        through = None if stack is None else self.volumes.complete(stack)
+        unit = "" if stack is None else stack.pixel.unit
 
         def job() -> None:
-            measured = measure()
+            measured, volumes = measure(), through() if through else {}
             rows = {
                 row.id: {"class": row.class_name, "score": row.score, "status": row.status}
                 | (measured.get(row.id) or {"area_px": row.value("area_px")})
+                | self._named(volumes.get(row.id, {}), unit)
                 for row in known
             }
             write_rows(path, rows)

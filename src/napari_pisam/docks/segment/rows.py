@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from napari_pisam.docks.segment.measuring import Measures
+    from napari_pisam.docks.segment.volumes import Volumes
     from napari_pisam.session.session import Session, SessionObject
 
 Color = tuple[float, float, float]
@@ -65,10 +66,25 @@ _MEASURES = (
     ("centroid_y", "Y", "Its centroid along the rows, from the first pixel's centre"),
     ("centroid_x", "X", "Its centroid along the columns, from the first pixel's centre"),
 )
+_VOLUMES = (
+    ("volume", "Volume", "What the labels have of it in all slices of the stack"),
+    ("volume_vx", "Volume (vx)", "The same as a number of voxels"),
+    ("slices", "Slices", "In how many slices the labels have it"),
+    ("first_slice", "First slice", "The lowest of them"),
+    ("last_slice", "Last slice", "The highest of them"),
+    ("centroid_3d_z", "Z in 3D", "Its centroid along the slices, from the first one's middle"),
+    ("centroid_3d_y", "Y in 3D", "Its centroid along the rows, of all slices together"),
+    ("centroid_3d_x", "X in 3D", "Its centroid along the columns, of all slices together"),
+)
+VOLUME_KEYS = frozenset(key for key, *_ in _VOLUMES)
+"""What is measured through the slices of a stack."""
 _INTENSITIES = (("mean", "Mean"), ("min", "Min"), ("max", "Max"))
+_POWERS = {"area": "²", "volume": "³"}
 
 
-def measured_columns(unit: str, channels: Iterable[str]) -> list[Column]:
+def measured_columns(
+    unit: str, channels: Iterable[str], *, of_volumes: str | None = None
+) -> list[Column]:
     """Return the columns of what can be measured.
 
     Parameters
@@ -77,18 +93,23 @@ def measured_columns(unit: str, channels: Iterable[str]) -> list[Column]:
         Of lengths.
     channels : iterable of str
         Names of the pictures' channels; empty for the only one.
+    of_volumes : str, optional
+        Unit of lengths through a stack, where there is one.
     """
-    columns = []
-    for key, title, tip in _MEASURES:
-        shown = with_unit(key, unit)
-        suffix = f" ({unit}{'²' if key == 'area' else ''})" if shown != key else ""
-        columns.append(Column(key, title + suffix, tip))
+    columns = [_column(*one, unit) for one in _MEASURES]
+    if of_volumes is not None:
+        columns += [_column(*one, of_volumes) for one in _VOLUMES]
     for channel in channels:
         end, of = (f"_{channel}", f" {channel}") if channel else ("", "")
         for key, title in _INTENSITIES:
             tip = f"{title} of the picture's own values in its pixels{of and ':'}{of}"
             columns.append(Column(f"intensity_{key}{end}", f"{title}{of}", tip))
     return columns
+
+
+def _column(key: str, title: str, tip: str, unit: str) -> Column:
+    suffix = f" ({unit}{_POWERS.get(key, '')})" if with_unit(key, unit) != key else ""
+    return Column(key, title + suffix, tip)
 
 
 class ListedObject(NamedTuple):
@@ -157,9 +178,11 @@ class ObjectRows:
 
     def __init__(self) -> None:
         # Of what each was made: object, measures, whether erased, layer.
-        self._rows: dict[int, tuple[Any, Any, bool, Any, ListedObject]] = {}
+        self._rows: dict[int, tuple[Any, Any, Any, bool, Any, ListedObject]] = {}
 
-    def rows(self, session: Session | None, labels: Any, measures: Measures) -> list[ListedObject]:
+    def rows(
+        self, session: Session | None, labels: Any, measures: Measures, volumes: Volumes
+    ) -> list[ListedObject]:
         """Return a row for each object.
 
         Parameters
@@ -169,6 +192,8 @@ class ObjectRows:
             In whose colours; grey without.
         measures : Measures
             What is known of their pixels.
+        volumes : Volumes
+            And of those in all slices.
         """
         known, self._rows = self._rows, {}
         if session is None:
@@ -176,18 +201,19 @@ class ObjectRows:
         new = []
         for one in session.objects:
             row, is_erased = measures.found(one.id)
+            made_of = one, row, volumes.row(one.id), is_erased, labels
             before = known.get(one.id)
-            if before is not None and before[0] is one and before[1] is row:
-                if before[2] is is_erased and before[3] is labels:
-                    self._rows[one.id] = before
-                    continue
-            new.append((one, row, is_erased, labels))
+            if before is not None and all(a is b for a, b in zip(before, made_of, strict=False)):
+                self._rows[one.id] = before
+                continue
+            new.append(made_of)
             # Keeps its place.
-            self._rows[one.id] = (*new[-1], _UNKNOWN)
+            self._rows[one.id] = (*made_of, _UNKNOWN)
         colors = _colors(labels, [one.id for one, *_ in new])
-        for (one, row, is_erased, _), color in zip(new, colors, strict=True):
-            listed = _listed(one, is_erased, row or _NOTHING, color)
-            self._rows[one.id] = one, row, is_erased, labels, listed
+        for made_of, color in zip(new, colors, strict=True):
+            one, row, volume, is_erased, _ = made_of
+            values = {**row, **volume} if row and volume else row or volume or _NOTHING
+            self._rows[one.id] = *made_of, _listed(one, is_erased, values, color)
         return [row for *_, row in self._rows.values()]
 
 

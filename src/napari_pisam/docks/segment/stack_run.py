@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from napari_pisam.docks.segment.label_search import find_label
 from napari_pisam.layers import image_source_of
 from napari_pisam.predict.prompts import MaskPrompt
@@ -14,6 +16,8 @@ from napari_pisam.session.records import mask_from_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
 
     from napari_pisam.images.image_source import ImageSource
     from napari_pisam.layers import ImagePlane, LabelsPlane
@@ -62,6 +66,31 @@ class Line:
     def labels_at(self, labels: LabelsPlane, index: int) -> LabelsPlane:
         """Return the labels of a slice; `labels` are those of the displayed one."""
         return labels.at(self.axis - len(self.plane.shape), index)
+
+
+class LabelStack:
+    """The labels of all slices as a (Z, H, W) array that is read by windows, in a worker too.
+
+    Parameters
+    ----------
+    line : Line
+    labels : LabelsPlane
+        Of the displayed slice.
+    """
+
+    def __init__(self, line: Line, labels: LabelsPlane) -> None:
+        self.line, self._labels = line, labels.frozen()
+        self.shape, self.dtype = (line.size, *labels.shape), labels.dtype
+
+    @property
+    def key(self) -> object:
+        """What is equal of the same slices of the same array."""
+        index = self.line.at(0).index
+        return self.line.image, id(self._labels.layer.data), index, self.line.axis
+
+    def __getitem__(self, key: tuple[int, slice, slice]) -> NDArray[Any]:
+        """Read a window of a slice."""
+        return np.asarray(self.line.labels_at(self._labels, key[0])[key[1], key[2]])
 
 
 @dataclass(eq=False)
@@ -210,9 +239,28 @@ def relabel_steps(
             yield index, there
 
 
+@dataclass(eq=False, kw_only=True)
+class InSlices:
+    """What is one step to undo in several slices; the group of its edits.
+
+    Attributes
+    ----------
+    sessions : list of Session
+        In which something was written.
+    """
+
+    sessions: list[Session] = field(default_factory=list)
+
+    def repeat(self, session: Session, *, undo: bool) -> None:
+        """Undo or redo it in all slices but one, where that was done."""
+        for other in self.sessions:
+            if other is not session:
+                (other.undo_only if undo else other.redo_only)(self)
+
+
 @dataclass(eq=False)
-class StackRun:
-    """What is one step to undo, in however many slices; the group of its edits.
+class StackRun(InSlices):
+    """A thing that is done slice by slice.
 
     Attributes
     ----------
@@ -223,8 +271,6 @@ class StackRun:
         The object that is written.
     start : Session
         Of the slice where it was asked for.
-    sessions : list of Session
-        In which something was written.
     ends : list of str
         Where the object ended and why.
     refused : int
@@ -235,7 +281,6 @@ class StackRun:
     found: Found
     number: int
     start: Session
-    sessions: list[Session] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
     refused: int = 0
 
@@ -252,12 +297,6 @@ class StackRun:
             self.sessions.append(self.start)
         if session not in self.sessions:
             self.sessions.append(session)
-
-    def repeat(self, session: Session, *, undo: bool) -> None:
-        """Undo or redo it in all slices but one, where that was done."""
-        for other in self.sessions:
-            if other is not session:
-                (other.undo_only if undo else other.redo_only)(self)
 
 
 def views_of(line: Line, sessions: Mapping[ImagePlane, Session]) -> dict[int, Any]:

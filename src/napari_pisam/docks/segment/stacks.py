@@ -9,6 +9,8 @@ from psygnal import Signal
 
 from napari_pisam.docks.segment.stack_run import (
     Found,
+    InSlices,
+    LabelStack,
     Line,
     StackRun,
     Task,
@@ -17,8 +19,10 @@ from napari_pisam.docks.segment.stack_run import (
     views_of,
 )
 from napari_pisam.docks.segment.writing import commit
+from napari_pisam.images.label_formats.table import write_rows
 from napari_pisam.images.track_files import write_tracks
 from napari_pisam.layers.images import axis_name
+from napari_pisam.layers.measuring import channels_of, volumes_job, voxel_of
 from napari_pisam.layers.tracks import show_tracks
 from napari_pisam.measure.tracks import tracks
 from napari_pisam.predict.propagation import EndOfObject
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from napari_pisam.session.session import Execute, Session
 
 _NONE = "Choose an object first: click its row, or press J over it."
+_NO_LABELS = "There are no labels with slices. Propagate an object first."
 _TO_WHERE = {1: "to higher slices", -1: "to lower slices", 0: "both ways"}
 
 
@@ -362,7 +367,7 @@ class Stacks:
         if group is self._run and group is not None:
             self.stop()
         session.undo()
-        if isinstance(group, StackRun):
+        if isinstance(group, InSlices):
             group.repeat(session, undo=True)
 
     def redo(self, session: Session) -> None:
@@ -371,7 +376,7 @@ class Stacks:
         if group is None and not session.can_redo:
             group = self._last
         session.redo()
-        if isinstance(group, StackRun):
+        if isinstance(group, InSlices):
             group.repeat(session, undo=False)
 
     # -- tracks -------------------------------------------------------------------------------
@@ -388,11 +393,39 @@ class Stacks:
 
     def save_tracks(self, path: Path) -> None:
         """Write how all objects of the labels move to a CSV file."""
+        then = partial(write_tracks, path)
+        self._tracks("Saving tracks", lambda _table: self._tell_written(path), then)
 
-        def done(_table: Any) -> None:
-            self._work.hinted.emit(f"Wrote {path.name}.")
+    def _tell_written(self, path: Path) -> None:
+        self._work.hinted.emit(f"Wrote {path.name}.")
 
-        self._tracks("Saving tracks", done, partial(write_tracks, path))
+    def save_volumes(self, path: Path) -> None:
+        """Write what all objects of the labels measure through the slices to a CSV file.
+
+        Raises
+        ------
+        ValueError
+            If there are no labels with slices, or they are times.
+        """
+        work, line, labels = self._work, self.line, self._work.planes.labels
+        if line is None or labels is None:
+            raise ValueError(_NO_LABELS)
+        voxel = voxel_of(line.image, line.plane, line.axis)
+        if voxel is None:
+            raise ValueError("The slices are times, which have no volume. Save tracks instead.")
+        views = views_of(line, work.planes.sessions.get(line.image, {})).values()
+        classes = {number: one.class_name for view in views for number, one in view.items()}
+        channels = channels_of(work.viewer.layers, line.image, line.plane)
+        stack = LabelStack(line, labels)
+        measure = volumes_job(stack, channels, line.plane, line.axis, voxel)
+
+        def job() -> None:
+            rows = measure()
+            write_rows(path, {n: {"class": classes.get(n, "")} | row for n, row in rows.items()})
+
+        self._run_aside(
+            "Saving volumes", job, lambda _none: work.hinted.emit(f"Wrote {path.name}.")
+        )
 
     def _tracks(
         self,
@@ -402,7 +435,7 @@ class Stacks:
     ) -> None:
         layer = self._work.choice["labels"]
         if layer is None or layer.data.ndim < 3:
-            raise ValueError("There are no labels with slices. Propagate an object first.")
+            raise ValueError(_NO_LABELS)
         data = layer.data
 
         def job() -> Any:
@@ -410,6 +443,9 @@ class Stacks:
             then(table)
             return table
 
+        self._run_aside(what, job, done)
+
+    def _run_aside(self, what: str, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
         self._execute(
             job, done, lambda error: self._work.failed.emit(failure_sentence(error, what))
         )
