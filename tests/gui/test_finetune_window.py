@@ -25,7 +25,7 @@ from napari_pisam.docks.segment.loading import LoadedPredictor
 from napari_pisam.learn.finetune.sources import ObjectRow, SourceImage
 from napari_pisam.learn.finetune.state import Curve
 from napari_pisam.widgets.finetune import object_table
-from napari_pisam.widgets.finetune.plot import Line, Plot
+from napari_pisam.widgets.finetune.plot import PlotLine, Plot
 from napari_pisam.widgets.segment import SegmentWidget
 
 SHAPE = (60, 240)
@@ -393,13 +393,13 @@ def test_what_is_committed_in_segment_is_there_when_the_dock_opens(window):
 def test_painting_the_table_does_not_ask_every_row(qtbot, monkeypatch):
     asked = []
 
-    class Counting(object_table._Model):
+    class Counting(object_table._TrainingObjectsModel):
         def flags(self, index):
             asked.append(index.row())
             return super().flags(index)
 
-    monkeypatch.setattr(object_table, "_Model", Counting)
-    table = object_table.ObjectTable()
+    monkeypatch.setattr(object_table, "_TrainingObjectsModel", Counting)
+    table = object_table.ObjectTableView()
     qtbot.addWidget(table)
     table.show_rows([ObjectRow("many", label, (0, 0, 6, 6), 36) for label in range(1, 3_001)])
     table.show()
@@ -433,5 +433,5 @@ def test_a_plot_without_values_and_one_with_gaps_are_painted(qtbot):
     plot.show()
     plot.grab()
     x = np.arange(5.0)
-    plot.show_lines([Line(x, np.array([1, np.nan, 2, np.inf, 0.5]), "#ff0000")], 1.0, "note")
+    plot.show_lines([PlotLine(x, np.array([1, np.nan, 2, np.inf, 0.5]), "#ff0000")], 1.0, "note")
     plot.grab()

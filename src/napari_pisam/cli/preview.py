@@ -28,7 +28,7 @@ _HEAD = 56
 _FOOT = 56
 
 
-class _View:
+class _Viewport:
     """The part of the image that is shown, and how much larger."""
 
     def __init__(self, shape: tuple[int, ...], objects: Sequence[DemoObject]) -> None:
@@ -63,7 +63,7 @@ def draw_preview(
     reference_name : str
         What the IoU is against.
     """
-    view = _View(image.shape, objects)
+    view = _Viewport(image.shape, objects)
     width, height = view.size
     canvas = Image.new("RGB", (2 * width + 3 * _GAP, height + _HEAD + _FOOT), _WHITE)
     count = sum(len(one.clicks) for one in objects)
@@ -82,7 +82,7 @@ def draw_preview(
 
 
 def _panel(
-    image: NDArray[Any], objects: Sequence[DemoObject], view: _View, step: int
+    image: NDArray[Any], objects: Sequence[DemoObject], view: _Viewport, step: int
 ) -> Image.Image:
     shown = Image.fromarray(image[view.rows, view.cols]).convert("RGB")
     canvas = np.asarray(shown.resize(view.size, Image.Resampling.BICUBIC)).astype(np.float32)

@@ -104,7 +104,7 @@ def replay(request: ReplayRequest) -> Replayed:
     with open_image(request.image) as opened:
         views = [_PlaneView(opened.data, plane, request) for plane in saved.planes]
         journal = [entry for plane in saved.planes for entry in plane.state.journal]
-        models = _Models(journal, request)
+        models = _JournalPredictors(journal, request)
         with progress("Replaying", len(journal)) as advance:
             sessions = [_play(view, models, advance) for view in views]
         shape = spatial_shape(opened.data, saved.planes[0].view)
@@ -169,7 +169,7 @@ def _write(
     saved: SessionFile,
     sessions: list[Session],
     masks: tuple[dict[int, Mask], ...],
-    models: _Models,
+    models: _JournalPredictors,
     shape: tuple[int, ...],
 ) -> None:
     from napari_pisam import __version__
@@ -284,7 +284,7 @@ def _short(signature: str) -> str:
     return f"{head}-{digest[:8]}" if dash and len(digest) == 64 else signature
 
 
-class _Models:
+class _JournalPredictors:
     """The predictors that a journal needs, loaded and compared before anything is predicted."""
 
     def __init__(self, journal: Iterable[JournalEntry], request: ReplayRequest) -> None:
@@ -344,7 +344,7 @@ class _Models:
         return wanted
 
 
-def _play(view: _PlaneView, models: _Models, advance: Callable[[int], None]) -> Session:
+def _play(view: _PlaneView, models: _JournalPredictors, advance: Callable[[int], None]) -> Session:
     from napari_pisam.session.session import Session
     from napari_pisam.session.tiles import SparseLabels
 
@@ -352,7 +352,7 @@ def _play(view: _PlaneView, models: _Models, advance: Callable[[int], None]) -> 
     session.live = False
     failures: list[str] = []
     session.failed.connect(failures.append)
-    steps = _Steps(session, models, view)
+    steps = _JournalPlayer(session, models, view)
     session.set_image(view.shape, view.saved.state.signature, steps.prepare)
     session.set_labels(SparseLabels(view.shape))
     for entry in view.saved.state.journal:
@@ -367,10 +367,10 @@ def _play(view: _PlaneView, models: _Models, advance: Callable[[int], None]) -> 
     return session
 
 
-class _Steps:
+class _JournalPlayer:
     """Does to a session what a journal says."""
 
-    def __init__(self, session: Session, models: _Models, view: _PlaneView) -> None:
+    def __init__(self, session: Session, models: _JournalPredictors, view: _PlaneView) -> None:
         self._session = session
         self._models = models
         self._view = view

@@ -87,7 +87,7 @@ class _Part:
     index: Index
 
 
-class _Models:
+class _SharedPredictor:
     """Loads the model for the first image that needs it, and keeps it for the others.
 
     Attributes
@@ -109,10 +109,10 @@ class _Models:
 
 
 @contextlib.contextmanager
-def _models(request: SegmentRequest) -> Iterator[_Models]:
+def _models(request: SegmentRequest) -> Iterator[_SharedPredictor]:
     """Load models here, or connect to those of a scheduler."""
     if request.scheduler is None:
-        yield _Models()
+        yield _SharedPredictor()
         return
     try:
         from napari_pisam.predict.cluster import Cluster, ModelPlugin
@@ -124,7 +124,7 @@ def _models(request: SegmentRequest) -> Iterator[_Models]:
     plugin = ModelPlugin(request.model, request.device, request.precision)
     with Cluster(request.scheduler, plugin) as cluster:
         say(f"{cluster.size} worker(s) at {request.scheduler}, on {cluster.info.device}.")
-        yield _Models(cluster)
+        yield _SharedPredictor(cluster)
 
 
 # -- one image, or several --------------------------------------------------------------------
@@ -170,7 +170,7 @@ def segment_all(request: SegmentRequest, images: Sequence[Path]) -> None:
         )
 
 
-def _each(models: _Models, requests: Sequence[SegmentRequest]) -> Iterator[str | None]:
+def _each(models: _SharedPredictor, requests: Sequence[SegmentRequest]) -> Iterator[str | None]:
     """Segment images; those that are left out are named."""
     cluster = models.cluster
     # Only one bar can move at a time.
@@ -269,7 +269,7 @@ def _check(request: SegmentRequest) -> None:
 
 
 def segment(
-    request: SegmentRequest, models: _Models | None = None, show: Show = progress
+    request: SegmentRequest, models: _SharedPredictor | None = None, show: Show = progress
 ) -> dict[Index, dict[int, Mask]]:
     """Read, predict, write.
 
@@ -293,7 +293,7 @@ def segment(
     planes: dict[Index, dict[int, Mask]] = {}
     with open_image(request.image, request.position) as opened:
         leading, parts = find_parts(opened, request)
-        loaded, predictor = (models or _Models()).get(request)
+        loaded, predictor = (models or _SharedPredictor()).get(request)
         with show("Segmenting", sum(len(part.prompts) for part in parts)) as advance:
             for part in parts:
                 predictor.set_image(part.source)

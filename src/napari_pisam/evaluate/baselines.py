@@ -31,7 +31,7 @@ _CLICK_RADIUS = 2.0
 
 
 @dataclass(frozen=True)
-class _View:
+class _Surroundings:
     """Surroundings of the prompts, reduced: the picture, and the prompts in its px."""
 
     pixels: NDArray[np.uint8]
@@ -83,10 +83,10 @@ class Baseline:
         result[rows, cols] = enlarged[: rows.stop - rows.start, : cols.stop - cols.start]
         return result
 
-    def _segment(self, view: _View) -> NDArray[np.bool_]:
+    def _segment(self, view: _Surroundings) -> NDArray[np.bool_]:
         raise TypeError(f"{type(self).__name__} does not say how it segments.")
 
-    def _view(self, source: ImageSource, prompts: Prompts) -> _View:
+    def _view(self, source: ImageSource, prompts: Prompts) -> _Surroundings:
         shape = source.shape
         if prompts.box is None:
             window = (slice(0, shape[0]), slice(0, shape[1]))
@@ -119,7 +119,7 @@ class Baseline:
             place = (np.array([row, col]) + 0.5 - start) / step - 0.5
             near = np.hypot(ys - place[0], xs - place[1]) <= max(_CLICK_RADIUS / step, 0.75)
             seeds[near] = _FG if sign else _BG
-        return _View(pixels, inner, seeds, window, step)
+        return _Surroundings(pixels, inner, seeds, window, step)
 
 
 class FilledBox(Baseline):
@@ -127,7 +127,7 @@ class FilledBox(Baseline):
 
     longest = 1 << 30
 
-    def _segment(self, view: _View) -> NDArray[np.bool_]:
+    def _segment(self, view: _Surroundings) -> NDArray[np.bool_]:
         if view.box is None:
             return np.asarray(view.seeds == _FG)
         result = np.zeros(view.seeds.shape, dtype=np.bool_)
@@ -151,7 +151,7 @@ class _Threshold(Baseline):
         """Choose the object's side of the threshold."""
         return above
 
-    def _segment(self, view: _View) -> NDArray[np.bool_]:
+    def _segment(self, view: _Surroundings) -> NDArray[np.bool_]:
         from skimage import filters
 
         threshold: Any = filters.threshold_otsu
@@ -233,7 +233,7 @@ class GrabCut(Baseline):
             )
         self._cv2: Any = importlib.import_module("cv2")
 
-    def _segment(self, view: _View) -> NDArray[np.bool_]:
+    def _segment(self, view: _Surroundings) -> NDArray[np.bool_]:
         cv2 = self._cv2
         likely = cv2.GC_PR_FGD if view.box is not None else cv2.GC_PR_BGD
         codes = np.array([likely, cv2.GC_FGD, cv2.GC_BGD], dtype=np.uint8)
@@ -260,7 +260,7 @@ class RandomWalker(Baseline):
     beta = 130.0
     middle = 0.25
 
-    def _segment(self, view: _View) -> NDArray[np.bool_]:
+    def _segment(self, view: _Surroundings) -> NDArray[np.bool_]:
         from skimage.segmentation import random_walker
 
         seeds = view.seeds.copy()

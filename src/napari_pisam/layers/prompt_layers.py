@@ -394,7 +394,7 @@ def _write_shapes(
         for row, vertices in enumerate(shapes.data)
         if owners[row] == object_id and mapping.on_plane(vertices).all()
     ]
-    there = _Shown.of(read_shapes(image, plane, shapes, []), rows)
+    there = _DrawnShapes.of(read_shapes(image, plane, shapes, []), rows)
     wanted = [] if prompts is None else list(_wanted(prompts))
     missing = [one for one in wanted if not there.take(one)]
     after = {row: one.after for row, one in there.kept.items() if one.after >= 0}
@@ -447,14 +447,14 @@ def _wanted(prompts: Prompts) -> Iterator[_Wanted]:
             clicks += 1
 
 
-class _Shown(NamedTuple):
+class _DrawnShapes(NamedTuple):
     """The shapes of an object that are there; those that stay are taken one by one."""
 
     rows: dict[int, tuple[tuple[str, bool], NDArray[np.float64]]]
     kept: dict[int, _Wanted]
 
     @classmethod
-    def of(cls, shapes: LayerShapes, rows: Sequence[int]) -> _Shown:
+    def of(cls, shapes: LayerShapes, rows: Sequence[int]) -> _DrawnShapes:
         found: dict[int, tuple[tuple[str, bool], NDArray[np.float64]]] = {}
         for box in shapes.boxes:
             found[box.row] = (Use.BOX, True), np.array(corners_of(box.box))

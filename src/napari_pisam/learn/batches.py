@@ -61,7 +61,7 @@ class _Positions(Dataset[Any]):
         return {**sample, "box": torch.from_numpy(box.copy()), "position": position}
 
 
-class _Steps(Sampler[list[int]]):
+class _StepSampler(Sampler[list[int]]):
     """Positions of this process's share of every step, from a position on, without end."""
 
     def __init__(self, start: int, batch: int, rank: int, world: int) -> None:
@@ -109,7 +109,7 @@ def training_batches(
     workers = loader_processes(config.workers)
     return DataLoader(
         _Positions(samples, config.views),
-        batch_sampler=_Steps(start, config.batch, rank, world),
+        batch_sampler=_StepSampler(start, config.batch, rank, world),
         num_workers=workers,
         collate_fn=to_batch,
         prefetch_factor=4 if workers else None,

@@ -90,7 +90,7 @@ def train_one_epoch(
     """
     objective.train()
     first, before, started = run.step, run.elapsed, time.monotonic()
-    record = _Record(config, run) if fabric.is_global_zero else None
+    record = _ProgressWriter(config, run) if fabric.is_global_zero else None
     while progress(config, run.step, run.elapsed) < 1:
         batch = next(batches)
         # What the draws are derived from is read here: on a device it would have to be waited for.
@@ -133,7 +133,7 @@ def _is_validation_due(config: TrainConfig, run: Run, before: float) -> bool:
     return run.elapsed - before > 60 * config.validate_minutes
 
 
-class _Record:
+class _ProgressWriter:
     """Writes the log, and now and then the checkpoint."""
 
     def __init__(self, config: TrainConfig, run: Run) -> None:

@@ -147,7 +147,7 @@ def tiles(shape: tuple[int, int]) -> list[Region]:
     ]
 
 
-class _Remembered:
+class _TileCache:
     """The windows that were read last; safe to use from several threads."""
 
     def __init__(self) -> None:
@@ -170,7 +170,7 @@ class _Remembered:
         return sum(item.pixels.nbytes + item.labels.nbytes for item in self._items.values())
 
 
-_tiles = _Remembered()
+_tiles = _TileCache()
 
 
 def _read_tile(source: str, job: Job, region: Region, kind: MaskKind) -> StoredImage:

@@ -98,7 +98,7 @@ class _Grid:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _RoughMask:
     """The mask so far.
 
     Attributes
@@ -147,10 +147,10 @@ class Seen:
     transform: FrameTransform
     score: float
 
-    def found(self) -> _Found:
+    def found(self) -> _RoughMask:
         """Return the mask in the pixels of the frame."""
         scale = self.transform.scale
-        return _Found(self.logits > 0, self.transform.edge, (1 / scale[0], 1 / scale[1]))
+        return _RoughMask(self.logits > 0, self.transform.edge, (1 / scale[0], 1 / scale[1]))
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ class TiledObjects:
             def seen(
                 item: tuple[int, _Tile],
                 grid: _Grid = grid,
-                found: _Found = found,
+                found: _RoughMask = found,
                 total: int = total,
             ) -> NDArray[np.float32]:
                 tell(item[0], total)
@@ -288,7 +288,7 @@ class TiledObjects:
     def _seen(
         self,
         tile: _Tile,
-        found: _Found,
+        found: _RoughMask,
         grid: _Grid,
         levels: Sequence[tuple[int, int]],
         prompts: Prompts,
@@ -322,11 +322,11 @@ class _Tiling:
     grid : _Grid
     side : int
         Of a tile, px of the grid.
-    found : _Found
+    found : _RoughMask
         The mask so far, of which at least a pixel is True.
     """
 
-    def __init__(self, grid: _Grid, side: int, found: _Found) -> None:
+    def __init__(self, grid: _Grid, side: int, found: _RoughMask) -> None:
         ends = _region(found, grid)
         rows, cols = (
             _within(list(_weights(grid.shape[axis], side)), ends[axis]) for axis in (0, 1)
@@ -365,10 +365,10 @@ class _Tiling:
         self._total[: len(self._total) - count] = self._total[count:].copy()
         self._total[len(self._total) - count :] = 0
 
-    def found(self) -> _Found:
+    def found(self) -> _RoughMask:
         """Return the mask after all tiles."""
         edge = self._top * self._pixel[0], self._left * self._pixel[1]
-        return _Found(self._crop, edge, self._pixel)
+        return _RoughMask(self._crop, edge, self._pixel)
 
 
 @dataclass(frozen=True)
@@ -390,7 +390,7 @@ class Look:
     near: NDArray[np.bool_]
 
     @classmethod
-    def at(cls, tile: _Tile, grid: _Grid, found: _Found, prompts: Prompts) -> Look | None:
+    def at(cls, tile: _Tile, grid: _Grid, found: _RoughMask, prompts: Prompts) -> Look | None:
         """Return it, or None where there is nothing to be found."""
         from scipy import ndimage  # when it is used: a dock opens sooner
 
@@ -446,7 +446,7 @@ def _strokes_in(tile: _Tile, grid: _Grid, prompts: Prompts) -> Iterator[Stroke]:
                 yield tuple((row, col) for row, col in line[part].tolist()), is_foreground
 
 
-def _start(tile: _Tile, grid: _Grid, found: _Found) -> NDArray[np.float32]:
+def _start(tile: _Tile, grid: _Grid, found: _RoughMask) -> NDArray[np.float32]:
     """Make logits of a tile from what was found before."""
     rows = found.places(grid, tile.row, tile.ends[0], 0)
     cols = found.places(grid, tile.col, tile.ends[1], 1)
@@ -480,7 +480,7 @@ def _finer(levels: Sequence[tuple[int, int]], pixel: tuple[float, float]) -> Ite
             return
 
 
-def _region(found: _Found, grid: _Grid) -> list[tuple[int, int]]:
+def _region(found: _RoughMask, grid: _Grid) -> list[tuple[int, int]]:
     """First and last + 1 pixel of the grid, along rows and columns, that may be the object's."""
     outline = found.outline()
     ends = []
@@ -503,7 +503,7 @@ def _within(
     ]
 
 
-def _mask_of(found: _Found, whole: Seen, shape: tuple[int, int]) -> Mask:
+def _mask_of(found: _RoughMask, whole: Seen, shape: tuple[int, int]) -> Mask:
     """Turn what was found in the image's own pixels into a mask of an image of (H, W) px."""
     transform = whole.transform
     corners = np.clip(transform.from_frame([(0, 0), transform.size[::-1]]) + 0.5, 0, shape)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class _Line(QWidget):
+class _ClassRow(QWidget):
     """A class: its key, its name, its colour."""
 
     removed = Signal()
@@ -75,7 +75,7 @@ class ClassDialog(QDialog):
     def __init__(self, parent: QWidget, classes: Iterable[ObjectClass], has_layer: bool) -> None:
         super().__init__(parent)
         self.setWindowTitle("Classes")
-        self.lines: list[_Line] = []
+        self.lines: list[_ClassRow] = []
         self.wanted: list[tuple[str, ObjectClass]] = []
         self._list = QVBoxLayout()
         self.add_button = button("Add a class", "The key is its place in the list", self.add)
@@ -107,13 +107,13 @@ class ClassDialog(QDialog):
         self.lines[-1].name.setFocus()
 
     def _add(self, name: str, color: str) -> None:
-        line = _Line(name, color)
+        line = _ClassRow(name, color)
         line.removed.connect(lambda: self._remove(line))
         self.lines.append(line)
         self._list.addWidget(line)
         self._number()
 
-    def _remove(self, line: _Line) -> None:
+    def _remove(self, line: _ClassRow) -> None:
         self.lines.remove(line)
         self._list.removeWidget(line)
         line.deleteLater()

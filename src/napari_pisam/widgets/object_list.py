@@ -44,7 +44,7 @@ _FITTING = 5
 _NARROW, _WIDE = 56, 96
 
 
-class _Model(QAbstractTableModel):
+class _ObjectListModel(QAbstractTableModel):
     """Rows and columns as the table shows them."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class _Model(QAbstractTableModel):
         return False
 
 
-class _Table(QTableView):
+class _ObjectListView(QTableView):
     """A table that leaves the dock's keys to the canvas."""
 
     removal_requested = Signal()
@@ -238,8 +238,8 @@ class ObjectList(QWidget):
     def _ask_clean(self, name: str) -> None:
         self.clean_requested.emit(name, self.selected)
 
-    def _make_table(self) -> _Table:
-        table, self._model = _Table(), _Model()
+    def _make_table(self) -> _ObjectListView:
+        table, self._model = _ObjectListView(), _ObjectListModel()
         self._model.columns = [one for one in KNOWN_COLUMNS if one.key in FIRST_COLUMNS]
         table.setModel(self._model)
         table.setToolTip(

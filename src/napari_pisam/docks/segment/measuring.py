@@ -71,7 +71,7 @@ class _Object:
 
 
 _Item = tuple[int, "_Object"]
-_Found = tuple[int, "_Object", int | None, "Row | None"]
+_Measured = tuple[int, "_Object", int | None, "Row | None"]
 
 
 class Measures:
@@ -232,7 +232,7 @@ class Measures:
         self._is_running = True
         self._execute(job, partial(self._on_done, setting.key), partial(self._on_failed, items))
 
-    def _on_done(self, key: object, found: list[_Found]) -> None:
+    def _on_done(self, key: object, found: list[_Measured]) -> None:
         self._is_running = False
         if key == self._setting.key:
             self._accept(found)
@@ -246,7 +246,7 @@ class Measures:
             one.row = one.row or {}
         self.failed.emit(failure_sentence(error, "Measuring the objects"))
 
-    def _accept(self, found: list[_Found]) -> None:
+    def _accept(self, found: list[_Measured]) -> None:
         for id_, one, digest, row in found:
             if self._objects.get(id_) is not one:
                 continue
@@ -273,9 +273,9 @@ def _measured(
     pixel: Pixel,
     *,
     wanted: bool,
-) -> list[_Found]:
+) -> list[_Measured]:
     """Measure objects; those of the labels that have the same pixels as before only if new."""
-    found: list[_Found] = []
+    found: list[_Measured] = []
     changed: list[tuple[int, _Object, int]] = []
     for id_, one in items:
         if not one.committed or labels is None:
@@ -311,7 +311,7 @@ def _row_of_mask(one: _Object, channels: Channels, pixel: Pixel) -> Row:
 
 def _of_tile(
     members: list[tuple[int, _Object, int]], labels: LabelsPlane, channels: Channels, pixel: Pixel
-) -> list[_Found]:
+) -> list[_Measured]:
     extents = np.array([one.extent for _, one, _ in members])
     row0, col0 = (int(value) for value in extents[:, :2].min(axis=0))
     row1, col1 = (int(value) for value in extents[:, 2:].max(axis=0))

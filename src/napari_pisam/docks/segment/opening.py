@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Way = Literal["objects", "starts", "boxes"]
 """What becomes of the labels: finished objects, masks to be corrected, or boxes around them."""
 
-Found = tuple[list[tuple[int, Prompts, str]], list[ObjectClass]]
+ReadObjects = tuple[list[tuple[int, Prompts, str]], list[ObjectClass]]
 
 _THEN = {
     "objects": "They are in the labels.",
@@ -58,7 +58,7 @@ class LabelOpener:
     def _fail(self, error: BaseException) -> None:
         self._work.failed.emit(failure_sentence(error, "Opening the labels"))
 
-    def _take_over(self, session: Session, name: str, way: Way, found: Found) -> None:
+    def _take_over(self, session: Session, name: str, way: Way, found: ReadObjects) -> None:
         work, (objects, classes) = self._work, found
         if session is not work.session:
             return
@@ -74,7 +74,7 @@ class LabelOpener:
         work.hinted.emit(f"{len(objects)} object(s) from {name}. {_THEN[way]}")
 
 
-def objects_of(path: Path, shape: tuple[int, int], way: Way) -> Found:
+def objects_of(path: Path, shape: tuple[int, int], way: Way) -> ReadObjects:
     """Read objects with their classes from a file of any format.
 
     Raises

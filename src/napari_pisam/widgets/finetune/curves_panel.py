@@ -7,7 +7,7 @@ from typing import Any
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_pisam.docks.finetune.plot_scale import smooth
-from napari_pisam.widgets.finetune.plot import BASE, TRAINING, VALIDATION, Line, Plot
+from napari_pisam.widgets.finetune.plot import BASE, TRAINING, VALIDATION, PlotLine, Plot
 
 _LEGEND = (
     f"<span style='color:{TRAINING}'>━</span> training &nbsp; "
@@ -56,14 +56,14 @@ class CurvesPanel(QWidget):
             ),
         ):
             lines = [
-                Line(training.x, training.y, TRAINING, has_dots=True),
-                Line(validation.x, validation.y, VALIDATION, has_dots=True),
+                PlotLine(training.x, training.y, TRAINING, has_dots=True),
+                PlotLine(validation.x, validation.y, VALIDATION, has_dots=True),
             ]
             plot.show_lines(lines, base, _note(validation.y, base))
         loss = state.loss
         window = max(1, len(loss.y) // 20)
-        lines = [Line(loss.x, loss.y, TRAINING, 1.0, 0.35)] if window > 1 else []
-        lines.append(Line(loss.x, smooth(loss.y, window), TRAINING))
+        lines = [PlotLine(loss.x, loss.y, TRAINING, 1.0, 0.35)] if window > 1 else []
+        lines.append(PlotLine(loss.x, smooth(loss.y, window), TRAINING))
         self.loss.show_lines(lines, None, f"{loss.y[-1]:.3f}" if len(loss.y) else "")
 
 

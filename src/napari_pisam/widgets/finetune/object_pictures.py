@@ -21,7 +21,7 @@ _EMPTY = (
 )
 
 
-class _Comparison(QWidget):
+class _PicturePair(QWidget):
     """One object: two pictures with their IoU."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -87,7 +87,7 @@ class ObjectPictures(QScrollArea):
         self._empty.setWordWrap(True)
         self._row.addWidget(self._empty)
         self._row.addStretch(1)
-        self._comparisons: list[_Comparison] = []
+        self._comparisons: list[_PicturePair] = []
         # One picture at a time: a dozen at once would be felt.
         self._timer = QTimer(self)
         self._timer.setInterval(20)
@@ -101,7 +101,7 @@ class ObjectPictures(QScrollArea):
     def show_previews(self, previews: Sequence[Any]) -> None:
         """Show objects, in their order."""
         while len(self._comparisons) < len(previews):
-            self._comparisons.append(_Comparison())
+            self._comparisons.append(_PicturePair())
             self._row.insertWidget(self._row.count() - 1, self._comparisons[-1])
         for place, pair in enumerate(self._comparisons):
             pair.setVisible(place < len(previews))

@@ -29,7 +29,7 @@ _WORDS = {"training": "training", "validation": "validation", "unused": "left ou
 _COLORS = {"training": QColor(TRAINING), "validation": QColor(VALIDATION)}
 
 
-class _Model(QAbstractTableModel):
+class _TrainingObjectsModel(QAbstractTableModel):
     """Rows as the table asks for them; nothing is made in advance."""
 
     def __init__(self) -> None:
@@ -94,12 +94,12 @@ def _text(row: Any, column: int) -> str:
     )[column]
 
 
-class ObjectTable(QTableView):
+class ObjectTableView(QTableView):
     """Objects that can be selected, many at once, and sorted."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._model = _Model()
+        self._model = _TrainingObjectsModel()
         self.setModel(self._model)
         header = self.horizontalHeader()
         if header is not None:

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_pisam.widgets.file_dialogs import ask_folder
-from napari_pisam.widgets.finetune.object_table import ObjectTable
+from napari_pisam.widgets.finetune.object_table import ObjectTableView
 from napari_pisam.widgets.layer_panel import LayerCombo
 from napari_pisam.widgets.parts import button, row
 from napari_pisam.widgets.text import PlainLabel
@@ -71,7 +71,7 @@ class ObjectsPanel(QWidget):
         )
         self.layers_form = self._make_layers_form()
         self.layers_switch.toggled.connect(self.layers_form.setVisible)
-        self.table = ObjectTable()
+        self.table = ObjectTableView()
         self.part_buttons = {
             part: button(text, tip, partial(self._give, part))
             for part, text, tip in (

@@ -25,7 +25,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 20, 16
 
 
 @dataclass(frozen=True)
-class Line:
+class PlotLine:
     """A line of a plot.
 
     Attributes
@@ -70,7 +70,7 @@ class Plot(QWidget):
         super().__init__(parent)
         self._title, self._bounds, self._least = title, bounds, least
         self._note = ""
-        self._lines: tuple[Line, ...] = ()
+        self._lines: tuple[PlotLine, ...] = ()
         self._level: float | None = None
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumHeight(84)
@@ -79,7 +79,9 @@ class Plot(QWidget):
         """Return the size that it likes to have."""
         return QSize(320, 120)
 
-    def show_lines(self, lines: Sequence[Line], level: float | None = None, note: str = "") -> None:
+    def show_lines(
+        self, lines: Sequence[PlotLine], level: float | None = None, note: str = ""
+    ) -> None:
         """Show lines, a dashed level, and a note at the right of the title."""
         self._lines, self._level, self._note = tuple(lines), level, note
         self.update()
@@ -162,7 +164,7 @@ class Plot(QWidget):
         painter.setPen(QPen(grid, 1))
         painter.drawLine(area.bottomLeft(), area.bottomRight())
 
-    def _paint_line(self, painter: QPainter, line: Line, place: Any) -> None:
+    def _paint_line(self, painter: QPainter, line: PlotLine, place: Any) -> None:
         x, y = thin(line.x, line.y, _MOST_POINTS)
         points = [place(a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True) if b == b]
         color = QColor(line.color)
