@@ -25,7 +25,7 @@ from napari_pisam.docks.segment.loading import LoadedPredictor
 from napari_pisam.learn.finetune.sources import ObjectRow, SourceImage
 from napari_pisam.learn.finetune.state import Curve
 from napari_pisam.widgets.finetune import object_table
-from napari_pisam.widgets.finetune.plot import PlotLine, Plot
+from napari_pisam.widgets.finetune.plot import Plot, PlotLine
 from napari_pisam.widgets.segment import SegmentWidget
 
 SHAPE = (60, 240)

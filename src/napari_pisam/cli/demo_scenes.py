@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_pisam.predict.areas import Box
     from napari_pisam.predict.mask import Mask
-    from napari_pisam.predict.prompts import Box, Prompts
+    from napari_pisam.predict.prompts import Prompts
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_pisam.predict.prompts import Box
+    from napari_pisam.predict.areas import Box
 
 KINDS: Mapping[str, tuple[bool, ...]] = {
     "both": (True, False),

@@ -114,7 +114,7 @@ class Node:
         return row0, col0, row1, col1
 
 
-def parse(text: bytes, where: str) -> Node:
+def parse(text: bytes | str, where: str) -> Node:
     """Parse JSON; NaN, infinity and too deep nesting count as damage.
 
     Raises
@@ -124,10 +124,11 @@ def parse(text: bytes, where: str) -> Node:
     """
 
     def constant(name: str) -> float:
-        raise ValueError(f"{name} is not valid JSON")
+        raise ValueError(f"it holds {name}")
 
     try:
-        return Node(json.loads(text.decode("utf-8"), parse_constant=constant), "")
+        text = text if isinstance(text, str) else text.decode("utf-8")
+        return Node(json.loads(text, parse_constant=constant), "")
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ValueError(f"{where} is damaged ({reason})") from error
+        raise ValueError(f"{where} is damaged, not valid JSON ({reason})") from error

@@ -10,10 +10,9 @@ import numpy as np
 
 from napari_pisam.layers.geometry import ImagePlane, PlaneMap, as_plane
 from napari_pisam.predict.areas import LINES, Area, Use, outline_of
-from napari_pisam.predict.prompts import (
+from napari_pisam.predict.click_sorting import (
     LABEL,
     Click,
-    Prompts,
     clicks_by_object,
     describe_strays,
     is_foreground,
@@ -21,13 +20,14 @@ from napari_pisam.predict.prompts import (
     says_background,
     strokes_in_order,
 )
+from napari_pisam.predict.prompts import Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from napari_pisam.predict.prompts import Box
+    from napari_pisam.predict.areas import Box
 
 # Rounding on the way through two transforms must not put a click on the border outside.
 _BORDER = 1e-3

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_pisam.predict.prompts import Box
+    from napari_pisam.predict.areas import Box
 
 
 def can_show() -> bool:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 Corner: TypeAlias = tuple[float, float]
+Box: TypeAlias = tuple[float, float, float, float]
+"""(row_min, col_min, row_max, col_max), float px, pixel centres at integers."""
 
 LINES = frozenset({"path", "line"})
 """The types of napari's shapes that are scribbles."""
@@ -120,7 +122,7 @@ class Area:
         return len(self.vertices) == 2
 
     @property
-    def box(self) -> tuple[float, float, float, float]:
+    def box(self) -> Box:
         """(row_min, col_min, row_max, col_max), px."""
         rows, cols = zip(*self.vertices, strict=True)
         return min(rows), min(cols), max(rows), max(cols)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
     from napari_pisam.predict.areas import Area
+    from napari_pisam.predict.click_sorting import Stroke
     from napari_pisam.predict.embedding_cache import EmbeddingCache
-    from napari_pisam.predict.prompts import Stroke
     from napari_pisam.predict.tiles import Progress
     from napari_pisam.predict.windows import Window
 

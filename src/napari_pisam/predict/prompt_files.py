@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from napari_pisam.images.files import replacing
 from napari_pisam.images.label_formats.outlines import outlines
 from napari_pisam.predict.areas import LINES, Area, Use, corners_of, outline_of
-from napari_pisam.predict.prompts import (
+from napari_pisam.predict.click_sorting import (
     LABEL,
     Click,
-    Prompts,
     clicks_by_object,
     describe_strays,
     is_foreground,
@@ -28,12 +27,13 @@ from napari_pisam.predict.prompts import (
     says_background,
     strokes_in_order,
 )
+from napari_pisam.predict.prompts import Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from napari_pisam.predict.prompts import Box
+    from napari_pisam.predict.areas import Box
 
 Plane: TypeAlias = "Sequence[int | None]"
 """The index along each leading axis of the image; None for an axis that holds its channels."""

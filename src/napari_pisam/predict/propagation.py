@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_pisam.predict.areas import Box
     from napari_pisam.predict.mask import Mask
-    from napari_pisam.predict.prompts import Box
 
 _Run: TypeAlias = "Callable[[list[Mask], Sequence[int]], Iterator[FollowedSlice]]"
 

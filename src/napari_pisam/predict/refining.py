@@ -14,9 +14,10 @@ from napari_pisam.measure.metrics import iou
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_pisam.predict.areas import Box
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.predictor import Predictor
-    from napari_pisam.predict.prompts import Box, MaskPrompt, Prompts
+    from napari_pisam.predict.prompts import MaskPrompt, Prompts
 
 _MOST_CLICKS = 3
 # Of the sides of a crude mask's box, on each side: coins that were shrunk by 5 px come to 0.93

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
+    from napari_pisam.predict.areas import Box
     from napari_pisam.predict.device import DeviceRunner
-    from napari_pisam.predict.prompts import Box, MaskPrompt, Prompts
+    from napari_pisam.predict.prompts import MaskPrompt, Prompts
     from napari_pisam.predict.windows import Window
 
 # The high-resolution head looks at a box and this much around it: a share of its longer side, and

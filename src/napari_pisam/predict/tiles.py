@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.model.variants import Variant
-    from napari_pisam.predict.prompts import Stroke
+    from napari_pisam.predict.click_sorting import Stroke
 
     Progress = Callable[[int, int], None]
     Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]

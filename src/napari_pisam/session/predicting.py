@@ -23,8 +23,9 @@ from napari_pisam.session.requests import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from napari_pisam.predict.areas import Box
     from napari_pisam.predict.mask import Mask
-    from napari_pisam.predict.prompts import Box, Prompts
+    from napari_pisam.predict.prompts import Prompts
     from napari_pisam.session.document import Document
     from napari_pisam.session.history import Change
     from napari_pisam.session.merge import CommitRule

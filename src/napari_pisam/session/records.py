@@ -14,7 +14,8 @@ from napari_pisam.session.merge import paste_mask
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_pisam.predict.prompts import Box, MaskPrompt, Prompts
+    from napari_pisam.predict.areas import Box
+    from napari_pisam.predict.prompts import MaskPrompt, Prompts
     from napari_pisam.session.merge import Bbox, CommitRule, Patch
     from napari_pisam.session.tiles import LabelTile
 

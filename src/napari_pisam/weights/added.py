@@ -6,11 +6,12 @@ import json
 import logging
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_pisam.images.files import replacing
+from napari_pisam.images.json_reader import parse
 from napari_pisam.model.variants import VARIANTS
 from napari_pisam.system import user_folder
 from napari_pisam.weights.catalogue import CATALOGUE
@@ -82,7 +83,7 @@ def added_models() -> dict[str, AddedModel]:
     for record in records:
         try:
             found[record.stem] = _read_record(record)
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             _logger.warning("%s does not describe a model (%s).", record, error)
     return found
 
@@ -91,16 +92,12 @@ def _read_record(record: Path) -> AddedModel:
     if record.stat().st_size > _MAX_RECORD_BYTES:
         msg = "it is too large"
         raise ValueError(msg)
-    values = json.loads(record.read_bytes())
-    fields: dict[str, type] = dict.fromkeys(AddedModel.__annotations__, str) | {"size": int}
-    if not isinstance(values, dict) or values.keys() != fields.keys():
-        msg = f"expected {', '.join(fields)}"
+    node = parse(record.read_bytes(), "it")
+    texts = {one.name: node.at(one.name).text() for one in fields(AddedModel) if one.name != "size"}
+    model = AddedModel(**texts, size=node.at("size").integer())
+    if len(node.value) != len(fields(AddedModel)):
+        msg = f"it has fields other than {', '.join(texts)} and size"
         raise ValueError(msg)
-    for key, kind in fields.items():
-        if type(values[key]) is not kind:
-            msg = f"{key} is {str(values[key])[:40]!r}, expected a {kind.__name__}"
-            raise ValueError(msg)
-    model = AddedModel(**values)
     split_hash(model.hash)
     if model.name != record.stem or Path(model.file_name).stem != model.name:
         msg = "its names contradict each other"

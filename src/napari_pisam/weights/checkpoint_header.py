@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from napari_pisam.images.json_reader import parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_T = TypeVar("_T", dict[str, Any], list[Any])
 
 FORMAT = "napari-pisam"
 FORMAT_VERSION = "1"
@@ -106,15 +110,8 @@ class CheckpointHeader:
         if lacking:
             msg = f"its header lacks {', '.join(lacking)}"
             raise ValueError(msg)
-        training = json.loads(values.get("training", "{}"))
-        only = json.loads(values.get("only", "[]"))
-        switches = json.loads(values.get("switches", "{}"))
-        if not (isinstance(training, dict) and isinstance(only, list)):
-            msg = "its header's 'training' or 'only' has the wrong type"
-            raise ValueError(msg)
-        if not isinstance(switches, dict):
-            msg = "its header's 'switches' is not a table"
-            raise ValueError(msg)
+        training, switches = (_part(values, key, {}) for key in ("training", "switches"))
+        only = _part(values, "only", [])
         # Files from before this switch existed were written without what it stands for.
         switches = {"appearance_prior": False, **switches}
         if "click_maps" in switches:
@@ -139,8 +136,16 @@ class CheckpointHeader:
             format_version=version,
             backbone=values.get("backbone") or None,
             focus_frame=int(focus_frame) if focus_frame else None,
-            score_curve=_curve(json.loads(values.get("score_curve", "[]"))),
+            score_curve=_curve(_part(values, "score_curve", [])),
         )
+
+
+def _part(values: Mapping[str, str], key: str, otherwise: _T) -> _T:
+    """Read a part that is JSON, of the type of what stands for it where it is absent."""
+    value = parse(values[key], f"its header's {key!r}").value if key in values else otherwise
+    if not isinstance(value, type(otherwise)):
+        raise ValueError(f"its header's {key!r} is a {type(value).__name__}")
+    return value
 
 
 def _curve(value: Any) -> tuple[tuple[float, float], ...]:

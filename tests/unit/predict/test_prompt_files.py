@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_pisam.predict.areas import Area
+from napari_pisam.predict.click_sorting import Click
 from napari_pisam.predict.prompt_files import (
     FileBox,
     collect_prompts,
@@ -17,7 +18,7 @@ from napari_pisam.predict.prompt_files import (
     read_shapes,
     write_prompts,
 )
-from napari_pisam.predict.prompts import Click, Prompts
+from napari_pisam.predict.prompts import Prompts
 
 SHAPES = """index,shape-type,vertex-index,axis-0,axis-1
 0,rectangle,0,10.0,20.5

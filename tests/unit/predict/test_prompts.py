@@ -8,15 +8,14 @@ import sys
 import numpy as np
 import pytest
 
-from napari_pisam.predict.prompts import (
+from napari_pisam.predict.click_sorting import (
     Click,
-    MaskPrompt,
-    Prompts,
     clicks_by_object,
     describe_strays,
     is_foreground,
     label_column,
 )
+from napari_pisam.predict.prompts import MaskPrompt, Prompts
 
 
 @pytest.mark.parametrize("box", [(1, 2, 5, 9), (5, 9, 1, 2), (5, 2, 1, 9), (1, 9, 5, 2)])

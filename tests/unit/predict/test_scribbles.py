@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from micro import micro_model
 from napari_pisam.model.variants import Focus
 from napari_pisam.predict.areas import Area, pixels_of
+from napari_pisam.predict.click_sorting import Click, strokes_in_order
 from napari_pisam.predict.clicks import ClickPolicy
 from napari_pisam.predict.predictor import Predictor
-from napari_pisam.predict.prompts import Click, Prompts, strokes_in_order
+from napari_pisam.predict.prompts import Prompts
 
 BOX = (10.0, 12.0, 40.0, 50.0)
 LINE = [(15.0, 15.0), (20.0, 40.0), (35.0, 44.0)]

@@ -16,20 +16,16 @@ from napari_pisam.layers.prompts import (
     read_clicks,
     read_shapes,
 )
-from napari_pisam.predict.prompts import (
-    Prompts,
-    clicks_by_object,
-    describe_strays,
-    strokes_in_order,
-)
+from napari_pisam.predict.click_sorting import clicks_by_object, describe_strays, strokes_in_order
+from napari_pisam.predict.prompts import Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
     from napari_pisam.layers import ImagePlane
     from napari_pisam.layers.prompts import LayerBox
-    from napari_pisam.predict.areas import Area
-    from napari_pisam.predict.prompts import Box, Stroke
+    from napari_pisam.predict.areas import Area, Box
+    from napari_pisam.predict.click_sorting import Stroke
     from napari_pisam.session.session import Session
 
 

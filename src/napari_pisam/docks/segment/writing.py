@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_pisam.docks.segment.workspace import Workspace
-    from napari_pisam.predict.prompts import Box, Prompts
+    from napari_pisam.predict.areas import Box
+    from napari_pisam.predict.prompts import Prompts
     from napari_pisam.session.session import Session
 
 

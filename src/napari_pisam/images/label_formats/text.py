@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from napari_pisam.images.json_reader import parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,7 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{path} is not text in UTF-8 ({error.reason}).") from error
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises
@@ -44,12 +45,7 @@ def read_json(path: Path) -> Any:
     ValueError
         If it is none.
     """
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON (line {error.lineno}: {error.msg}).") from error
-    except RecursionError as error:
-        raise ValueError(f"{path} nests too deeply to be read.") from error
+    content = parse(read_text(path), str(path)).value
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected an object.")
     return content

@@ -7,7 +7,7 @@ from typing import Any
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_pisam.docks.finetune.plot_scale import smooth
-from napari_pisam.widgets.finetune.plot import BASE, TRAINING, VALIDATION, PlotLine, Plot
+from napari_pisam.widgets.finetune.plot import BASE, TRAINING, VALIDATION, Plot, PlotLine
 
 _LEGEND = (
     f"<span style='color:{TRAINING}'>━</span> training &nbsp; "
