@@ -71,14 +71,25 @@ test-eval: setup ## the tests that need pysodmetrics and OpenCV, in an environme
 	fi
 
 # Without a screen, napari draws on a virtual one: Qt's "offscreen" platform has no OpenGL.
+WINDOW = $(if $(DISPLAY),,$(shell command -v xvfb-run >/dev/null && \
+	echo 'env QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1600x1000x24"'))
+PYTEST := $(BIN)/python -m pytest
+WINDOW_TESTS := tests/gui tests/test_site.py
+OTHER_TESTS := $(filter-out $(WINDOW_TESTS),$(wildcard tests/unit tests/integration tests/test_*.py))
+
+# Tests of windows wait for most of their time: they run beside the others, with a thread each.
+# With "set -m" they do not ignore the interrupts that some of them are about.
 test: lint system $(if $(PYTEST_ARGS),,test-eval) ## lint, then all tests
-	@pytest=($(BIN)/python -m pytest $(PYTEST_ARGS)); \
-	if [ -z "$$DISPLAY" ] && command -v xvfb-run >/dev/null; then \
-		export QT_QPA_PLATFORM=xcb; \
-		pytest=(xvfb-run -a -s "-screen 0 1600x1000x24" "$${pytest[@]}"); \
-	fi; \
-	echo "$${pytest[@]}"; \
-	"$${pytest[@]}"
+ifneq ($(PYTEST_ARGS),)
+	$(WINDOW) $(PYTEST) $(PYTEST_ARGS)
+else
+	@set -m; export OMP_NUM_THREADS=1; windows=$$(mktemp); \
+	$(WINDOW) $(PYTEST) $(WINDOW_TESTS) >"$$windows" 2>&1 </dev/null & beside=$$!; set +m; \
+	trap 'kill -TERM -- -$$beside; rm -f "$$windows"; exit 130' INT TERM; \
+	$(PYTEST) $(OTHER_TESTS); others=$$?; \
+	wait $$beside; status=$$?; cat "$$windows"; rm -f "$$windows"; \
+	exit $$(( others ? others : status ))
+endif
 
 # In an environment of its own; tests that need later versions say so themselves.
 LOWEST := $(VENV)/lowest
@@ -87,12 +98,7 @@ lowest: system ## all tests with the lowest versions that pyproject.toml allows
 	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct \
 		-r pyproject.toml --extra dev
 	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --no-deps -e .
-	@pytest=($(LOWEST)/bin/python -m pytest -W default $(PYTEST_ARGS)); \
-	if [ -z "$$DISPLAY" ] && command -v xvfb-run >/dev/null; then \
-		export QT_QPA_PLATFORM=xcb; \
-		pytest=(xvfb-run -a -s "-screen 0 1600x1000x24" "$${pytest[@]}"); \
-	fi; \
-	"$${pytest[@]}"
+	$(WINDOW) $(LOWEST)/bin/python -m pytest -W default $(PYTEST_ARGS)
 
 format: setup ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
@@ -110,11 +116,7 @@ tiny: setup ## make the weights of the embedded model anew, into runs/ (hours; n
 
 screenshots: setup system ## use the docks and take pictures of them, into docs/images/
 	@for script in docs/screenshots.py docs/stack_screenshots.py docs/series_screenshots.py docs/finetune_screenshots.py; do \
-		if [ -z "$$DISPLAY" ] && command -v xvfb-run >/dev/null; then \
-			QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python $$script || exit; \
-		else \
-			$(BIN)/python $$script || exit; \
-		fi; \
+		$(WINDOW) $(BIN)/python $$script || exit; \
 	done
 
 clean: ## remove caches, builds and demo-output/; .venv stays

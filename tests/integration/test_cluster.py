@@ -13,6 +13,7 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 import tifffile
+import torch
 from typer.testing import CliRunner
 
 pytest.importorskip("distributed", reason="needs napari-pisam[distributed]")
@@ -38,9 +39,13 @@ def cluster():
 
 @pytest.fixture
 def here():
+    # Sums are added up in another order with other threads; a worker has one.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     predictor = Predictor(micro_model(), "cpu", "fp32")
     predictor.set_image(IMAGE)
-    return predictor
+    yield predictor
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
