@@ -86,10 +86,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=FOLDER)
     parser.add_argument("--size", type=int, nargs=2, default=SIZE, help="Of the window, px.")
+    parser.add_argument("--theme", default="dark")
     given = parser.parse_args()
     folder = given.output
     folder.mkdir(parents=True, exist_ok=True)
     viewer = napari.Viewer(show=True)
+    viewer.theme = given.theme
     viewer.window.resize(*given.size)
     data, options, _ = coins()[0]
     viewer.add_image(data, **{"name": "coins"} | options)
@@ -119,7 +121,7 @@ def main() -> None:
     measures_and_classes(dock)
     picture("segment-table")
     for section in dock.sections:
-        section.expand(animate=False)
+        section.expand()
     dock.object_list.table.setMaximumHeight(110)
     picture("segment-sections")
     viewer.close()

@@ -68,7 +68,7 @@ def show_channels(output: Path) -> None:
         viewer.add_image(layer[0], name=layer[1]["name"], colormap=color, blending="additive")
     wait(lambda: dock.controller.session is not None)
     wait(lambda: dock.controller.workspace.choice["boxes"] is not None)
-    dock.sections[2].expand(animate=False)
+    dock.sections[2].expand()
     dock.object_list.table.setMaximumHeight(40)
     viewer.reset_view()
     picture(viewer, output / "channels-dock.png")

@@ -47,8 +47,8 @@ def main() -> None:
     viewer.dims.set_point(0, SLICES // 2 + 4)
     controller.show(2)
     viewer.reset_view()
-    dock.stack_section.expand(animate=False)
-    dock.stack_panel.limits.expand(animate=False)
+    dock.stack_section.expand()
+    dock.stack_panel.limits.expand()
     for _ in range(40):
         QApplication.processEvents()
     viewer.screenshot(str(folder / "stack.png"), canvas_only=False, flash=False)

@@ -57,7 +57,7 @@ def test_a_cell_of_two_channels_is_one_object_with_the_embedded_model(make_napar
     viewer.add_image(data, name="cells")
     window = Window(viewer, qtbot, load=load_predictor)
     panel = window.dock.channel_panel
-    window.dock.sections[1].expand(animate=False)
+    window.dock.sections[1].expand()
     window.settle()
     assert panel.isVisible()
     panel.axis.setCurrentIndex(1)

@@ -246,7 +246,7 @@ def test_settings_reach_the_run(window):
     settings.unit.setCurrentText("rounds")
     combo = settings.editors["trains"].inner
     combo.setCurrentIndex(combo.findData("interactor"))
-    settings.advanced.expand(animate=False)
+    settings.advanced.expand()
     settings.editors["batch"].inner.setValue(2)
     settings.editors["learning_rate"].inner.setText("3e-5")
     settings.editors["learning_rate"].inner.editingFinished.emit()

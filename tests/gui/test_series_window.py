@@ -31,7 +31,7 @@ def discs(folder, count=3):
 
 
 def open_series(window, folder):
-    window.dock.sections[2].expand(animate=False)
+    window.dock.sections[2].expand()
     window.settle()
     window.dock.series_form.images.setText(str(folder))
     window.qtbot.mouseClick(window.dock.series_form.open_button, Qt.MouseButton.LeftButton)

@@ -38,7 +38,7 @@ def test_the_panel_is_there_for_stacks_only(window, make_napari_viewer):
 def test_the_buttons_carry_an_object_and_stop(make_napari_viewer, qtbot):
     window = a_stack(make_napari_viewer, qtbot, moving())
     panel = window.dock.stack_panel
-    window.dock.stack_section.expand(animate=False)
+    window.dock.stack_section.expand()
     window.drag((17, 12), (39, 34))
     window.until(lambda: window.mask is not None)
     window.predictor.gate.clear()
@@ -98,7 +98,7 @@ def test_all_of_the_panel_says_what_it_does_and_fits(make_napari_viewer, qtbot):
     window = a_stack(make_napari_viewer, qtbot, np.zeros((3, 4, 64, 64), np.uint8) + np.uint8(1))
     panel = window.dock.stack_panel
     for section in (window.dock.stack_section, panel.limits):
-        section.expand(animate=False)
+        section.expand()
     window.settle()
     assert panel.axis.isVisible()
     kinds = (QAbstractButton, QComboBox, QSpinBox)

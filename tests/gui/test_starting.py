@@ -11,7 +11,8 @@ if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
     pytest.skip("napari draws in a window: run it through `make test`", allow_module_level=True)
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QFileDialog, QPushButton
+from qtpy.QtWidgets import QAbstractButton, QFileDialog, QLabel, QPushButton
+from superqt import QElidingLabel
 
 from napari_pisam import sample_data
 from napari_pisam.docks.segment.first_steps import SAMPLES
@@ -154,15 +155,43 @@ def test_tab_reaches_the_buttons_and_a_click_leaves_the_keys_to_the_canvas(windo
     assert not commit.focusPolicy() & Qt.FocusPolicy.ClickFocus & ~Qt.FocusPolicy.TabFocus
 
 
+def cut_texts(dock):
+    """Texts of labels and buttons that there is no room for."""
+    cut = []
+    for one in dock.findChildren(QAbstractButton) + dock.findChildren(QLabel):
+        if not one.isVisible() or not one.text():
+            continue
+        if isinstance(one, QElidingLabel):
+            fits = QLabel.text(one) == one.text()
+        elif isinstance(one, QLabel) and one.wordWrap():
+            fits = one.height() >= one.heightForWidth(one.width())
+        else:
+            fits = one.width() >= one.minimumSizeHint().width()
+        if not fits:
+            cut.append(one.text())
+    return cut
+
+
+LONG = (
+    "Seen together: DAPI (magenta), GFP (green), actin (yellow), transmitted light (grey); "
+    "contrast 0 to 4,095",
+    "Object 123: draw along what is wrong, FG what is missing, BG what is too much.",
+)
+
+
 @pytest.mark.parametrize("size", [(1280, 720), (960, 540)], ids=["laptop", "full HD at 200 %"])
-def test_no_button_is_narrower_than_its_text(window, size):
+def test_no_text_is_cut(window, size):
+    dock = window.dock
+    dock.model_panel.models.choose("microsam_vit_b_histopathology")
+    dock.model_panel.show_kind("electron")
     window.viewer.window.resize(*size)
-    for section in window.dock.sections:
-        section.expand(animate=False)
     window.settle()
-    shown = [one for one in window.dock.findChildren(QAbstractButton) if one.isVisible()]
-    clipped = [
-        one.text() for one in shown if one.text() and one.width() < one.minimumSizeHint().width()
-    ]
-    assert not clipped
+    dock.layer_panel.show_seen(LONG[0])
+    dock.prompt_panel.show_hint(LONG[1])
+    window.settle()
+    assert cut_texts(dock) == []
+    for section in dock.sections:
+        section.expand()
+    window.settle()
+    assert cut_texts(dock) == []
     assert window.viewer.window._qt_window.width() <= size[0]

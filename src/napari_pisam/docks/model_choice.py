@@ -39,7 +39,7 @@ def offered_models() -> list[ModelRow]:
 
 
 def in_short(row: ModelRow) -> str:
-    """Say it in one line, of which the end may be cut: cost, what it is for, licence."""
+    """Say it in a line or two: cost, what it is for, licence."""
     time = "" if row.seconds is None else f"{row.seconds:.2g} s an image"
     size = "" if row.size is None else memory_text(row.size)
     parts = (size, _HERE[row.status], time, row.good_for, row.licence)

@@ -126,7 +126,7 @@ _ENTRIES = (
     CatalogueEntry(
         name="tiny",
         variant="tiny",
-        good_for="compact objects of any kind, on a laptop, without a download",
+        good_for="compact objects of any kind",
         size=15_000_000,
         licence="MIT",
         citation="this project",

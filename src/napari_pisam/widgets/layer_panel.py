@@ -86,9 +86,7 @@ class LayerPanel(QWidget):
         layout.setColumnStretch(3, 1)
         self.combos: dict[str, LayerCombo] = {}
         self.copy_buttons: dict[str, QPushButton] = {}
-        self.seen = PlainLabel(is_narrow=True)
-        # One line, cut where there is no room: all of it is in the tip.
-        self.seen.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.seen = PlainLabel()
         for role in ROLES:
             text, advice = _TEXTS[role]
             combo = LayerCombo()
@@ -105,8 +103,10 @@ class LayerPanel(QWidget):
             "result, aligned with the image",
             self.new_requested.emit,
         )
-        layout.addWidget(self.seen, 2, 0, 1, 2)
-        layout.addWidget(self.new_button, 2, 2, 1, 2)
+        last = QHBoxLayout()
+        last.addWidget(self.seen, stretch=1)
+        last.addWidget(self.new_button)
+        layout.addLayout(last, 2, 0, 1, 4)
 
     def _with_copy(self, role: str, combo: LayerCombo) -> QWidget:
         copy = button(

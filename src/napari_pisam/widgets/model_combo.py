@@ -58,6 +58,11 @@ class ModelCombo(QuietCombo):
         row = next((row for row in self.rows if row.name == self.choice), None)
         return about_file(self.choice) if row is None else in_short(row)
 
+    @property
+    def full_tip(self) -> str:
+        """All that is known of the chosen model, as a tip."""
+        return str(self.itemData(self._last, Qt.ItemDataRole.ToolTipRole) or "")
+
     def title(self, model: str) -> str:
         """Look up what a model is called here: a run's result as the run."""
         place = self.findData(model)

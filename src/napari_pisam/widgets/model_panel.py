@@ -9,7 +9,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QLabel,
     QProgressBar,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -51,10 +50,7 @@ class ModelPanel(QWidget):
         self.devices.addItems(DEVICES)
         self.devices.setToolTip("Where to compute; auto takes a GPU where there is one")
         self.button = button("Load", "", self._press)
-        # One line each, cut where there is no room: all of it is in the tip.
-        self.about, self.advice = PlainLabel(is_narrow=True), PlainLabel(is_narrow=True)
-        for line in (self.about, self.advice):
-            line.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.about, self.advice = PlainLabel(), PlainLabel()
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -102,7 +98,7 @@ class ModelPanel(QWidget):
 
     def _show_choice(self) -> None:
         self.about.setText(self.models.about)
-        self.about.setToolTip(tip(self.models.about))
+        self.about.setToolTip(self.models.full_tip)
         text = advice(self._kind, self.models.rows, self.models.choice)
         self.advice.setText(text)
         self.advice.setToolTip(tip(f"{text} A guess; nothing is downloaded before you press Load."))

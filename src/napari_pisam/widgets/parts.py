@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qtpy.QtGui import QWheelEvent
-    from superqt import QCollapsible
 
 
 def button(text: str, tip: str, clicked: Callable[[], object] | None = None) -> QPushButton:
@@ -91,20 +90,43 @@ def row(*widgets: QWidget) -> QWidget:
     return made
 
 
-def collapsible(title: str, content: QWidget, tip: str) -> QCollapsible:
-    """Put a panel under a heading that folds it away; folded at first."""
-    from superqt import QCollapsible
+class Section(QWidget):
+    """A panel under a heading that folds it away; folded at first.
 
-    made = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
-    made.setToolTip(tip)
-    # An animation repaints the whole dock for half a second.
-    made.setDuration(0)
-    layout = made.layout()
-    if layout is not None:
+    In place of superqt's `QCollapsible`, which gives a panel the height that it would have in a
+    wide dock: in a narrow one, where texts take more lines, its end is cut off.
+
+    Parameters
+    ----------
+    title : str
+    content : QWidget
+    tip : str
+        Of the heading.
+    """
+
+    def __init__(self, title: str, content: QWidget, tip: str) -> None:
+        super().__init__()
+        self._title, self._content = title, content
+        self._heading = QPushButton()
+        self._heading.setCheckable(True)
+        self._heading.setToolTip(tip)
+        self._heading.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self._heading.setStyleSheet("text-align: left; border: none; outline: none;")
+        self._heading.toggled.connect(self._show)
+        layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-    made.addWidget(content)
-    made.collapse(animate=False)
-    return made
+        layout.setSpacing(2)
+        layout.addWidget(self._heading)
+        layout.addWidget(content)
+        self._show(False)
+
+    def expand(self) -> None:
+        """Show the panel."""
+        self._heading.setChecked(True)
+
+    def _show(self, is_open: bool) -> None:
+        self._heading.setText(f"{'▾' if is_open else '▸'} {self._title}")
+        self._content.setVisible(is_open)
 
 
 def titled(title: str, *panels: QWidget) -> QGroupBox:

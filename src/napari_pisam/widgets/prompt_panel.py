@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -17,15 +17,21 @@ from superqt import QElidingLabel
 from napari_pisam.docks.segment.keys import KEYS
 from napari_pisam.widgets.parts import button, menu_button, row, switch
 from napari_pisam.widgets.strip import Strip
+from napari_pisam.widgets.text import tip
 
 _STYLE = """
-QToolButton {{ padding: 5px; font-weight: bold; border: 2px solid transparent; }}
+QToolButton {{ padding: 1px; font-weight: bold; border: 2px solid transparent; }}
 QToolButton:checked {{ background: {color}; color: {text}; border: 2px solid {color}; }}
 """
 
 
 class PromptPanel(QWidget):
     """What the next click says, and when to predict.
+
+    Parameters
+    ----------
+    many : ManyPanel
+        Stands beside *Predict*.
 
     Attributes
     ----------
@@ -46,7 +52,7 @@ class PromptPanel(QWidget):
     click_requested = Signal()
     draw_requested = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, many: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.box_button = button(
             "▭ Draw a box",
@@ -93,12 +99,13 @@ class PromptPanel(QWidget):
         self.busy = Strip()
         self.busy.setToolTip("Moves while a mask is being computed; go on clicking meanwhile")
         self.hint = QElidingLabel()
-        self.hint.setMinimumHeight(self.hint.fontMetrics().height() + 2)
+        self.hint.setWordWrap(True)
+        self.hint.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
         layout.addWidget(row(self.box_button, self.more_button, self.foreground, self.background))
-        layout.addWidget(row(self.live, self.predict_button))
+        layout.addWidget(row(self.live, self.predict_button, many))
         layout.addWidget(self.busy)
         layout.addWidget(self.hint)
 
@@ -116,5 +123,7 @@ class PromptPanel(QWidget):
 
     def show_hint(self, text: str) -> None:
         """Say what to do next."""
+        # Always of two lines: nothing moves under the mouse when it says something else.
+        self.hint.setFixedHeight(2 * self.hint.fontMetrics().lineSpacing() + 2)
         self.hint.setText(text)
-        self.hint.setToolTip(text)
+        self.hint.setToolTip(tip(text))

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QGroupBox, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_pisam.docks.segment.classes import Classes
@@ -32,7 +32,7 @@ from napari_pisam.widgets.model_loader import ModelLoader
 from napari_pisam.widgets.model_panel import ModelPanel
 from napari_pisam.widgets.object_list import ObjectList
 from napari_pisam.widgets.options_panel import OptionsPanel
-from napari_pisam.widgets.parts import collapsible
+from napari_pisam.widgets.parts import Section
 from napari_pisam.widgets.preferences import Preferences
 from napari_pisam.widgets.prompt_panel import PromptPanel
 from napari_pisam.widgets.remembered import (
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import napari
-    from superqt import QCollapsible
 
 
 # The window is drawn by then, and few have begun a box.
 IDLE = 700  # ms
+WIDTH = 420  # px; can be dragged
 
 
 class SegmentWidget(Docked):
@@ -94,7 +94,7 @@ class SegmentWidget(Docked):
         self.classes.active = self.controller.kept.class_name
         self._note = ""
         self._unbind: dict[object, Callable[[], None]] = {}
-        self.sections: list[QCollapsible] = []
+        self.sections: list[Section] = []
         self._make_panels()
         self.loader = ModelLoader(self._background, self.model_panel, self.controller)
         # Before the file is written, which is what others connect to this.
@@ -129,8 +129,8 @@ class SegmentWidget(Docked):
 
     def _make_panels(self) -> None:
         self.layer_panel, self.model_panel = LayerPanel(), ModelPanel()
-        self.prompt_panel, self.object_list = PromptPanel(), ObjectList()
         self.many_panel, self.export_panel = ManyPanel(), ExportPanel()
+        self.prompt_panel, self.object_list = PromptPanel(self.many_panel), ObjectList()
         self.series_bar, self.series_form = SeriesBar(), SeriesForm()
         self.stack_panel = StackPanel(self.controller)
         self.getting_started = GettingStarted()
@@ -167,8 +167,8 @@ class SegmentWidget(Docked):
         layout.addWidget(_group("Layers", self.layer_panel))
         layout.addWidget(_group("Model", self.model_panel))
         layout.addWidget(_group("Box and clicks", self.prompt_panel))
-        layout.addWidget(_group("Objects", self.object_list, self.many_panel), stretch=1)
-        self.stack_section = collapsible(
+        layout.addWidget(_group("Objects", self.object_list), stretch=1)
+        self.stack_section = Section(
             "Through the stack", self.stack_panel, "Carry objects from slice to slice"
         )
         layout.addWidget(self.stack_section)
@@ -178,7 +178,7 @@ class SegmentWidget(Docked):
             ("Files", files, "Labels and sessions to files, and back; series of images"),
             ("Keys", keys, "They work on the canvas, whichever layer is selected"),
         ):
-            self.sections.append(collapsible(title, panel, tip))
+            self.sections.append(Section(title, panel, tip))
             layout.addWidget(self.sections[-1])
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
@@ -190,6 +190,10 @@ class SegmentWidget(Docked):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
         self.setMinimumWidth(300)
+
+    def sizeHint(self) -> QSize:
+        """Ask for no more than leaves the image most of a laptop's screen."""
+        return QSize(WIDTH, super().sizeHint().height())
 
     # -- wiring -------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QLabel, QSpinBox, QVBoxLayout, QWidget
 
 from napari_pisam.predict.propagation import EndOfObject
 from napari_pisam.widgets.file_dialogs import ask_save_path
-from napari_pisam.widgets.parts import Quiet, QuietCombo, button, collapsible, row
+from napari_pisam.widgets.parts import Quiet, QuietCombo, Section, button, row
 from napari_pisam.widgets.strip import Strip
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class StackPanel(QWidget):
             row(self.show_tracks, self.save_tracks, self.save_volumes),
         ):
             layout.addWidget(part)
-        self.limits = collapsible(
+        self.limits = Section(
             "When it ends",
             self._make_limits(controller.stacks),
             "By these, each slice is compared with the last",

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 
 from napari_pisam.widgets.finetune.setting_editors import editor_for
 from napari_pisam.widgets.model_combo import ModelCombo
-from napari_pisam.widgets.parts import QuietCombo, collapsible, row
+from napari_pisam.widgets.parts import QuietCombo, Section, row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,7 @@ class SettingsPanel(QWidget):
             self.editors[field.name] = editor
             forms[field.advanced].addRow(_label(field.title, field.help), editor)
         forms[False].insertRow(2, _label("Train for", ""), self._make_length(by_name))
-        self.advanced = collapsible("Advanced", advanced, "Leave them alone unless you know why")
+        self.advanced = Section("Advanced", advanced, "Leave them alone unless you know why")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
