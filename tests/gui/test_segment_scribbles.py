@@ -260,3 +260,64 @@ def test_what_commits_do_to_masks_is_chosen_in_the_options(dock):
     dock.controller.commit()
     assert (np.asarray(dock.labels.data) == 1).sum() > 25
     assert dock.controller.kept.cleaning == Cleaning(grow=2)
+
+
+# -- what a shape is, changed afterwards ------------------------------------------------------
+
+LASSO = [[5.0, 6.0], [5.0, 20.0], [18.0, 20.0], [10.0, 12.0]]
+PART = (21.0, 31.0, 30.0, 40.0)
+
+
+def test_a_shape_can_be_made_anything_else_each_in_one_step_of_undo(dock):
+    """A polygon that was drawn with napari's own tool counted as its bounding box."""
+    dock.controller.draw_box()
+    dock.boxes.add([LASSO], shape_type="polygon")
+    box = (5.0, 6.0, 18.0, 20.0)
+    assert dock.prompts().box == box
+    dock.controller.change_shapes("outline")
+    (area,) = dock.prompts().areas
+    assert (area.vertices, dock.prompts().box) == (tuple(map(tuple, LASSO)), None)
+    assert list(dock.boxes.features["use"]) == ["outline"]
+    dock.controller.change_shapes("scribble")
+    assert dock.prompts().strokes == [(tuple(map(tuple, LASSO)), True)]
+    assert list(dock.boxes.shape_type) == ["path"]
+    dock.controller.change_shapes("box")
+    assert (dock.prompts().box, dock.prompts().strokes) == (box, [])
+    kinds = [(p.box is not None, len(p.areas), len(p.strokes)) for p in _undone(dock, 3)]
+    assert kinds == [(False, 0, 1), (False, 1, 0), (True, 0, 0)]
+
+
+def _undone(dock, steps):
+    for _ in range(steps):
+        dock.controller.undo()
+        yield dock.prompts()
+
+
+def test_the_selected_shape_is_changed_and_no_other(dock):
+    draw_box(dock.boxes, BOX)
+    dock.controller.draw("part")
+    draw_box(dock.boxes, PART)
+    dock.boxes.mode = "select"
+    dock.boxes.selected_data = {1}
+    dock.controller.change_shapes("not_here")
+    assert dock.prompts().box == BOX
+    assert dock.prompts().areas == (Area.of(PART, False),)
+    assert list(dock.boxes.features["label"]) == ["FG", "BG"]
+    dock.boxes.selected_data = {1}
+    dock.controller.change_shapes("box")
+    # Nothing is lost: the one of before is a further one.
+    assert dock.prompts().box == PART
+    assert dock.prompts().areas == (Area.of(BOX),)
+    assert len(dock.session.objects) == 1
+
+
+def test_what_would_leave_nothing_of_an_object_is_refused_and_stays(dock):
+    said = []
+    dock.controller.workspace.hinted.connect(said.append)
+    dock.controller.change_shapes("box")
+    assert "no shape" in said[-1]
+    draw_box(dock.boxes, BOX)
+    dock.controller.change_shapes("not_here")
+    assert "Draw a box around the object" in said[-1]
+    assert dock.prompts().box == BOX
+    assert len(dock.boxes.data) == 1

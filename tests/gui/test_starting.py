@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 
 import pytest
 
@@ -17,6 +18,7 @@ from superqt import QElidingLabel
 from napari_pisam import sample_data
 from napari_pisam.docks.segment.first_steps import SAMPLES
 from napari_pisam.docks.segment.preview import PreviewLook
+from napari_pisam.measure.cleaning import Cleaning
 from napari_pisam.widgets import segment
 from napari_pisam.widgets.file_dialogs import ask_open_path
 from napari_pisam.widgets.preferences import Preferences
@@ -105,12 +107,19 @@ def test_what_is_chosen_is_chosen_again_in_the_next_viewer(make_napari_viewer, q
     first.options_panel.rule.value = "overwrite"
     first.options_panel.opacity.value = 0.25
     first.options_panel.outline.value = True
+    wanted = Cleaning(fill_holes=True, specks=30, smooth=1.5, grow=-2.0)
+    for name, value in asdict(wanted).items():
+        first.options_panel.cleaning[name].value = value
+    first.object_list.columns_chosen.emit(("id", "area"), True)
     first.model_panel.devices.setCurrentText("cpu")
     first.model_panel.models.choose_file(str(weights))
     second = Window(make_napari_viewer(show=True), qtbot).dock
     assert second.controller.kept.rule == second.options_panel.rule.value == "overwrite"
     look = second.controller.kept.look
     assert (look.opacity, look.outline) == (0.25, True)
+    assert second.controller.kept.cleaning == wanted
+    assert second.options_panel.cleaning["smooth"].value == 1.5
+    assert (second.objects.shown, second.objects.in_pixels) == (("id", "area"), True)
     assert second.model_panel.choice == (str(weights), "cpu")
 
 
@@ -119,7 +128,8 @@ def test_what_is_chosen_is_chosen_again_in_the_next_viewer(make_napari_viewer, q
     [
         b"\0\xff[[",
         b"[General]\nrule=7\npreview_opacity=nan\n"
-        b"preview_outline=perhaps\nmodel=gone.pth\ndevice=abacus\n",
+        b"preview_outline=perhaps\nmodel=gone.pth\ndevice=abacus\n"
+        b"clean_specks=many\nclean_grow=1e9\ncolumns=,gone\n",
     ],
 )
 def test_damaged_settings_are_the_defaults(window, settings, content):
@@ -131,6 +141,7 @@ def test_damaged_settings_are_the_defaults(window, settings, content):
     remember_model(window.dock.model_panel, found)
     assert window.dock.controller.kept.rule == "keep"
     assert window.dock.controller.kept.look == PreviewLook()
+    assert window.dock.controller.kept.cleaning == Cleaning()
     assert window.dock.model_panel.choice == ("tiny", "auto")
 
 

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 from fake_session import at_once, save_session
 from micro import micro_model
 from napari_pisam.cli.app import app
+from napari_pisam.docks.segment.cleaning import clean, merge
 from napari_pisam.images.image_source import ImageSource
+from napari_pisam.measure.cleaning import Cleaning
 from napari_pisam.predict.areas import Area
 from napari_pisam.predict.predictor import Predictor
 from napari_pisam.predict.prompts import Prompts
@@ -53,7 +55,10 @@ def work(tmp_path):
 
 
 def made_session(work):
-    """A session with corrections, overlaps, boxes in one go, objects picked up again and undo."""
+    """A session with corrections, overlaps, boxes in one go, objects picked up again and undo.
+
+    Some of its commits were cleaned, and objects that were there.
+    """
     source = ImageSource(tifffile.imread(work / "image.tif"), plane=1)
     session = Session(at_once)
     session.set_image(
@@ -64,8 +69,10 @@ def made_session(work):
     first = Prompts((4, 6, 50, 60))
     session.new_object(first)
     session.set_prompts(1, first.with_clicks([(20, 20), (40, 50)], [True, False]))
+    session.cleaning = CLEANING
     session.commit()
     session.segment_all([(10, 30, 80, 90), (0, 60, 40, 109), (50, 0, 89, 50)], batch=2)
+    session.cleaning = Cleaning()
     session.live = False
     opened = [
         session.new_object(Prompts((2, 2, 30, 30))),
@@ -88,9 +95,12 @@ def made_session(work):
     session.commit()
     session.undo()
     session.discard(3)
+    clean(session, [4], Cleaning(grow=-1, smooth=2))
+    merge(session, [4, 1])
     return session
 
 
+CLEANING = Cleaning(fill_holes=True, largest=True, smooth=1.5)
 VIEW = ImageView("image.tif", plane=(1,))
 
 
@@ -121,6 +131,8 @@ def test_replay_gives_the_same_labels(run, saved, work):
     labels = tifffile.imread("labels.tif")
     assert labels.dtype == np.uint16
     assert np.array_equal(labels, saved.labels)
+    cleanings = [getattr(entry, "cleaning", None) for entry in saved.to_state().journal]
+    assert cleanings.count(CLEANING) == 3
     with tifffile.TiffFile("labels.tif") as file:
         described = json.loads(file.pages.first.description)
     assert described["models"] == [{"name": "tiny", "sha256": HASH}]

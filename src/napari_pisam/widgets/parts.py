@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from qtpy.QtGui import QWheelEvent
+
+Entries: TypeAlias = "Sequence[tuple[str, Callable[[], object] | Entries]]"
+"""Of a menu."""
 
 
 def button(text: str, tip: str, clicked: Callable[[], object] | None = None) -> QPushButton:
@@ -54,18 +57,23 @@ def switch(text: str, tip: str) -> QToolButton:
     return made
 
 
-def menu_button(
-    text: str, tip: str, entries: Sequence[tuple[str, Callable[[], object]]]
-) -> QPushButton:
-    """Make a button that opens a menu: texts, and what each of them does."""
+def menu_button(text: str, tip: str, entries: Entries) -> QPushButton:
+    """Make a button that opens a menu: texts, and what each of them does, or a menu of its own."""
     made = button(text, tip)
     menu = QMenu(made)
-    for entry, action in entries:
-        chosen = menu.addAction(entry)
-        if chosen is not None:
-            chosen.triggered.connect(lambda _checked=False, action=action: action())
+    _fill(menu, entries)
     made.setMenu(menu)
     return made
+
+
+def _fill(menu: QMenu, entries: Entries) -> None:
+    for text, action in entries:
+        if not callable(action):
+            inner = menu.addMenu(text)
+            if inner is not None:
+                _fill(inner, action)
+        elif (chosen := menu.addAction(text)) is not None:
+            chosen.triggered.connect(lambda _checked=False, action=action: action())
 
 
 def over(view: QAbstractScrollArea, text: str) -> QLabel:

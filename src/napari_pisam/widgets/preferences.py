@@ -10,7 +10,7 @@ from qtpy.QtCore import QSettings
 
 from napari_pisam.system import user_folder
 
-_T = TypeVar("_T", bool, float, str)
+_T = TypeVar("_T", bool, int, float, str)
 
 
 class Preferences:

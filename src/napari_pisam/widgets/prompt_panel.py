@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
+from napari_pisam.docks.segment.drawn import SHAPE_USES
 from napari_pisam.docks.segment.keys import KEYS
 from napari_pisam.widgets.parts import button, menu_button, row, switch
 from napari_pisam.widgets.strip import Strip
@@ -43,6 +44,8 @@ class PromptPanel(QWidget):
         A button was pressed.
     draw_requested : Signal(str)
         Something else than a box or clicks is to be drawn; see `SegmentController.draw`.
+    use_chosen : Signal(str)
+        A shape that was drawn is to be something else; see `SegmentController.change_shapes`.
     """
 
     foreground_chosen = Signal(bool)
@@ -51,6 +54,7 @@ class PromptPanel(QWidget):
     box_requested = Signal()
     click_requested = Signal()
     draw_requested = Signal(str)
+    use_chosen = Signal(str)
 
     def __init__(self, many: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -59,18 +63,20 @@ class PromptPanel(QWidget):
             f"Select the box layer and its rectangle tool [{KEYS['box']}]",
             self.box_requested.emit,
         )
+        drawn = [
+            (text, partial(self.draw_requested.emit, what))
+            for what, text in (
+                ("scribble", f"Scribble along the object, FG or BG [{KEYS['scribble']}]"),
+                ("outline", f"Outline of an object (lasso) [{KEYS['outline']}]"),
+                ("part", f"Further box of this object [{KEYS['part']}]"),
+                ("not_here", "Box that this object is not in"),
+            )
+        ]
+        uses = [(text, partial(self.use_chosen.emit, use)) for use, text in SHAPE_USES.items()]
         self.more_button = menu_button(
             "More",
-            "Scribbles, outlines, several boxes",
-            [
-                (text, partial(self.draw_requested.emit, what))
-                for what, text in (
-                    ("scribble", f"Scribble along the object, FG or BG [{KEYS['scribble']}]"),
-                    ("outline", f"Outline of an object (lasso) [{KEYS['outline']}]"),
-                    ("part", f"Further box of this object [{KEYS['part']}]"),
-                    ("not_here", "Box that this object is not in"),
-                )
-            ],
+            "Scribbles, outlines, several boxes; and what a shape is that was drawn",
+            [*drawn, ("The selected shape, or the last one, is …", uses)],
         )
         self.foreground = switch(
             "● FG", f"The next click says: this belongs to the object [{KEYS['toggle']} switches]"

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_pisam.docks.segment.preview import PreviewLook
+from napari_pisam.docks.segment.rows import FIRST_COLUMNS
 from napari_pisam.layers.preview import PREVIEW_COLORS
+from napari_pisam.measure.cleaning import Cleaning
 from napari_pisam.session.merge import CommitRule
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_pisam.docks.segment.controller import SegmentController
     from napari_pisam.widgets.export_panel import ExportPanel
     from napari_pisam.widgets.model_panel import ModelPanel
     from napari_pisam.widgets.options_panel import OptionsPanel
     from napari_pisam.widgets.preferences import Preferences
+
+_CLEAN = "clean_"
 
 
 def restore_options(controller: SegmentController, preferences: Preferences) -> None:
@@ -32,6 +40,21 @@ def restore_options(controller: SegmentController, preferences: Preferences) -> 
         preferences.get("preview_outline", look.outline),
         color if color in PREVIEW_COLORS else "",
     )
+    plain = Cleaning()
+    given = {name: preferences.get(_CLEAN + name, value) for name, value in asdict(plain).items()}
+    with suppress(ValueError):
+        controller.set_cleaning(Cleaning(**given))
+    columns = preferences.get("columns", "")
+    controller.kept.columns = (
+        tuple(columns.split(",")) if columns else FIRST_COLUMNS,
+        preferences.get("columns_in_pixels", False),
+    )
+
+
+def remember_columns(preferences: Preferences, shown: Sequence[str], *, in_pixels: bool) -> None:
+    """Show these columns the next time, too."""
+    preferences.set("columns", ",".join(shown))
+    preferences.set("columns_in_pixels", in_pixels)
 
 
 def follow_options(options: OptionsPanel, preferences: Preferences) -> None:
@@ -42,6 +65,7 @@ def follow_options(options: OptionsPanel, preferences: Preferences) -> None:
         "preview_color": options.color,
         "preview_opacity": options.opacity,
         "preview_outline": options.outline,
+        **{_CLEAN + name: field for name, field in options.cleaning.items()},
     }
     for name, field in fields.items():
         field.changed.connect(lambda value, name=name: preferences.set(name, value))

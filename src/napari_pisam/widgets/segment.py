@@ -37,6 +37,7 @@ from napari_pisam.widgets.preferences import Preferences
 from napari_pisam.widgets.prompt_panel import PromptPanel
 from napari_pisam.widgets.remembered import (
     follow_options,
+    remember_columns,
     remember_disk,
     remember_model,
     restore_options,
@@ -90,12 +91,12 @@ class SegmentWidget(Docked):
         )
         self.classes = Classes(self.controller.workspace)
         self.objects.touched.connect(self.classes.touch)
-        self.objects.shown, self.objects.in_pixels = self.controller.kept.columns
         self.classes.active = self.controller.kept.class_name
         self._note = ""
         self._unbind: dict[object, Callable[[], None]] = {}
         self.sections: list[Section] = []
         self._make_panels()
+        self.objects.shown, self.objects.in_pixels = self.controller.kept.columns
         self.loader = ModelLoader(self._background, self.model_panel, self.controller)
         # Before the file is written, which is what others connect to this.
         for requested in (self.export_panel.labels_requested, self.export_panel.format_requested):
@@ -208,6 +209,7 @@ class SegmentWidget(Docked):
         prompt.predict_requested.connect(controller.predict)
         prompt.box_requested.connect(controller.draw_box)
         prompt.draw_requested.connect(controller.draw)
+        prompt.use_chosen.connect(controller.change_shapes)
         prompt.click_requested.connect(controller.take_click_tool)
         objects.shown.connect(controller.show)
         objects.picked.connect(controller.pick)
@@ -218,9 +220,7 @@ class SegmentWidget(Docked):
         objects.redo_requested.connect(controller.redo)
         objects.label_requested.connect(controller.pick_selected_label)
         objects.clean_requested.connect(controller.clean)
-        objects.columns_chosen.connect(
-            lambda shown, in_pixels: self.objects.choose(shown, in_pixels=in_pixels)
-        )
+        objects.columns_chosen.connect(self._choose_columns)
         objects.class_chosen.connect(lambda name: self.classes.give(name, objects.selected))
         objects.classes_requested.connect(self._edit_classes)
         objects.table_requested.connect(self._save_table)
@@ -285,6 +285,10 @@ class SegmentWidget(Docked):
             self._unbind.pop(gone)()
         for layer in wanted - self._unbind.keys():
             self._unbind[layer] = bind_keys(layer, self._actions)
+
+    def _choose_columns(self, shown: tuple[str, ...], in_pixels: bool) -> None:
+        self.objects.choose(shown, in_pixels=in_pixels)
+        remember_columns(self._preferences, shown, in_pixels=in_pixels)
 
     def _save_table(self, path: str) -> None:
         job, name = self.objects.saving_job(Path(path)), Path(path).name

@@ -44,6 +44,11 @@ if TYPE_CHECKING:
 
 _NO_OBJECT = "There is no current object. Draw a box around one, or click on it."
 
+_NO_SHAPE = (
+    "There is no shape of an open object. Draw one, or select some with napari's arrow tool in the "
+    "layer of boxes."
+)
+
 
 class _Picked:
     """An object that was taken out of the labels to be corrected, as it was then."""
@@ -302,6 +307,17 @@ class SegmentController:
         self._use = Use.PART if what == "part" else Use.BOX
         self.workspace.take_tool(what if what in ("scribble", "outline") else "boxes")
         self._on_tool()
+
+    def change_shapes(self, use: str) -> None:
+        """Make the selected shapes, or the current object's last one, something else to it.
+
+        Parameters
+        ----------
+        use : {"box", "part", "outline", "scribble", "not_here"}
+        """
+        session, sync = self._ready(), self.workspace.sync
+        if session is not None and not sync.change_shapes(use):
+            self.workspace.hinted.emit(_NO_SHAPE)
 
     def take_click_tool(self) -> None:
         """Take the click tool; a scribble tool in the hand stays: FG and BG are its, too."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,15 +16,18 @@ from napari_pisam.layers.prompts import (
     read_clicks,
     read_shapes,
 )
+from napari_pisam.predict.areas import Area
 from napari_pisam.predict.click_sorting import clicks_by_object, describe_strays, strokes_in_order
 from napari_pisam.predict.prompts import Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from napari_pisam.layers import ImagePlane
     from napari_pisam.layers.prompts import LayerBox
-    from napari_pisam.predict.areas import Area, Box
+    from napari_pisam.predict.areas import Box
     from napari_pisam.predict.click_sorting import Stroke
     from napari_pisam.session.session import Session
 
@@ -116,6 +119,76 @@ def read_drawn(image: Any, plane: ImagePlane, shapes: Any, points: Any) -> Plane
         text = f"{unused} click(s) lie in boxes that are no objects yet, and wait with them."
         reasons.append(Reason(None, text))
     return PlanePrompts(objects, waiting, [one.text for one in reasons])
+
+
+SHAPE_USES = {
+    "box": "The object's box",
+    "part": "A further box of it",
+    "outline": "Its outline",
+    "scribble": "A scribble along it",
+    "not_here": "Where it is not",
+}
+"""What a shape can be made, by name, and how it is called."""
+
+
+def changed_shape(
+    found: PlanePrompts, drawn: LayerShapes, row: int, vertices: NDArray[np.float64], use: str
+) -> tuple[int, Drawn] | None:
+    """Make a shape something else to its object; what was the box before stays a further one.
+
+    Parameters
+    ----------
+    found, drawn : PlanePrompts, LayerShapes
+        What is on the plane.
+    row : int
+        Of the shape.
+    vertices : (n, 2) float array
+        Its outline, or line, (row, col) px.
+    use : str
+        One of `SHAPE_USES`.
+
+    Returns
+    -------
+    (int, Drawn) or None
+        The object, and what is drawn of it then; None for a shape of no object.
+    """
+    number, kept = _without(found, drawn, row)
+    if number is None:
+        return None
+    box = Area.of([vertices.min(axis=0), vertices.max(axis=0)])
+    if use == "scribble":
+        line = tuple((row, col) for row, col in vertices.tolist())
+        return number, replace(kept, strokes=[*kept.strokes, (line, True)])
+    if use == "box":
+        others = [] if kept.box is None else [Area.of(kept.box)]
+        return number, replace(kept, box=box.box, areas=[*kept.areas, *others])
+    is_outline = use == "outline" or (use == "not_here" and not _is_box(vertices))
+    area = Area.of(vertices if is_outline else box.vertices, use != "not_here")
+    return number, replace(kept, areas=[*kept.areas, area])
+
+
+def _without(found: PlanePrompts, drawn: LayerShapes, row: int) -> tuple[int | None, Drawn]:
+    """Return whose shape it is, and what is drawn of that object without it."""
+    for box in drawn.boxes:
+        if box.row == row and box.object_id in found.objects:
+            own = found.objects[box.object_id]
+            return box.object_id, replace(own, box=None if own.box == box.box else own.box)
+    for one in drawn.areas:
+        if one.row == row:
+            own = found.objects[one.object_id]
+            return one.object_id, replace(own, areas=[a for a in own.areas if a != one.area])
+    for line in drawn.scribbles:
+        for number, own in found.objects.items():
+            if line.row == row and line.click.stroke in own.strokes:
+                return number, replace(
+                    own, strokes=[one for one in own.strokes if one != line.click.stroke]
+                )
+    return None, Drawn()
+
+
+def _is_box(vertices: NDArray[np.float64]) -> bool:
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    return len(vertices) == 4 and bool(((vertices == low) | (vertices == high)).all())
 
 
 def separated(image: Any, plane: ImagePlane, shapes: Any, first_id: int, points: Any = None) -> Any:

@@ -9,14 +9,17 @@ from psygnal import Signal
 from napari_pisam.docks.segment.drawn import (
     Drawn,
     WaitingBoxes,
+    changed_shape,
     read_drawn,
     separated,
     targets,
     under_names,
 )
 from napari_pisam.layers import is_own, remove_prompts, set_current_object, write_prompts
+from napari_pisam.layers.geometry import PlaneMap
 from napari_pisam.layers.prompt_layers import assign_features
-from napari_pisam.layers.prompts import read_shapes
+from napari_pisam.layers.prompts import objects_of, read_shapes
+from napari_pisam.predict.areas import LINES, outline_of
 from napari_pisam.predict.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -262,6 +265,47 @@ class PromptSync:
                 self.pull()
         elif self.waiting.boxes and self._session is not None and not self._session.get(number):
             self._session.new_object(Prompts(self.waiting.boxes[-1]), id=number)
+
+    def change_shapes(self, use: str) -> bool:
+        """Make the selected shapes, or the last one of the current object, something else to it.
+
+        Parameters
+        ----------
+        use : str
+            One of `SHAPE_USES`.
+
+        Returns
+        -------
+        bool
+            Whether there is any.
+        """
+        self.flush()
+        shapes, session, plane = self._own("boxes"), self._session, self._planes.plane
+        if shapes is None or session is None or plane is None:
+            return False
+        image, is_changed = self._planes.image, False
+        for row in self._chosen_shapes(shapes, session):
+            found = read_drawn(image, plane, shapes, self._layers["clicks"])
+            drawn = read_shapes(image, plane, shapes, [])
+            kind = str(shapes.shape_type[row])
+            places = PlaneMap(image, plane, shapes).to_image(shapes.data[row])
+            vertices = places if kind in LINES else outline_of(kind, places)
+            changed = changed_shape(found, drawn, row, vertices, use)
+            if changed is not None and session.get(changed[0]) is not None:
+                self._apply(dict([changed]))
+                is_changed = True
+        # What the layer shows is what was before.
+        self._pushed.clear()
+        self.push()
+        return is_changed
+
+    @staticmethod
+    def _chosen_shapes(shapes: Any, session: Session) -> list[int]:
+        if str(shapes.mode) in ("select", "direct") and shapes.selected_data:
+            return sorted(shapes.selected_data)
+        current, owners = session.current, objects_of(shapes, len(shapes.data))
+        own = [row for row, owner in enumerate(owners) if current and owner == current.id]
+        return own[-1:]
 
     def _own(self, role: str) -> Any:
         """Return the layer of a role where it may be written to: not somebody's annotations."""
