@@ -19,7 +19,9 @@ from micro import micro_model
 from napari_pisam.cli.app import app
 from napari_pisam.images import image_files as images
 from napari_pisam.images import label_files
+from napari_pisam.images.image_source import ImageSource
 from napari_pisam.predict.predictor import Predictor
+from napari_pisam.predict.propagation import EndOfObject, propagate
 from napari_pisam.weights import loading as weights
 from napari_pisam.weights.download import DownloadError
 from napari_pisam.weights.models import list_models
@@ -284,6 +286,38 @@ def test_every_plane_that_has_prompts_is_done(run, work, micro):
         assert (labels[plane] != expected).mean() < 1e-3
         labels[plane] = 0
     assert not labels.any()
+
+
+@pytest.mark.parametrize(
+    ("options", "box_plane", "slices"),
+    [
+        (("--plane", "2"), (), range(5)),
+        ((), (2,), range(5)),
+        (("--slices", "1,3", "--along", "Z"), (2,), range(1, 4)),
+    ],
+)
+def test_objects_are_carried_through_a_stack(run, work, micro, options, box_plane, slices):
+    stack = np.random.default_rng(3).integers(0, 255, (5, 48, 64), dtype=np.uint8)
+    tifffile.imwrite(work / "stack.tif", stack, metadata={"axes": "ZYX"})
+    (work / "boxes.csv").write_text(plane_boxes(box_plane))
+    arguments = ("--boxes", "boxes.csv", "--propagate", "--end", "0,0,-1", "-o", "labels.tif")
+    result = run("segment", "stack.tif", *arguments, *options)
+    assert result.exit_code == 0, result.stderr
+    predictor = Predictor(micro_model(), "cpu")
+    source = ImageSource(stack, plane=2)
+    predictor.set_image(source)
+    anchor = predictor.predict_many([plane_box(0)[0]])[0].without_logits()
+    expected = np.zeros_like(stack)
+    end = EndOfObject(0, 0, -1)
+    for index, mask in propagate(
+        predictor, source, {2: anchor}, first=slices[0], last=slices[-1], end=end
+    ).items():
+        mask.paste_into(expected[index], 1)
+    labels = tifffile.imread("labels.tif")
+    assert {index for index in range(5) if labels[index].any()} == set(slices)
+    np.testing.assert_array_equal(labels, expected)
+    with tifffile.TiffFile("labels.tif") as file:
+        assert '"propagation"' in file.pages[0].description
 
 
 def test_prompts_in_planes_other_than_the_one_asked_for_are_named(run, work, micro):
@@ -585,6 +619,9 @@ def peak_memory():
         (("image.tif", "--points", "boxes.csv"), "pass the file with --boxes"),
         (("image.tif", "--boxes", "boxes.csv", "--device", "tpu"), "The device is 'tpu'"),
         (("image.tif", "--boxes", "boxes.csv", "--plane", "a"), "--plane is 'a', expected whole"),
+        (("image.tif", "--boxes", "boxes.csv", "--propagate"), "needs a stack"),
+        (("image.tif", "--boxes", "boxes.csv", "--along", "z"), "--along is for --propagate"),
+        (("image.tif", "--boxes", "boxes.csv", "--propagate", "--end", "2,0,0"), "1 at most"),
         (("image.tif", "--boxes", "boxes.csv", "--plane", "1"), "plane is (1,), expected 0"),
         (("image.tif", "--boxes", "boxes.csv", "--channel-axis", "7"), "--channel-axis is 7"),
         (

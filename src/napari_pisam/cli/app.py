@@ -131,6 +131,30 @@ def segment(
     largest: LargestOption = False,
     smooth: SmoothOption = 0.0,
     grow: GrowOption = 0.0,
+    propagate: Annotated[
+        bool,
+        typer.Option(
+            "--propagate", help="Carry objects through the stack, from the planes of their prompts."
+        ),
+    ] = False,
+    along: Annotated[
+        str | None,
+        typer.Option(
+            "--along", metavar="Z|T|T,Z", help="Through which axis, or one after the other."
+        ),
+    ] = None,
+    slices: Annotated[
+        str | None,
+        typer.Option("--slices", metavar="FIRST,LAST", help="Stay within these, both included."),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option(
+            "--end",
+            metavar="OVERLAP,AREA,SCORE",
+            help="An object has ended below one of them; by default 0.3,0.35,0.2.",
+        ),
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -142,6 +166,7 @@ def segment(
 ) -> None:
     """Turn boxes and points that napari saved into labels."""
     with one_line_errors():
+        from napari_pisam.cli.propagating import propagation_of
         from napari_pisam.cli.segment import SegmentRequest, segment_all
         from napari_pisam.measure.cleaning import Cleaning
 
@@ -170,6 +195,9 @@ def segment(
                 overlap=overlap.value,
                 cleaning=Cleaning(fill_holes, specks, largest, smooth, grow),
                 scheduler=scheduler,
+                propagation=propagation_of(
+                    is_wanted=propagate, along=along, slices=slices, end=end
+                ),
             ),
             images,
         )

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_pisam.cli.console import download_progress, progress, say
 from napari_pisam.cli.files import check_output
+from napari_pisam.cli.propagating import Leading, Seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from napari_pisam.cli.propagating import Propagation
     from napari_pisam.images.addresses import ImageAddress
     from napari_pisam.images.image_files import ImageFile
     from napari_pisam.images.image_source import ImageSource
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 # Boxes per call, for the progress to move and Ctrl-C to be heard.
 _CALL = 8
+_CACHE_BYTES = 1 << 30
 # More channels than red, green and blue are not shown to the network.
 _COLOURS = 3
 
@@ -57,6 +60,7 @@ class SegmentRequest:
     overlap: Literal["keep", "overwrite"] = "keep"
     cleaning: Cleaning | None = None
     scheduler: str | None = None
+    propagation: Propagation | None = None
 
     @property
     def prompt_files(self) -> tuple[Path, ...]:
@@ -80,11 +84,24 @@ class _Part:
         By object.
     index : tuple of int
         Of the plane among the labels' planes; empty where they have one only.
+    plane : tuple of int
+        Of the plane in the image.
+    kept : tuple of int
+        Which places of `plane` are those of `index`.
     """
 
     source: ImageSource
     prompts: dict[int, Prompts]
     index: Index
+    plane: Index = ()
+    kept: Index = ()
+
+    def plane_of(self, index: Index) -> Index:
+        """Return the plane of the image that belongs to one of the labels."""
+        plane = list(self.plane)
+        for place, value in zip(self.kept, index, strict=True):
+            plane[place] = value
+        return tuple(plane)
 
 
 class _SharedPredictor:
@@ -104,7 +121,9 @@ class _SharedPredictor:
         if self.cluster is not None:
             return self.cluster.info, self.cluster.predictor()
         if self._loaded is None:
-            self._loaded = load_predictor(request.model, request.device, request.precision)
+            # Several objects are looked for in the same slices.
+            cache = 0 if request.propagation is None else _CACHE_BYTES
+            self._loaded = load_predictor(request.model, request.device, request.precision, cache)
         return self._loaded
 
 
@@ -293,21 +312,32 @@ def segment(
     planes: dict[Index, dict[int, Mask]] = {}
     with open_image(request.image, request.position) as opened:
         leading, parts = find_parts(opened, request)
-        loaded, predictor = (models or _SharedPredictor()).get(request)
+        if request.propagation is not None:
+            request.propagation.ranges(leading)  # before a download
+        models = models or _SharedPredictor()
+        loaded, predictor = models.get(request)
         with show("Segmenting", sum(len(part.prompts) for part in parts)) as advance:
             for part in parts:
                 predictor.set_image(part.source)
                 masks = _predict(predictor, part, advance, refine=request.refine)
-                if request.cleaning:
-                    masks = {label: mask.cleaned(request.cleaning) for label, mask in masks.items()}
                 planes.setdefault(part.index, {}).update(masks)
+        if request.propagation is not None:
+            planes = request.propagation.carry(
+                _seeds(planes, parts),
+                leading,
+                lambda: models.get(request)[1],
+                show,
+            )
+        if request.cleaning:
+            for found in planes.values():
+                found.update({n: mask.cleaned(request.cleaning) for n, mask in found.items()})
         count = sum(len(part.prompts) for part in parts)
         description = description_of(loaded, request.model, _digest(parts), count)
-        shape = (*leading, *parts[0].source.shape)
-        size, units = _scale_of(opened, len(leading))
+        shape = (*leading.sizes, *parts[0].source.shape)
+        size, units = _scale_of(opened, len(leading.sizes))
         description |= {"scale": list(size), "units": list(units)} | _view_of(request)
         if is_label_place(request.output):
-            names = _axes_of(opened, len(leading))
+            names = _axes_of(opened, len(leading.sizes))
             write_label_zarr(
                 request.output, planes, shape, request.overlap, axes=names, scale=size, units=units
             )
@@ -322,6 +352,16 @@ def segment(
         f"-> {request.output}"
     )
     return planes
+
+
+def _seeds(planes: Mapping[Index, Mapping[int, Mask]], parts: Sequence[_Part]) -> dict[int, Seed]:
+    """Tell for each object where it is known, and how the stack is looked at to find it."""
+    seeds: dict[int, Seed] = {}
+    for part in parts:
+        for number in part.prompts:
+            seed = seeds.setdefault(number, Seed(part.source, part.plane_of, {}))
+            seed.anchors[part.index] = planes[part.index][number]
+    return seeds
 
 
 def _predict(
@@ -396,7 +436,7 @@ def _warn_of_empty(planes: Mapping[Index, Mapping[int, Mask]]) -> None:
 # -- planes and channels ----------------------------------------------------------------------
 
 
-def find_parts(opened: ImageFile, request: SegmentRequest) -> tuple[Index, list[_Part]]:
+def find_parts(opened: ImageFile, request: SegmentRequest) -> tuple[Leading, list[_Part]]:
     """Find the planes that are segmented, with their prompts.
 
     The plane that is asked for; or else the image's only one; or else every plane of a stack that
@@ -404,8 +444,8 @@ def find_parts(opened: ImageFile, request: SegmentRequest) -> tuple[Index, list[
 
     Returns
     -------
-    leading : tuple of int
-        Sizes of the labels' axes before row and column.
+    leading : Leading
+        The labels' axes before row and column.
     list of _Part
 
     Raises
@@ -420,7 +460,10 @@ def find_parts(opened: ImageFile, request: SegmentRequest) -> tuple[Index, list[
         prompts = read_prompts(request, plane, source.shape)
         _say_left_out(request, plane)
         _say_channels(request, axes, source)
-        return (), [_Part(source, prompts, ())]
+        if request.propagation is None:
+            return Leading("", ()), [_Part(source, prompts, ())]
+        index = tuple(request.plane[place] for place in axes.kept)
+        return axes.labels, [_Part(source, prompts, index, request.plane, axes.kept)]
     drawn = _drawn_planes(request)
     if axes.is_by_channel(drawn):
         axes = replace(axes, inner=None)
@@ -429,7 +472,7 @@ def find_parts(opened: ImageFile, request: SegmentRequest) -> tuple[Index, list[
         source = _view(opened, request, (0,) * len(sizes) or None)
         prompts = read_prompts(request, axes.prompt_plane((0,) * len(sizes)), source.shape)
         _say_channels(request, axes, source)
-        return (), [_Part(source, prompts, ())]
+        return Leading("", ()), [_Part(source, prompts, ())]
     chosen = axes.planes_of(drawn)
     if not chosen:
         raise ValueError(
@@ -442,10 +485,7 @@ def find_parts(opened: ImageFile, request: SegmentRequest) -> tuple[Index, list[
 
 def _every_plane(
     opened: ImageFile, request: SegmentRequest, axes: _Axes, chosen: Sequence[Index]
-) -> tuple[Index, list[_Part]]:
-    # Labels of all channels are one image: a cell is the same in each.
-    kept = [place for place, axis in enumerate(axes.leading) if axis != axes.channel]
-    leading = tuple(axes.shape[axes.leading[place]] for place in kept)
+) -> tuple[Leading, list[_Part]]:
     if request.start is not None:
         raise ValueError(
             "--start is of one plane, and the prompts lie in several. Choose one with --plane."
@@ -455,7 +495,7 @@ def _every_plane(
     for plane in chosen:
         source = _view(opened, request, plane)
         prompts = read_prompts(request, axes.prompt_plane(plane), source.shape)
-        index = tuple(plane[place] for place in kept)
+        index = tuple(plane[place] for place in axes.kept)
         for label in prompts:
             if (index, label) in owners:
                 raise ValueError(
@@ -464,9 +504,9 @@ def _every_plane(
                     "be drawn once. Give the objects a column 'object', or choose with --plane."
                 )
             owners[index, label] = plane
-        parts.append(_Part(source, prompts, index))
+        parts.append(_Part(source, prompts, index, plane, axes.kept))
     _say_channels(request, axes, parts[0].source)
-    return leading, parts
+    return axes.labels, parts
 
 
 @dataclass(frozen=True)
@@ -512,6 +552,19 @@ class _Axes:
     def leading(self) -> list[int]:
         """The axes before row and column, but for that of channels seen together."""
         return [axis for axis in range(len(self.shape)) if axis != self.inner][:-2]
+
+    @property
+    def kept(self) -> Index:
+        """The places of `leading` that labels have: a cell is the same in every channel."""
+        return tuple(place for place, axis in enumerate(self.leading) if axis != self.channel)
+
+    @property
+    def labels(self) -> Leading:
+        """The axes of the labels before row and column."""
+        axes = [self.leading[place] for place in self.kept]
+        return Leading(
+            "".join(self.names[axis] for axis in axes), tuple(self.shape[axis] for axis in axes)
+        )
 
     def describe(self, axes: Sequence[int]) -> str:
         return ", ".join(f"{self.names[axis]} = {self.shape[axis]}" for axis in axes)
@@ -638,8 +691,10 @@ def _starts(path: Path, shape: tuple[int, int]) -> dict[int, MaskPrompt]:
 # -- models and masks -------------------------------------------------------------------------
 
 
-def load_predictor(name: str, device: str, precision: str) -> tuple[LoadedModel, Predictor]:
-    """Load a model and put it on a device.
+def load_predictor(
+    name: str, device: str, precision: str, cache_bytes: int = 0
+) -> tuple[LoadedModel, Predictor]:
+    """Load a model and put it on a device; encoded images are kept in so many bytes.
 
     Raises
     ------
@@ -647,13 +702,15 @@ def load_predictor(name: str, device: str, precision: str) -> tuple[LoadedModel,
         If there is no such model, device or precision.
     """
     from napari_pisam.predict.device import select_device, select_precision
+    from napari_pisam.predict.embedding_cache import EmbeddingCache
     from napari_pisam.predict.predictor import Predictor
     from napari_pisam.weights import loading as weights
 
     select_precision(select_device(device), precision)  # before a download
     with download_progress(f"Downloading {name}") as update:
         loaded = weights.load_model(name, progress=update)
-    return loaded, Predictor(loaded.model, device, precision)
+    cache = EmbeddingCache(cache_bytes) if cache_bytes else None
+    return loaded, Predictor(loaded.model, device, precision, cache=cache)
 
 
 def predict_objects(
@@ -736,4 +793,5 @@ def _view_of(request: SegmentRequest) -> dict[str, Any]:
         "contrast_limits": None if limits is None else list(limits),
         "overlap": request.overlap,
         **({"cleaning": asdict(request.cleaning)} if request.cleaning else {}),
+        **({"propagation": request.propagation.description} if request.propagation else {}),
     }

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 import scipy
 
+from napari_pisam.images.image_source import ImageSource
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -122,7 +124,7 @@ def follow(
     ----------
     predictor : SlicePredictor
         Its image is set for every slice.
-    image : array-like
+    image : array-like or ImageSource
         ``(N, H, W)`` or more axes; lazy arrays are read in windows only.
     mask : Mask
         Of the object in the slice before the first of `indices`.
@@ -146,7 +148,12 @@ def follow(
     middles = [_middle(one) for one in [*before, mask][-_REMEMBERED:]]
     for index in indices:
         motion = _motion(middles)
-        predictor.set_image(image, plane=plane_of(index))
+        plane = plane_of(index)
+        if isinstance(image, ImageSource):
+            # As it is seen: its contrast stays.
+            predictor.set_image(image.at((plane,) if isinstance(plane, int) else plane))
+        else:
+            predictor.set_image(image, plane=plane)
         found = _in_box(predictor, mask, motion, _SURPRISE[len(middles) > 1])
         reason = "it left the image" if found is None else end.reason(mask, found, motion)
         if found is None or reason is not None:
@@ -202,6 +209,64 @@ def propagate(
             masks[step.index] = step.mask
         report(step)
     return dict(sorted(masks.items()))
+
+
+def propagate_along(
+    predictor: SlicePredictor,
+    image: Any,
+    anchors: Mapping[tuple[int, ...], Mask],
+    ranges: Mapping[int, tuple[int, int]],
+    *,
+    plane_of: Callable[[tuple[int, ...]], Any] = lambda index: index,
+    end: EndOfObject | None = None,
+    report: Callable[[FollowedSlice], object] = lambda _: None,
+) -> dict[tuple[int, ...], Mask]:
+    """Carry an object along one axis after the other, e.g. through z and t.
+
+    First from its anchors along the first axis, then from every plane where it was found along the
+    next one. So it has to be there, in a plane of an anchor, all along the first axis.
+
+    Parameters
+    ----------
+    predictor, image, end, report
+        See `propagate`.
+    anchors : mapping of tuple of int to Mask
+        Masks that are right, by the index of their plane.
+    ranges : mapping of int to (int, int)
+        For each axis, a place in those indices: the first and the last slice to stay within.
+    plane_of : callable
+        From such an index to `Predictor.set_image`'s ``plane``.
+
+    Returns
+    -------
+    dict of tuple of int to Mask
+        By index, the anchors included.
+
+    Raises
+    ------
+    ValueError
+        See `propagate`.
+    """
+    masks = dict(anchors)
+    for axis, (first, last) in ranges.items():
+        lines: dict[tuple[int, ...], dict[int, Mask]] = {}
+        for index, mask in masks.items():
+            lines.setdefault(index[:axis] + index[axis + 1 :], {})[index[axis]] = mask
+        for others, known in lines.items():
+            indices = {k: (*others[:axis], k, *others[axis:]) for k in range(first, last + 1)}
+            planes = {k: plane_of(index) for k, index in indices.items()}
+            found = propagate(
+                predictor,
+                image,
+                known,
+                first=first,
+                last=last,
+                plane_of=planes.__getitem__,
+                end=end,
+                report=report,
+            )
+            masks |= {indices[k]: mask for k, mask in found.items()}
+    return masks
 
 
 class Propagation:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from napari_pisam.images.image_source import ImageSource
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.propagation import (
     EndOfObject,
@@ -14,6 +15,7 @@ from napari_pisam.predict.propagation import (
     anchor_key,
     follow,
     propagate,
+    propagate_along,
 )
 
 SIDE = 64
@@ -44,6 +46,13 @@ class BrightPredictor:
         parts, _ = ndimage.label(self.slice > 0)
         touched = np.unique(parts[row0:row1, col0:col1])
         return as_mask(np.isin(parts, touched[touched > 0]), self.score)
+
+
+class PlanePredictor(BrightPredictor):
+    """The same, of images that say themselves which plane is looked at."""
+
+    def set_image(self, image, *, plane=None):
+        self.slice = image.read((slice(0, SIDE), slice(0, SIDE)))[..., 0]
 
 
 def disc(row: float, col: float, radius: float) -> np.ndarray:
@@ -211,3 +220,19 @@ def test_anchors_are_told_apart_by_their_place_and_pixels():
     keys = [anchor_key(3, one), anchor_key(4, one), anchor_key(3, as_mask(disc(20, 21, 5)))]
     assert len({*keys, anchor_key(3, as_mask(disc(20, 20, 6)))}) == 4
     assert anchor_key(3, as_mask(disc(20, 20, 5))) == keys[0]
+
+
+def test_one_axis_after_the_other_from_a_single_plane():
+    # A disc that moves along the first axis, and grows and ends along the second.
+    volume = np.stack(
+        [
+            [disc(20 + 2 * t, 15 + 3 * t, 6 + z) if z < 3 else disc(0, 0, -1) for z in range(4)]
+            for t in range(5)
+        ]
+    )
+    source = ImageSource(volume.astype(np.uint8), plane=(2, 1))
+    masks = propagate_along(
+        PlanePredictor(), source, {(2, 1): as_mask(volume[2, 1])}, {0: (0, 4), 1: (0, 3)}
+    )
+    assert set(masks) == {(t, z) for t in range(5) for z in range(3)}
+    assert all(np.array_equal(mask.to_array(), volume[place]) for place, mask in masks.items())

@@ -204,22 +204,8 @@ class Task:
             return [places[axis] or 0 for axis in leading]
 
         yield from Propagation(given, first, last, carried).steps(
-            _AtPlanes(predictor), source, plane_of=plane_of, end=self.end
+            predictor, source, plane_of=plane_of, end=self.end
         )
-
-
-class _AtPlanes:
-    """A predictor that is given planes of one source; contrast stays as it is seen."""
-
-    def __init__(self, predictor: Any) -> None:
-        self._predictor = predictor
-
-    def set_image(self, image: ImageSource, *, plane: Any = None) -> None:
-        self._predictor.set_image(image.at(plane))
-
-    def predict(self, box: Any) -> Mask:
-        mask: Mask = self._predictor.predict(box)
-        return mask
 
 
 def relabel_steps(
