@@ -17,10 +17,12 @@ from typer.testing import CliRunner
 
 from micro import micro_model
 from napari_pisam.cli.app import app
+from napari_pisam.cli.segment import predict_objects
 from napari_pisam.images import image_files as images
 from napari_pisam.images import label_files
 from napari_pisam.images.image_source import ImageSource
 from napari_pisam.predict.predictor import Predictor
+from napari_pisam.predict.prompts import Prompts
 from napari_pisam.predict.propagation import EndOfObject, propagate
 from napari_pisam.weights import loading as weights
 from napari_pisam.weights.download import DownloadError
@@ -286,6 +288,19 @@ def test_every_plane_that_has_prompts_is_done(run, work, micro):
         assert (labels[plane] != expected).mean() < 1e-3
         labels[plane] = 0
     assert not labels.any()
+
+
+def test_an_object_in_tiles_moves_the_bar_with_every_tile():
+    predictor = Predictor(micro_model(), "cpu")
+    source = ImageSource(np.random.default_rng(0).integers(0, 255, (120, 220), dtype=np.uint8))
+    predictor.set_image(source)
+    prompts = {1: Prompts((10, 20, 40, 60)), 2: Prompts((4, 6, 100, 90))}
+    shares = []
+    masks = predict_objects(predictor, source, prompts, shares.append)
+    assert list(masks) == [1, 2]
+    assert shares.count(1) == 1
+    assert len(shares) > 3
+    assert sum(shares) == pytest.approx(2)
 
 
 @pytest.mark.parametrize(

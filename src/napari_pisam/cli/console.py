@@ -24,7 +24,7 @@ def answer(text: str) -> None:
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(title: str, total: int) -> Iterator[Callable[[float], None]]:
     """Show a bar on stderr where that is a terminal.
 
     Returns

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_pisam.predict.propagation import EndOfObject
 
     Index = tuple[int, ...]
-    Show = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+    Show = Callable[[str, int], AbstractContextManager[Callable[[float], None]]]
 
 
 @dataclass(frozen=True)

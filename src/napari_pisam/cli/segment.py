@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_pisam.weights.loading import LoadedModel
 
     Index = tuple[int, ...]
-    Show = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+    Show = Callable[[str, int], AbstractContextManager[Callable[[float], None]]]
 
 # Boxes per call, for the progress to move and Ctrl-C to be heard.
 _CALL = 8
@@ -213,7 +213,7 @@ def _each(models: _SharedPredictor, requests: Sequence[SegmentRequest]) -> Itera
 
 
 @contextlib.contextmanager
-def _no_progress(_title: str, _total: int) -> Iterator[Callable[[int], None]]:
+def _no_progress(_title: str, _total: int) -> Iterator[Callable[[float], None]]:
     yield lambda done: None
 
 
@@ -365,7 +365,7 @@ def _seeds(planes: Mapping[Index, Mapping[int, Mask]], parts: Sequence[_Part]) -
 
 
 def _predict(
-    predictor: Predictor, part: _Part, advance: Callable[[int], None], *, refine: bool
+    predictor: Predictor, part: _Part, advance: Callable[[float], None], *, refine: bool
 ) -> dict[int, Mask]:
     """Predict the objects of a plane; those that start from a mask keep it, or are refined."""
     from napari_pisam.predict.refining import refined
@@ -713,11 +713,24 @@ def load_predictor(
     return loaded, Predictor(loaded.model, device, precision, cache=cache)
 
 
+class _Parts:
+    """Tells the share of one object that is done; how many tiles there are is known by and by."""
+
+    def __init__(self, advance: Callable[[float], None]) -> None:
+        self._advance, self._told = advance, 0.0
+
+    def show(self, done: int, total: int) -> None:
+        more = done / total - self._told
+        if more > 0:
+            self._told += more
+            self._advance(more)
+
+
 def predict_objects(
     predictor: Predictor,
     source: ImageSource,
     prompts: Mapping[int, Prompts],
-    advance: Callable[[int], None] = lambda done: None,
+    advance: Callable[[float], None] = lambda done: None,
 ) -> dict[int, Mask]:
     """Predict all objects, those that share a window of the image one after the other.
 
@@ -730,7 +743,7 @@ def predict_objects(
     prompts : mapping of int to Prompts
         By object.
     advance : callable
-        Called with the number of objects done.
+        Called with the number of objects done; of one that is seen in tiles with a share.
 
     Returns
     -------
@@ -748,22 +761,34 @@ def predict_objects(
             window = stable_window(prompt, source.shape, source.levels, variant.frame)
         windows.setdefault(window, []).append(object_id)
     calls: list[list[int]] = []
+    in_tiles: set[int] = set()
     for members in windows.values():
-        boxes = [i for i in members if prompts[i].is_only_box]
+        large = [i for i in members if predictor.is_in_tiles(prompts[i])]
+        boxes = [i for i in members if prompts[i].is_only_box and i not in large]
         calls += [boxes[start : start + _CALL] for start in range(0, len(boxes), _CALL)]
-        calls += [[i] for i in members if not prompts[i].is_only_box]
+        calls += [[i] for i in members if i not in boxes]
+        in_tiles.update(large)
 
     def call(batch: Sequence[int]) -> list[Mask]:
-        if prompts[batch[0]].is_only_box:
-            return predictor.predict_many([prompts[i].box or () for i in batch])
-        return [predictor.predict(prompts[i]).without_logits() for i in batch]
+        number = batch[0]
+        if number in in_tiles:
+            # One alone may take minutes: its tiles are shown as parts of it.
+            parts = _Parts(advance)
+            found = predictor.predict(prompts[number], progress=parts.show)
+            parts.show(1, 1)
+            return [found.without_logits()]
+        if prompts[number].is_only_box:
+            found_many = predictor.predict_many([prompts[i].box or () for i in batch])
+        else:
+            found_many = [predictor.predict(prompts[number]).without_logits()]
+        advance(len(batch))
+        return found_many
 
     masks: dict[int, Mask] = {}
     # Workers elsewhere do several calls at a time.
     each = getattr(predictor, "each", map)
     for batch, found in zip(calls, each(call, calls), strict=True):
         masks.update(zip(batch, found, strict=True))
-        advance(len(batch))
     return {object_id: masks[object_id] for object_id in prompts}
 
 
