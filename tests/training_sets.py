@@ -18,7 +18,9 @@ needs_shared = pytest.mark.skipif(
 )
 
 
-def write_set(root: Path, name: str, stems: list[str], *, kind: str = "B", side: int = 80) -> None:
+def write_set(
+    root: Path, name: str, stems: list[str], *, kind: str = "binary", side: int = 80
+) -> None:
     """Write a small set: a bright disc and a bright bar on noise."""
     for part in ("images", "masks"):
         (root / "sets" / name / part).mkdir(parents=True)
@@ -29,8 +31,8 @@ def write_set(root: Path, name: str, stems: list[str], *, kind: str = "B", side:
         bar = (abs(y - 60) < 6) & (x > 10) & (x < 80)
         labels = disc * 1 + bar * 2
         image = rng.integers(0, 60, labels.shape) + 120 * (labels > 0)
-        mask = (labels > 0) * 255 if kind == "B" else labels
-        dtype = np.uint8 if kind == "B" else np.uint16
+        mask = (labels > 0) * 255 if kind == "binary" else labels
+        dtype = np.uint8 if kind == "binary" else np.uint16
         Image.fromarray(image.astype(np.uint8)).save(
             root / "sets" / name / "images" / f"{stem}.png"
         )
@@ -40,8 +42,8 @@ def write_set(root: Path, name: str, stems: list[str], *, kind: str = "B", side:
 def write_sets(root: Path) -> Path:
     """Write two sets to train on and one that is for validation only."""
     write_set(root, "discs", [f"a{i}" for i in range(10)])
-    write_set(root, "cells", [f"b{i}" for i in range(5)], kind="I")
-    write_set(root, "mushrooms", ["m0", "m1"], kind="I")
+    write_set(root, "cells", [f"b{i}" for i in range(5)], kind="instances")
+    write_set(root, "mushrooms", ["m0", "m1"], kind="instances")
     return root
 
 

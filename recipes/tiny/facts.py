@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from napari_pisam.learn.store import Kind
-
-_KINDS: Mapping[str, Kind] = {"binary": "B", "instances": "I", "classes": "S"}
+    from napari_pisam.images.mask_files import MaskKind
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class SetFacts:
 
     Attributes
     ----------
-    kind : {"B", "I", "S"}, optional
+    kind : {"binary", "instances", "classes"}, optional
         What the numbers of its masks mean; ``None``: to be told from the masks.
     validation_only : bool
         Never in trained weights.
@@ -41,7 +39,7 @@ class SetFacts:
         copy have in common in their stems.
     """
 
-    kind: Kind | None = None
+    kind: MaskKind | None = None
     validation_only: bool = False
     images: str | None = None
     one_specimen: bool = False
@@ -147,9 +145,11 @@ def read_facts(root: Path) -> FactsTable:
 def _from_row(row: Mapping[str, Any], known: SetFacts) -> SetFacts:
     if row["use"] not in ("training", "validation"):
         raise ValueError(f"use is {row['use']!r}")
-    kind = _KINDS[row["kind"]]
+    kind = row["kind"]
+    if kind not in ("binary", "instances", "classes"):
+        raise ValueError(f"kind is {kind!r}")
     thin = frozenset(row.get("thin_classes", known.thin_classes))
-    if row.get("thin") and not thin and kind == "B":
+    if row.get("thin") and not thin and kind == "binary":
         thin = frozenset({1})
     return replace(
         known,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_pisam.learn.store import StoredImage
+    from recipes.tiny.store import SetImage
 
 Part = Literal["compact", "class", "network"]
 """One connected piece or instance; all pieces of a class; a net of thin lines, whole."""
@@ -38,7 +38,7 @@ class FixedObject:
     source, image : str
         Set and stem.
     object : int
-        Its entry in `StoredImage.ids`: a label, or a class as a negative number.
+        Its entry in `SetImage.ids`: a label, or a class as a negative number.
     part : {"compact", "class", "network"}
     area : int
         In px; tells whether the mask is still what it was.
@@ -53,7 +53,7 @@ class FixedObject:
     area: int
     rank: int
 
-    def index_in(self, item: StoredImage) -> int:
+    def index_in(self, item: SetImage) -> int:
         """Place of the object in an image's `ids`.
 
         Raises
@@ -70,7 +70,7 @@ class FixedObject:
         return int(places[0])
 
 
-def part_of(item: StoredImage, index: int) -> Part:
+def part_of(item: SetImage, index: int) -> Part:
     """Tell what kind of object an entry of an image's `ids` is."""
     which = int(item.ids[index])
     if item.class_of(which) in item.thin_classes:
@@ -79,7 +79,7 @@ def part_of(item: StoredImage, index: int) -> Part:
 
 
 def choose_objects(
-    images: Iterable[StoredImage], counts: Mapping[Part, int], seed: int = 0
+    images: Iterable[SetImage], counts: Mapping[Part, int], seed: int = 0
 ) -> list[FixedObject]:
     """Choose objects of every source: from as many images as possible, the same every time.
 
@@ -87,14 +87,14 @@ def choose_objects(
 
     Parameters
     ----------
-    images : iterable of StoredImage
+    images : iterable of SetImage
         None of them trained on.
     counts : mapping of part to int
         How many of each, at most.
     seed : int
         Another seed, other objects.
     """
-    by_source: dict[str, list[StoredImage]] = {}
+    by_source: dict[str, list[SetImage]] = {}
     for item in images:
         by_source.setdefault(item.source, []).append(item)
     chosen: list[FixedObject] = []
@@ -105,11 +105,11 @@ def choose_objects(
 
 
 def _of_source(
-    source: str, items: Sequence[StoredImage], part: Part, count: int, seed: int
+    source: str, items: Sequence[SetImage], part: Part, count: int, seed: int
 ) -> list[FixedObject]:
     digest = hashlib.sha256(f"{seed}:{source}:{part}".encode()).digest()
     rng = np.random.default_rng(list(digest[:8]))
-    waiting: list[tuple[StoredImage, list[int]]] = []
+    waiting: list[tuple[SetImage, list[int]]] = []
     for item in sorted(items, key=lambda item: item.name):
         pool = [
             index

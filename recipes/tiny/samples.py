@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,24 +11,30 @@ from PIL import Image
 
 from napari_pisam.learn.augment import augment_appearance, augment_geometry
 from napari_pisam.learn.crops import cut, exact_box, place_window, training_window
-from napari_pisam.learn.dataset import TrainingSamples, choose_object
+from napari_pisam.learn.dataset import (
+    TrainingSamples,
+    ValidationSamples,
+    choose_object,
+    is_visible,
+)
 from napari_pisam.learn.store import SMALLEST_OBJECT
 from recipes.tiny import synthetic
 from recipes.tiny.compose import Bank, composite, load_bank
 from recipes.tiny.rendering import bundled_pictures
 from recipes.tiny.sets import load_images
+from recipes.tiny.store import SetImage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_pisam.learn.dataset import Drawn
-    from napari_pisam.learn.store import StoredImage
+    from napari_pisam.learn.dataset import Drawn, Entry
+    from napari_pisam.model.variants import Focus
     from recipes.tiny.config import RecipeConfig
 
 
-def thin_entries(item: StoredImage) -> NDArray[np.intp]:
+def thin_entries(item: SetImage) -> NDArray[np.intp]:
     """Find the entries of an image that are thin lines or networks of them."""
     return np.flatnonzero([item.class_of(int(which)) in item.thin_classes for which in item.ids])
 
@@ -45,12 +52,12 @@ def part_of_network(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArra
     return part if part.sum() >= SMALLEST_OBJECT else mask
 
 
-class MixedSamples(TrainingSamples):
+class MixedSamples(TrainingSamples[SetImage]):
     """Endless stream of samples of three origins, every one a function of `(seed, index)` alone.
 
     Parameters
     ----------
-    images : sequence of StoredImage
+    images : sequence of SetImage
         Real images of the training part; may be empty.
     size, seed : int
         As of `TrainingSamples`.
@@ -66,7 +73,7 @@ class MixedSamples(TrainingSamples):
 
     def __init__(
         self,
-        images: Sequence[StoredImage],
+        images: Sequence[SetImage],
         *,
         size: int = 512,
         seed: int = 0,
@@ -111,7 +118,7 @@ class MixedSamples(TrainingSamples):
         return super().draw(rng, choose)
 
     def _line(
-        self, item: StoredImage, lines: NDArray[np.intp], rng: np.random.Generator
+        self, item: SetImage, lines: NDArray[np.intp], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Draw a network, or a line of it, most often at the width that it has in the picture."""
         which = int(lines[choose_object(item.areas[lines], item.ids[lines], rng)])
@@ -211,6 +218,50 @@ def training_samples(config: RecipeConfig) -> MixedSamples:
         weights=config.mixture,
         thin_share=config.thin_share,
     )
+
+
+def validation_samples(
+    images: Sequence[SetImage],
+    *,
+    size: int = 512,
+    objects: int = 6,
+    seed: int = 0,
+    focus: Focus | None = None,
+) -> ValidationSamples:
+    """Draw fixed objects to validate on.
+
+    Parameters
+    ----------
+    images : sequence of SetImage
+        Images of the validation part.
+    size : int
+        Frame in px.
+    objects : int
+        Samples per source; one per image as long as there are images.
+    seed : int
+        Chooses images and objects.
+    focus : Focus, optional
+        Of a network that looks at windows around objects: its windows are used then.
+    """
+    entries: list[Entry] = []
+    by_source: dict[str, list[SetImage]] = {}
+    for item in images:
+        by_source.setdefault(item.source, []).append(item)
+    for source in sorted(by_source):
+        digest = hashlib.sha256(f"{seed}:{source}".encode()).digest()
+        rng = np.random.default_rng(list(digest[:8]))
+        pool = sorted(by_source[source], key=lambda item: item.name)
+        order = [pool[i] for i in rng.permutation(len(pool))]
+        taken: set[tuple[str, int]] = set()
+        for turn in range(4 * objects):
+            item = order[turn % len(order)]
+            which = choose_object(item.areas, item.ids, rng)
+            key = (item.name, which)
+            is_new = len(taken) < objects and key not in taken
+            if is_new and is_visible((item, which, size), focus):
+                taken.add(key)
+                entries.append((item, which, size))
+    return ValidationSamples(entries, focus)
 
 
 def remaining_kinds(held_out: Sequence[str]) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ import numpy as np
 from napari_pisam.images.folders import files_by_name, match_images
 from napari_pisam.images.image_files import open_plane
 from napari_pisam.images.mask_files import infer_kind, open_mask
-from napari_pisam.learn.store import LETTERS, StoredImage, index_objects
 from recipes.tiny.facts import FactsTable, SetFacts, read_facts, split_images
+from recipes.tiny.store import SetImage, index_objects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_pisam.learn.store import Kind
+    from napari_pisam.images.mask_files import MaskKind
 
 logger = logging.getLogger(__name__)
 
@@ -44,17 +44,17 @@ def _to_uint8(pixels: NDArray[Any], path: Path) -> NDArray[np.uint8]:
 
 
 def _decode(
-    source: str, image: Path, mask: Path, facts: SetFacts, kind: Kind | None = None
-) -> StoredImage:
+    source: str, image: Path, mask: Path, facts: SetFacts, kind: MaskKind | None = None
+) -> SetImage:
     pixels = _to_uint8(_read(image), image)
     with open_mask(mask) as opened:
         values = opened.read()
-    kind = kind or facts.kind or LETTERS[infer_kind([(values, opened.is_lossy)])]
+    kind = kind or facts.kind or infer_kind([(values, opened.is_lossy)])
     item = index_objects(source, image.stem, kind, pixels, values)
     return replace(item, thin_classes=facts.thin_classes, coarse_classes=facts.coarse_classes)
 
 
-def load_image(root: Path, source: str, name: str) -> StoredImage:
+def load_image(root: Path, source: str, name: str) -> SetImage:
     """Decode one image of a set, as `load_images` does.
 
     Parameters
@@ -88,11 +88,11 @@ def load_images(
     part: Literal["training", "validation", "all"] = "training",
     names: Sequence[str] | None = None,
     held_out: Sequence[str] = (),
-    kinds: Mapping[str, Kind] | None = None,
+    kinds: Mapping[str, MaskKind] | None = None,
     validation_fraction: float = 0.2,
     seed: int = 0,
     threads: int = 2,
-) -> list[StoredImage]:
+) -> list[SetImage]:
     """Decode one part of the image sets below a root.
 
     Parameters
@@ -114,7 +114,7 @@ def load_images(
 
     Returns
     -------
-    list of StoredImage
+    list of SetImage
         Images with at least one object. Unreadable files are left out with a warning that names
         and counts them.
 
@@ -148,7 +148,7 @@ def load_images(
             if part == "all" or (image.stem in training) == (part == "training"):
                 jobs.append((name, image, mask))
 
-    def decode(job: tuple[str, Path, Path]) -> StoredImage | str:
+    def decode(job: tuple[str, Path, Path]) -> SetImage | str:
         try:
             return _decode(*job, facts[job[0]], given.get(job[0]))
         except (OSError, ValueError, MemoryError) as error:
@@ -159,7 +159,7 @@ def load_images(
     broken = [result for result in results if isinstance(result, str)]
     if broken:
         logger.warning("%d unreadable files are skipped:\n%s", len(broken), "\n".join(broken))
-    return [item for item in results if isinstance(item, StoredImage) and len(item.ids)]
+    return [item for item in results if isinstance(item, SetImage) and len(item.ids)]
 
 
 def _training_stems(

@@ -12,14 +12,13 @@ import numpy as np
 
 from napari_pisam.learn import engine
 from napari_pisam.learn.batches import training_batches
-from napari_pisam.learn.dataset import ValidationSamples
 from napari_pisam.learn.encoding import frozen_encoder
 from napari_pisam.learn.objective import Objective, iou
 from napari_pisam.learn.optimizers import build_optimizer
 from napari_pisam.learn.run_state import BEST, LAST, Ema, Run, StepLog
 from napari_pisam.learn.stopping import StopRequest
 from napari_pisam.weights.checkpoint import save_checkpoint
-from recipes.tiny.samples import training_samples
+from recipes.tiny.samples import training_samples, validation_samples
 from recipes.tiny.sets import load_images
 from recipes.tiny.starting import starting_model
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from lightning_fabric import Fabric
 
+    from napari_pisam.learn.dataset import ValidationSamples
     from napari_pisam.learn.encoding import FrozenEncoder
     from napari_pisam.model.pisam import PiSam
     from recipes.tiny.config import RecipeConfig
@@ -89,7 +89,7 @@ def evaluate(
         fabric=fabric,
     )
     found: dict[str, list[list[float]]] = {}
-    for (item, _), row in zip(samples.entries, measured[..., 0].tolist(), strict=True):
+    for (item, _, _), row in zip(samples.entries, measured[..., 0].tolist(), strict=True):
         found.setdefault(item.source, []).append(row)
     return {
         source: dict(zip(counts, np.mean(rows, axis=0).tolist(), strict=True))
@@ -131,7 +131,7 @@ class _Stage:
         self.fabric = fabric
         model = starting_model(config)
         self.samples = training_samples(config)
-        self.validation = ValidationSamples(
+        self.validation = validation_samples(
             load_images(config.data, part="validation", held_out=config.held_out),
             size=config.frame,
             objects=config.validation_objects,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy import ndimage
 
+from napari_pisam.images.mask_files import connected_parts
 from napari_pisam.measure.metrics import as_mask, check_pair, extent, iou
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 Which = Literal["auto", "largest", "each", "whole"]
 """Which objects of a mask: "largest" one a mask; "each" instance or connected component;
 "whole" each class (or all that is not 0) as one object; "auto": whole if binary, else largest."""
-
-_EIGHT = np.ones((3, 3), dtype=np.bool_)
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,9 @@ def targets(
             if np.count_nonzero(truth) >= min_area:
                 yield Target(int(value), truth, "class")
         return
-    labels = mask if kind == "instances" else components(mask, kind)
+    labels = mask
+    if kind != "instances":
+        labels = connected_parts(to_binary(mask) if kind == "binary" else mask)
     numbers, areas = np.unique(labels[labels > 0], return_counts=True)
     large = areas >= min_area
     numbers, areas = numbers[large], areas[large]
@@ -127,18 +127,6 @@ def targets(
     for number in numbers:
         part: Literal["instance", "component"] = "instance" if kind == "instances" else "component"
         yield Target(int(number), labels == number, part)
-
-
-def components(mask: NDArray[Any], kind: MaskKind) -> NDArray[np.int32]:
-    """Label the connected parts (8 neighbours) of a mask or its classes, as (H, W) int32."""
-    if kind == "binary":
-        return np.asarray(ndimage.label(to_binary(mask), _EIGHT)[0], dtype=np.int32)
-    result = np.zeros(mask.shape, dtype=np.int32)
-    for value in np.unique(mask[mask > 0]):
-        inside = mask == value
-        parts, _ = ndimage.label(inside, _EIGHT)
-        result[inside] = parts[inside] + result.max()
-    return result
 
 
 def saved_object(saved: NDArray[Any], target: Target, kind: MaskKind) -> NDArray[np.generic]:
@@ -174,9 +162,9 @@ def saved_object(saved: NDArray[Any], target: Target, kind: MaskKind) -> NDArray
     if kind == "instances" and has_labels:
         labels = saved
     elif kind == "classes" and has_labels:
-        labels = components(saved, "classes")
+        labels = connected_parts(saved)
     else:
-        labels = np.asarray(ndimage.label(as_mask(to_probability(saved)), _EIGHT)[0])
+        labels = connected_parts(as_mask(to_probability(saved)))
     return best_label(labels, target.truth)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from scipy import ndimage
 
 from napari_pisam.images.image_files import (
     ImageFileError,
@@ -294,3 +295,19 @@ def to_labels(mask: NDArray[Any], kind: MaskKind, *, is_lossy: bool = False) -> 
         return np.asarray(np.maximum(mask, 0).astype(np.int32))
     small = np.searchsorted(values, mask) + 1
     return np.where(mask > 0, small, 0).astype(np.int32)
+
+
+def connected_parts(mask: NDArray[Any]) -> NDArray[np.int32]:
+    """Label the connected parts (8 neighbours) of a mask, or of each of its classes, by 1, 2, ...
+
+    Parameters
+    ----------
+    mask : (H, W) array of bool or integers
+        0, or less, is background.
+    """
+    result = np.zeros(mask.shape, np.int32)
+    for value in np.unique(mask[mask > 0]):
+        inside = mask == value
+        parts, _ = ndimage.label(inside, np.ones((3, 3)))
+        result[inside] = parts[inside] + result.max()
+    return result

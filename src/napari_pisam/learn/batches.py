@@ -44,7 +44,7 @@ def to_batch(samples: Sequence[dict[str, Any]]) -> Batch:
 class _Positions(Dataset[Any]):
     """Samples by their position in the run's stream."""
 
-    def __init__(self, samples: TrainingSamples, views: int) -> None:
+    def __init__(self, samples: TrainingSamples[Any], views: int) -> None:
         self.samples = samples
         self.views = views
 
@@ -87,7 +87,7 @@ def usable_cores() -> int:
 
 
 def training_batches(
-    samples: TrainingSamples, config: TrainConfig, start: int, rank: int, world: int
+    samples: TrainingSamples[Any], config: TrainConfig, start: int, rank: int, world: int
 ) -> DataLoader[Any]:
     """Make the endless batches of one of several processes.
 

@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from PIL import Image
 
+from napari_pisam.predict.preprocessing import to_frame
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from napari_pisam.images.image_source import ImageSource
+    from napari_pisam.predict.windows import Window
+
+
+def shown_pixels(image: ImageSource, window: Window) -> NDArray[np.uint8]:
+    """Read a window as the predictor would show it: grey as (h, w), else (h, w, 3)."""
+    shown = np.rint(to_frame(image, window, max(window.reduced_shape))).astype(np.uint8)
+    return np.ascontiguousarray(shown[0] if image.n_channels == 1 else shown.transpose(1, 2, 0))
 
 
 def place_window(

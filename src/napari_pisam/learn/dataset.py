@@ -6,8 +6,7 @@ through copy-on-write.
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -31,9 +30,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.model.variants import Focus
+    from napari_pisam.predict.windows import Window
 
     Sample = dict[str, Any]
     Drawn = tuple[NDArray[np.uint8], NDArray[np.bool_], str]
+    Entry = tuple[StoredImage, int, int]
+
+ImageT = TypeVar("ImageT", bound=StoredImage)
 
 _FLAT = 2.5
 """Standard deviation of the grey levels below which a picture shows nothing."""
@@ -84,7 +87,7 @@ def _inside(item: StoredImage, window: tuple[int, int, int, int], rng: np.random
     return int(rng.choice(pool))
 
 
-class TrainingSamples:
+class TrainingSamples(Generic[ImageT]):
     """Endless stream of training samples, every one a function of `(seed, index)` alone.
 
     Parameters
@@ -103,7 +106,7 @@ class TrainingSamples:
     float32 x0, y0, x1, y1 in frame px with pixel edges; `source` str.
     """
 
-    def __init__(self, images: Sequence[StoredImage], *, size: int = 512, seed: int = 0) -> None:
+    def __init__(self, images: Sequence[ImageT], *, size: int = 512, seed: int = 0) -> None:
         self.images = list(images)
         self.size, self.seed = size, seed
         self.by_source: dict[str, list[int]] = {}
@@ -165,8 +168,7 @@ class TrainingSamples:
         item = self.images[pool[int(rng.integers(0, len(pool)))]]
         which = choose_object(item.areas, item.ids, rng)
         whole = bool(item.ids[which] < 0)
-        shape = (item.labels.shape[0], item.labels.shape[1])
-        window = training_window(item.boxes[which], shape, self.size, rng, whole=whole)
+        window = training_window(item.boxes[which], item.shape, self.size, rng, whole=whole)
         if choose is not None and not whole:
             which = _inside(item, window, choose)
         rows, cols = slice(window[0], window[2]), slice(window[1], window[3])
@@ -185,63 +187,14 @@ class ValidationSamples(Dataset[Any]):
 
     Parameters
     ----------
-    images : sequence of StoredImage
-        Images of the validation part.
-    size : int
-        Frame in px.
-    objects : int
-        Samples per source; one per image as long as there are images.
-    seed : int
-        Chooses images and objects.
+    entries : sequence of (StoredImage, int, int)
+        Each an image, the index of one of its objects, and the side of its frame, px.
     focus : Focus, optional
         Of a network that looks at windows around objects: its windows are used then.
     """
 
-    def __init__(
-        self,
-        images: Sequence[StoredImage],
-        *,
-        size: int = 512,
-        objects: int = 6,
-        seed: int = 0,
-        focus: Focus | None = None,
-    ) -> None:
-        self.size = size
-        self.focus = focus
-        self.entries: list[tuple[StoredImage, int]] = []
-        by_source: dict[str, list[StoredImage]] = {}
-        for item in images:
-            by_source.setdefault(item.source, []).append(item)
-        for source in sorted(by_source):
-            digest = hashlib.sha256(f"{seed}:{source}".encode()).digest()
-            rng = np.random.default_rng(list(digest[:8]))
-            pool = sorted(by_source[source], key=lambda item: item.name)
-            order = [pool[i] for i in rng.permutation(len(pool))]
-            taken: set[tuple[str, int]] = set()
-            for turn in range(4 * objects):
-                item = order[turn % len(order)]
-                which = choose_object(item.areas, item.ids, rng)
-                key = (item.name, which)
-                if len(taken) < objects and key not in taken and self._large(item, which):
-                    taken.add(key)
-                    self.entries.append((item, which))
-
-    def _large(self, item: StoredImage, which: int) -> bool:
-        """Whether enough of the object is left at the frame's resolution."""
-        return bool(self._cut(item, which)[1].sum() >= SMALLEST_OBJECT)
-
-    def _cut(self, item: StoredImage, which: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        shape = (item.labels.shape[0], item.labels.shape[1])
-        if self.focus is None:
-            window = predictor_window(item.boxes[which], shape)
-        else:
-            row0, col0, row1, col1 = (float(v) for v in item.boxes[which])
-            # A public box is of pixels' centres, the last one included.
-            prompts = Prompts(box=(row0 - 0.5, col0 - 0.5, row1 - 0.5, col1 - 0.5))
-            seen = choose_window(prompts, shape, None, focus=self.focus)
-            window = seen.native_bbox(shape)
-        rows, cols = slice(window[0], window[2]), slice(window[1], window[3])
-        return cut(item.pixels, item.mask(int(item.ids[which]), rows, cols), window, self.size)
+    def __init__(self, entries: Sequence[Entry], focus: Focus | None = None) -> None:
+        self.entries, self.focus = list(entries), focus
 
     def __len__(self) -> int:
         """Count the samples."""
@@ -249,6 +202,31 @@ class ValidationSamples(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Sample:
         """Return sample `index`, in the form that `TrainingSamples` documents."""
-        item, which = self.entries[index]
-        image, mask = self._cut(item, which)
-        return as_sample(image, mask, self.size, item.source, None)
+        item, _, frame = entry = self.entries[index]
+        image, mask = _as_predicted(*entry, self.focus)
+        return as_sample(image, mask, frame, item.source, None)
+
+
+def is_visible(entry: Entry, focus: Focus | None) -> bool:
+    """Whether enough of an object is left at its frame's resolution."""
+    return bool(_as_predicted(*entry, focus)[1].sum() >= SMALLEST_OBJECT)
+
+
+def _as_predicted(
+    item: StoredImage, which: int, frame: int, focus: Focus | None
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Cut an object's picture and mask as the predictor would, the long side `frame` px."""
+    if focus is None:
+        window = predictor_window(item.boxes[which], item.shape)
+    else:
+        window = focused_window(item, which, focus).native_bbox(item.shape)
+    rows, cols = slice(window[0], window[2]), slice(window[1], window[3])
+    return cut(item.pixels, item.mask(int(item.ids[which]), rows, cols), window, frame)
+
+
+def focused_window(item: StoredImage, which: int, focus: Focus) -> Window:
+    """Choose what a network with a focus looks at for an object's box."""
+    row0, col0, row1, col1 = (float(v) for v in item.boxes[which])
+    # A public box is of pixels' centres, the last one included.
+    prompts = Prompts(box=(row0 - 0.5, col0 - 0.5, row1 - 0.5, col1 - 0.5))
+    return choose_window(prompts, item.shape, None, focus=focus)

@@ -168,7 +168,7 @@ def evaluate(
     Parameters
     ----------
     model
-        In eval mode.
+        Used at the frame of each sample, in eval mode.
     samples
         Fixed samples with exact boxes.
     counts
@@ -189,9 +189,10 @@ def evaluate(
     rows: dict[int, list[Sequence[float]]] = {}
     for index in range(rank, len(samples), world):
         batch = {key: value.to(model.device) for key, value in to_batch([samples[index]]).items()}
+        view = model.at_frame(batch["image"].shape[-1]).eval()
         rows[index] = [
             measure(index, count, logits, batch["mask"], batch["valid"])
-            for count, logits in _corrected(model, batch, counts, frozen)
+            for count, logits in _corrected(view, batch, counts, frozen)
         ]
     if fabric is not None and world > 1:
         rows = _gather(fabric, rows)

@@ -8,12 +8,12 @@ import pytest
 from napari_pisam.evaluate.objects import (
     Target,
     best_label,
-    components,
     saved_object,
     targets,
     to_binary,
     to_probability,
 )
+from napari_pisam.images.mask_files import connected_parts
 
 
 def squares(*values, dtype=np.uint16):
@@ -79,7 +79,7 @@ def test_touching_instances_stay_apart_and_diagonal_neighbours_are_connected():
     mask[0, :3], mask[0, 3:] = 1, 2
     assert areas(mask, "instances", "each") == [(1, 3), (2, 3)]
     diagonal = np.eye(5, dtype=np.uint8)
-    assert components(diagonal, "binary").max() == 1
+    assert connected_parts(diagonal).max() == 1
 
 
 @pytest.mark.parametrize(

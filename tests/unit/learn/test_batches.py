@@ -25,7 +25,7 @@ def test_cores_that_the_process_may_not_use_do_not_count(monkeypatch):
 
 def test_one_core_loads_what_two_would(tmp_path, monkeypatch):
     config = TrainConfig(output=tmp_path, batch=2, workers=2)
-    write_set(tmp_path, "cells", ["a", "b"], kind="I")
+    write_set(tmp_path, "cells", ["a", "b"], kind="instances")
     samples = TrainingSamples(load_images(tmp_path, part="all"), size=64)
     expected = next(iter(training_batches(samples, config, 4, 0, 1)))["position"]
     # Warnings are errors here: torch gives one about more processes than cores.

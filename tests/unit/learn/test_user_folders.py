@@ -8,9 +8,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_pisam.learn import folders
-from napari_pisam.learn.dataset import TrainingSamples
-from napari_pisam.learn.folders import load_folders, tiles
+from napari_pisam.learn.finetune import sources
+from napari_pisam.learn.finetune.crops import plan_crops, read_crop
+from napari_pisam.learn.finetune.sources import from_folders, list_objects, tiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,15 +47,12 @@ def pair(root: Path, name: str, labels: NDArray[Any], suffix: str = ".png") -> N
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
 def test_instances_in_contact_stay_apart_in_every_format(suffix: str, tmp_path: Path) -> None:
     pair(tmp_path, "a", scene(), suffix)
-    found = load_folders(tmp_path / "images", tmp_path / "masks")
-    assert found.skipped == ()
-    (piece,) = found.pieces
-    assert piece.image.kind == "I"
-    assert sorted(piece.image.areas.tolist()) == [400, 400, 400]
-    assert piece.image.source == tmp_path.name
-    assert piece.image.pixels.dtype == np.uint8
+    (image,), skipped = from_folders(tmp_path / "images", tmp_path / "masks")
+    assert skipped == []
+    assert [row.area for row in list_objects([image])] == [400, 400, 400]
+    assert image.image.dtype == np.uint8
     # 8 or 16 bits: bright objects on a dark ground that uses the whole range.
-    inside, outside = piece.image.pixels[15, 15], piece.image.pixels[85, 5]
+    inside, outside = image.image[15, 15], image.image[85, 5]
     assert int(inside) - int(outside) > 100
 
 
@@ -65,11 +62,11 @@ def test_unreadable_files_are_named_and_left_out(tmp_path: Path) -> None:
     (tmp_path / "images" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
     pair(tmp_path, "other", scene())
     write(tmp_path / "masks" / "other.png", np.zeros((4, 4), np.uint8))
-    found = load_folders(tmp_path / "images", tmp_path / "masks")
-    assert [piece.name for piece in found.pieces] == ["a"]
-    assert len(found.skipped) == 2
-    assert "broken.png" in found.skipped[0]
-    assert "(4, 4)" in found.skipped[1]
+    images, skipped = from_folders(tmp_path / "images", tmp_path / "masks")
+    assert [image.name for image in images] == ["a"]
+    assert len(skipped) == 2
+    assert "broken.png" in skipped[0]
+    assert "(4, 4)" in skipped[1]
 
 
 @pytest.mark.parametrize(
@@ -88,18 +85,18 @@ def test_one_damaged_tiff_does_not_end_a_training(
         return read(self, *arguments, **keywords)
 
     monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", fail)
-    found = load_folders(tmp_path / "images", tmp_path / "masks")
-    assert [piece.name for piece in found.pieces] == ["a"]
-    assert len(found.skipped) == 1
-    assert "b.tif cannot be read as TIFF" in found.skipped[0]
+    images, skipped = from_folders(tmp_path / "images", tmp_path / "masks")
+    assert [image.name for image in images] == ["a"]
+    assert len(skipped) == 1
+    assert "b.tif cannot be read as TIFF" in skipped[0]
 
 
 def test_masks_of_one_folder_are_all_of_one_kind(tmp_path: Path) -> None:
     one = np.where(scene() == 5, 5, 0).astype(np.uint16)
     pair(tmp_path, "a", scene())
     pair(tmp_path, "b", one)
-    found = load_folders(tmp_path / "images", tmp_path / "masks")
-    assert {piece.image.kind for piece in found.pieces} == {"I"}
+    images, _ = from_folders(tmp_path / "images", tmp_path / "masks")
+    assert [len(list_objects([image])) for image in images] == [3, 1]
 
 
 def test_palette_pictures_and_masks_on_nothing_are_learnt_as_they_are_seen(tmp_path: Path) -> None:
@@ -111,47 +108,44 @@ def test_palette_pictures_and_masks_on_nothing_are_learnt_as_they_are_seen(tmp_p
         (tmp_path / folder).mkdir()
     Image.fromarray(colours).quantize(4).save(tmp_path / "images/a.png")
     Image.fromarray(mask).save(tmp_path / "masks/a.png")
-    (piece,) = load_folders(tmp_path / "images", tmp_path / "masks").pieces
-    np.testing.assert_array_equal(piece.image.pixels, colours)
-    np.testing.assert_array_equal(piece.image.labels > 0, scene() == 5)
+    (image,), _ = from_folders(tmp_path / "images", tmp_path / "masks")
+    np.testing.assert_array_equal(image.image, colours)
+    np.testing.assert_array_equal(image.labels > 0, scene() == 5)
 
 
 def test_masks_without_objects_are_an_error(tmp_path: Path) -> None:
     pair(tmp_path, "a", np.zeros((40, 40), np.uint8))
     with pytest.raises(ValueError, match="None of 1 pair"):
-        load_folders(tmp_path / "images", tmp_path / "masks")
+        from_folders(tmp_path / "images", tmp_path / "masks")
 
 
 def test_windows_cover_an_image_and_overlap() -> None:
     seen = np.zeros((5000, 2100), bool)
     for row0, col0, row1, col1 in tiles(seen.shape):
-        assert max(row1 - row0, col1 - col0) <= folders.TILE
+        assert max(row1 - row0, col1 - col0) <= sources.TILE
         seen[row0:row1, col0:col1] = True
     assert seen.all()
 
 
 def test_a_large_image_is_read_by_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "LARGE", 64 * 64)
-    monkeypatch.setattr(folders, "TILE", 64)
-    monkeypatch.setattr(folders, "STEP", 40)
+    monkeypatch.setattr(sources, "LARGE", 64 * 64)
+    monkeypatch.setattr(sources, "TILE", 64)
+    monkeypatch.setattr(sources, "STEP", 40)
     labels = np.zeros((64, 200), np.uint16)
     for i in range(9):
         labels[20:40, 20 * i + 4 : 20 * i + 18] = 1000 * (i + 1)
     pair(tmp_path, "a", labels, ".tif")
-    pieces = load_folders(tmp_path / "images", tmp_path / "masks").pieces
-    assert len(pieces) == 5
-    whole = (labels > 0) * 120 + 60
-    for piece in pieces:
-        assert not isinstance(piece.image.pixels, np.ndarray)
-        row0, col0, row1, col1 = piece.region
-        part = labels[row0:row1, col0:col1]
-        for which, box in zip(piece.image.ids, piece.image.boxes, strict=True):
-            mask = piece.image.mask(int(which), slice(0, row1 - row0), slice(0, col1 - col0))
-            inside = np.unique(part[mask])
-            assert len(inside) == 1
-            assert mask.sum() == (part == inside[0]).sum()
-            assert mask[box[0] : box[2], box[1] : box[3]].sum() == mask.sum()
-        shown = piece.image.pixels[:, :]
-        assert np.corrcoef(shown.ravel(), whole[row0:row1, col0:col1].ravel())[0, 1] > 0.99
-    samples = TrainingSamples([piece.image for piece in pieces], size=64)
-    assert samples.sample(0)["mask"].any()
+    images, _ = from_folders(tmp_path / "images", tmp_path / "masks")
+    assert [image.name for image in images][:2] == ["a at 0, 0", "a at 0, 40"]
+    assert len(images) == 5
+    for image in images:
+        assert not isinstance(image.image, np.ndarray)
+        rows = list_objects([image])
+        (crop,) = plan_crops([image], rows)
+        pixels, found = read_crop(crop)
+        start = int(image.name.rpartition(" ")[2])
+        part = labels[:, start : start + found.shape[1]]
+        for row in rows:
+            (value,) = np.unique(part[found == row.label])
+            assert row.area == (part == value).sum()
+        assert np.corrcoef(pixels.ravel(), (part > 0).ravel())[0, 1] > 0.99

@@ -9,8 +9,7 @@ import torch
 from napari_pisam.learn.batches import training_batches
 from napari_pisam.learn.config import TrainConfig
 from napari_pisam.learn.crops import exact_box
-from napari_pisam.learn.dataset import TrainingSamples, ValidationSamples
-from napari_pisam.model.variants import Focus
+from napari_pisam.learn.dataset import TrainingSamples
 from recipes.tiny.sets import load_images
 from training_sets import write_set
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_views_come_round_with_other_objects_and_boxes(tmp_path: Path) -> None:
-    write_set(tmp_path, "cells", [f"b{i}" for i in range(3)], kind="I")
+    write_set(tmp_path, "cells", [f"b{i}" for i in range(3)], kind="instances")
     samples = TrainingSamples(load_images(tmp_path, part="all"), size=64)
     config = TrainConfig(output=tmp_path, views=4, batch=4, workers=0)
     rounds = list(islice(training_batches(samples, config, 0, 0, 1), 6))
@@ -43,7 +42,7 @@ def test_views_come_round_with_other_objects_and_boxes(tmp_path: Path) -> None:
 
 
 def test_processes_divide_a_step_among_them(tmp_path: Path) -> None:
-    write_set(tmp_path, "cells", ["a", "b"], kind="I")
+    write_set(tmp_path, "cells", ["a", "b"], kind="instances")
     samples = TrainingSamples(load_images(tmp_path, part="all"), size=64)
     config = TrainConfig(output=tmp_path, batch=2, workers=0)
     parts = [list(islice(training_batches(samples, config, 10, r, 2), 2)) for r in (0, 1)]
@@ -52,15 +51,3 @@ def test_processes_divide_a_step_among_them(tmp_path: Path) -> None:
         assert batch["position"].tolist() == [10 + 4 * step + i for i in range(4)]
         for key, value in batch.items():
             assert torch.equal(value, torch.cat([part[step][key] for part in parts]))
-
-
-def test_a_network_with_a_focus_is_validated_in_its_own_windows(tmp_path: Path) -> None:
-    write_set(tmp_path, "cells", ["a", "b"], kind="I", side=400)
-    images = load_images(tmp_path, part="all")
-    samples = ValidationSamples(images, size=96, objects=4, focus=Focus(factor=2.0))
-    assert len(samples)
-    for sample in (samples[i] for i in range(len(samples))):
-        box = sample["box"].numpy()
-        side = max(box[2] - box[0], box[3] - box[1])
-        # Objects of more than 16 px fill half of the frame, unless the image ends before.
-        assert 0.45 * 96 < side

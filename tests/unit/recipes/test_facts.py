@@ -104,7 +104,7 @@ one_specimen = true
 def test_facts_come_from_the_table_of_the_data(tmp_path: Path) -> None:
     (tmp_path / "sets.toml").write_text(SETS)
     facts = read_facts(tmp_path)
-    assert facts["discs"].kind == "S"
+    assert facts["discs"].kind == "classes"
     assert facts["discs"].thin_classes == {2}
     assert facts["cells"].thin_classes == {1}
     assert facts.family("discs") == facts.family("cells") == "both"

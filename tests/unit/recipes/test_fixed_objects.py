@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from napari_pisam.learn.store import index_objects
 from recipes.tiny.facts import read_facts
 from recipes.tiny.fixed_objects import (
     choose_objects,
@@ -18,6 +17,7 @@ from recipes.tiny.fixed_objects import (
     write_objects,
 )
 from recipes.tiny.sets import load_image, load_images
+from recipes.tiny.store import index_objects
 from training_sets import SHARED, needs_shared, write_sets
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ LISTED = "benchmarks/objects.csv"
 COUNTS = {"compact": 4, "class": 2, "network": 2}
 
 
-def two_bars(source: str = "bars", kind: str = "B"):
+def two_bars(source: str = "bars", kind: str = "binary"):
     mask = np.zeros((60, 60), np.uint8)
     mask[5:15, 5:55] = 1
     mask[30:50, 5:55] = 1

@@ -9,9 +9,15 @@ import pytest
 import torch
 
 from napari_pisam.learn.crops import exact_box
-from recipes.tiny.samples import MixedSamples, part_of_network, thin_entries
+from napari_pisam.model.variants import Focus
+from recipes.tiny.samples import (
+    MixedSamples,
+    part_of_network,
+    thin_entries,
+    validation_samples,
+)
 from recipes.tiny.sets import load_images
-from training_sets import SHARED, needs_shared, same, write_bank, write_sets
+from training_sets import SHARED, needs_shared, same, write_bank, write_set, write_sets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +76,7 @@ def test_nothing_to_draw_from_is_refused() -> None:
 @needs_shared
 def test_a_real_set_gives_samples() -> None:
     images = load_images(SHARED, names=["pebbles", "octa_faz"])
-    assert {image.kind for image in images} == {"I", "B"}
+    assert {image.kind for image in images} == {"instances", "binary"}
     samples = MixedSamples(images, size=128, weights=(1.0, 0.0, 0.0))
     for sample in map(samples.sample, range(8)):
         assert sample["mask"].any()
@@ -96,3 +102,32 @@ def test_a_part_of_a_network_is_inside_it() -> None:
         part = part_of_network(mask, np.random.default_rng(seed))
         assert (part <= mask).all()
         assert 30 <= part.sum() < mask.sum()
+
+
+def test_validation_samples_are_fixed_and_exact(root: Path) -> None:
+    images = load_images(root, part="validation")
+    first, second = validation_samples(images, size=96), validation_samples(images[::-1], size=96)
+    assert len(first) == len(second) > 0
+    for i in range(len(first)):
+        assert same(first[i], second[i])
+        np.testing.assert_array_equal(
+            first[i]["box"].numpy(), exact_box(first[i]["mask"][0].numpy() > 0)
+        )
+
+
+def test_validation_takes_one_object_per_image_while_images_last(root: Path) -> None:
+    samples = validation_samples(load_images(root, part="all", names=["discs"]), objects=6, size=96)
+    names = [image.name for image, _, _ in samples.entries]
+    assert len(names) == len(set(names)) == 6
+
+
+def test_a_network_with_a_focus_is_validated_in_its_own_windows(tmp_path: Path) -> None:
+    write_set(tmp_path, "cells", ["a", "b"], kind="instances", side=400)
+    images = load_images(tmp_path, part="all")
+    samples = validation_samples(images, size=96, objects=4, focus=Focus(factor=2.0))
+    assert len(samples)
+    for sample in (samples[i] for i in range(len(samples))):
+        box = sample["box"].numpy()
+        side = max(box[2] - box[0], box[3] - box[1])
+        # Objects of more than 16 px fill half of the frame, unless the image ends before.
+        assert 0.45 * 96 < side

@@ -72,9 +72,9 @@ def test_sixteen_bit_tiff_is_stretched_to_eight_bits(tmp_path: Path) -> None:
 
 def test_kinds_are_inferred_from_masks_without_a_table(root: Path) -> None:
     kinds = {image.source: image.kind for image in load_images(root, part="all")}
-    assert kinds["discs"] == "B"
+    assert kinds["discs"] == "binary"
 
 
 def test_a_given_kind_wins(root: Path) -> None:
-    images = load_images(root, part="all", names=["cells"], kinds={"cells": "S"})
-    assert {image.kind for image in images} == {"S"}
+    images = load_images(root, part="all", names=["cells"], kinds={"cells": "classes"})
+    assert {image.kind for image in images} == {"classes"}

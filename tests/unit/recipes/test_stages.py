@@ -12,13 +12,14 @@ import torch
 from micro import MICRO, micro_model
 from napari_pisam.learn import engine
 from napari_pisam.learn.batches import to_batch
-from napari_pisam.learn.dataset import TrainingSamples, ValidationSamples
+from napari_pisam.learn.dataset import TrainingSamples
 from napari_pisam.learn.objective import Draws, Objective
 from napari_pisam.model import variants
 from napari_pisam.model.variants import CompactEncoder
 from napari_pisam.weights.checkpoint import read_checkpoint, save_checkpoint
 from recipes.tiny import training
 from recipes.tiny.config import RecipeConfig
+from recipes.tiny.samples import validation_samples
 from recipes.tiny.sets import load_images
 from recipes.tiny.starting import starting_model
 from training_sets import write_set
@@ -140,7 +141,7 @@ def test_the_draws_of_an_object_do_not_depend_on_the_others_in_its_batch() -> No
 
 
 def test_evaluation_reports_every_source_and_number_of_clicks(data: Path) -> None:
-    samples = ValidationSamples(load_images(data, part="all"), size=64, objects=2)
+    samples = validation_samples(load_images(data, part="all"), size=64, objects=2)
     scores = training.evaluate(micro_model(), samples, counts=(0, 2))
     assert list(scores) == ["discs"]
     assert list(scores["discs"]) == [0, 2]

@@ -13,9 +13,8 @@ import numpy as np
 from PIL import Image
 
 from napari_pisam.images.image_source import ImageSource
-from napari_pisam.learn.crops import place_window
+from napari_pisam.learn.crops import place_window, shown_pixels
 from napari_pisam.learn.finetune.layout import FORMAT, IMAGES, MASKS, OBJECTS, write_json
-from napari_pisam.predict.preprocessing import to_frame
 from napari_pisam.predict.windows import Window
 
 if TYPE_CHECKING:
@@ -210,8 +209,7 @@ def read_crop(crop: PlannedCrop) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     in_colour = len(source.image.shape) == 3
     view = ImageSource(source.image, rgb=in_colour, contrast_limits=source.contrast_limits)
     window = Window(0, *crop.region, step=crop.step)
-    shown = np.rint(to_frame(view, window, max(window.reduced_shape))).astype(np.uint8)
-    pixels = shown.transpose(1, 2, 0) if in_colour else shown[0]
+    pixels = shown_pixels(view, window)
     r0, c0, r1, c1 = crop.region
     if crop.step == 1:
         part = source.labels[slice(r0, r1), slice(c0, c1)]
@@ -224,7 +222,7 @@ def read_crop(crop: PlannedCrop) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     labels = np.asarray(part).astype(np.int64)
     missing = [(0, full - own) for full, own in zip(pixels.shape[:2], labels.shape, strict=True)]
     labels = np.pad(labels, missing, mode="edge")
-    return np.ascontiguousarray(pixels), np.maximum(labels, 0)
+    return pixels, np.maximum(labels, 0)
 
 
 def _write_labels(path: Path, labels: NDArray[Any]) -> None:

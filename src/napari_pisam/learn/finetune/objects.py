@@ -114,8 +114,6 @@ def _of_piece(
     if sides["training"] and sides["validation"]:
         cut = dividing_cut(sides["training"], sides["validation"])
     areas = np.bincount(labels.ravel())
-    classes = np.ones(len(areas), np.int64)
-    classes[0] = 0
     objects = []
     for entry in entries:
         value = int(entry["value"])
@@ -131,10 +129,8 @@ def _of_piece(
         item = StoredImage(
             _SOURCE,
             f"{image}:{entry['label']}",
-            "I",
             own_pixels,
             own_labels,
-            classes,
             np.array([value], np.int64),
             box[None],
             np.array([areas[value]], np.int64),

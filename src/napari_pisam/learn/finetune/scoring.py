@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_pisam.learn.dataset import ValidationSamples
+from napari_pisam.learn.dataset import ValidationSamples, focused_window, is_visible
 from napari_pisam.learn.engine import evaluate
 from napari_pisam.learn.objective import iou
 from napari_pisam.measure.metrics import boundary_iou
-from napari_pisam.predict.prompts import Prompts
-from napari_pisam.predict.windows import choose_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,20 +90,13 @@ class Scorer:
         shown: int = 0,
     ) -> None:
         focus = model.variant.focus
-        by_frame: dict[int, list[StoredImage]] = {}
-        for i, known in enumerate(objects):
-            # A source each, so that the scores come back by object.
-            item = replace(known.item, source=f"{i:06d}")
-            by_frame.setdefault(natural_frame(item, focus, largest), []).append(item)
-        self.groups = {
-            frame: ValidationSamples(items, size=frame, objects=1, focus=focus)
-            for frame, items in sorted(by_frame.items())
-        }
-        """The objects by the frame that they are shown in."""
-        self.places = [
-            int(item.source) for samples in self.groups.values() for item, _ in samples.entries
-        ]
+        frames = [natural_frame(known.item, focus, largest) for known in objects]
+        entries = [(known.item, 0, frame) for known, frame in zip(objects, frames, strict=True)]
+        # By frame: checkpoints have scores in this order.
+        order = sorted(range(len(objects)), key=frames.__getitem__)
+        self.places = [i for i in order if is_visible(entries[i], focus)]
         """Which of the objects are scored: one that vanishes at the frame's size is not."""
+        self.samples = ValidationSamples([entries[i] for i in self.places], focus)
         self._frozen = frozen
         self._shown = shown
         self.shown: dict[int, Shown] = {}
@@ -136,22 +127,7 @@ class Scorer:
         dict of int to ObjectScore
             By place among the objects.
         """
-        scores: dict[int, ObjectScore] = {}
-        first = 0
-        for frame, samples in self.groups.items():
-            places = self.places[first : first + len(samples)]
-            first += len(samples)
-            measure = self._measure(samples, places, check)
-            view = model.at_frame(frame).eval()
-            table = evaluate(view, samples, COUNTS, measure, frozen=self._frozen, fabric=fabric)
-            for place, rows in zip(places, table.tolist(), strict=True):
-                iou_of, boundary_of = zip(*rows, strict=True)
-                scores[place] = ObjectScore(iou_of, boundary_of)
-        return scores
 
-    def _measure(
-        self, samples: ValidationSamples, places: Sequence[int], check: Callable[[], None] | None
-    ) -> Callable[[int, int, Tensor, Tensor, Tensor], tuple[float, float]]:
         def measure(
             index: int, clicks: int, logits: Tensor, mask: Tensor, valid: Tensor
         ) -> tuple[float, float]:
@@ -160,23 +136,22 @@ class Scorer:
             rows, cols = (int(valid[0, 0].any(dim).sum()) for dim in (1, 0))
             predicted = (logits[0, 0, :rows, :cols] > 0).cpu().numpy()
             truth = (mask[0, 0, :rows, :cols] > 0.5).cpu().numpy()
-            if clicks == 0 and places[index] < self._shown:
-                image = samples[index]["image"][:, :rows, :cols].permute(1, 2, 0)
-                self.shown[places[index]] = Shown(image.numpy(), truth, predicted)
+            place = self.places[index]
+            if clicks == 0 and place < self._shown:
+                image = self.samples[index]["image"][:, :rows, :cols].permute(1, 2, 0)
+                self.shown[place] = Shown(image.numpy(), truth, predicted)
             return float(iou(logits, mask, valid)), boundary_iou(predicted, truth)
 
-        return measure
+        table = evaluate(model, self.samples, COUNTS, measure, frozen=self._frozen, fabric=fabric)
+        columns = [tuple(zip(*rows, strict=True)) for rows in table.tolist()]
+        return {place: ObjectScore(*both) for place, both in zip(self.places, columns, strict=True)}
 
 
 def natural_frame(item: StoredImage, focus: Focus | None, largest: int) -> int:
     """Return the side, at most ``largest``, of the frame that the predictor shows an object in."""
     if focus is None:
         return largest
-    row0, col0, row1, col1 = (float(v) for v in item.boxes[0])
-    prompts = Prompts(box=(row0 - 0.5, col0 - 0.5, row1 - 0.5, col1 - 0.5))
-    height, width = item.labels.shape
-    seen = choose_window(prompts, (int(height), int(width)), None, focus=focus)
-    return min(seen.frame or largest, largest)
+    return min(focused_window(item, 0, focus).frame or largest, largest)
 
 
 def means(scores: dict[int, ObjectScore]) -> tuple[float, float]:

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import ndimage
 
+from napari_pisam.images.folders import match_images
+from napari_pisam.images.image_files import open_plane
+from napari_pisam.images.mask_files import connected_parts, infer_kind, open_mask, to_labels
+from napari_pisam.learn.crops import shown_pixels
 from napari_pisam.learn.finetune.parts import ObjectRow, Origin, Part, check_split, split
 from napari_pisam.learn.store import SMALLEST_OBJECT
+from napari_pisam.predict.windows import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-    from napari_pisam.learn.config import MaskKind
+    from napari_pisam.images.mask_files import MaskFile, MaskKind
+
+    Region = tuple[int, int, int, int]
 
 __all__ = [
     "ObjectRow",
@@ -32,6 +42,14 @@ __all__ = [
     "list_objects",
     "split",
 ]
+
+LARGE = 4096 * 4096
+"""Pixels above which an image of a folder is read by window."""
+TILE, STEP = 2048, 1536
+"""Side of these windows, and the distance between two of them, px."""
+
+# How many masks of a folder are looked at to tell what they are.
+_LOOKED_AT = 24
 
 _BLOCK = 2048
 # Beyond this, a table of all numbers up to the largest would not be small.
@@ -244,17 +262,17 @@ def _add_block(
 
 
 def from_folders(
-    images_dir: Path, masks_dir: Path, *, kind: MaskKind = "auto"
+    images_dir: Path, masks_dir: Path, *, kind: MaskKind | Literal["auto"] = "auto"
 ) -> tuple[list[SourceImage], list[str]]:
     """Read folders of images and masks of the same names; large ones are read by window later.
 
     Parameters
     ----------
     images_dir, masks_dir : Path
-        TIFF, PNG or JPEG of 8 or 16 bits.
+        TIFF, PNG or JPEG of 8 or 16 bits; matched by `match_images`.
     kind : {"auto", "binary", "instances", "classes"}
-        What the numbers in the masks mean; each connected part of a binary mask or of a class
-        is an object.
+        What the numbers in the masks mean, the same for all; each connected part of a binary mask
+        or of a class is an object. "auto": see `infer_kind`.
 
     Returns
     -------
@@ -268,21 +286,108 @@ def from_folders(
     ValueError
         If a folder is missing, names do not match (all are listed), or there is no object.
     """
-    from napari_pisam.learn.folders import load_folders
-
-    found = load_folders(images_dir, masks_dir, kind=kind)
-    names = Counter(piece.name for piece in found.pieces)
-    sources = []
-    for piece in found.pieces:
-        row, col = piece.region[:2]
-        name = piece.name if names[piece.name] == 1 else f"{piece.name} at {row}, {col}"
-        sources.append(
-            SourceImage(
-                name,
-                piece.image.pixels,
-                piece.image.labels,
-                origin="folder",
-                contrast_limits=(0.0, 255.0),
-            )
+    jobs = match_images(images_dir, masks_dir)
+    known = _kind_of([mask for _, _, mask in jobs]) if kind == "auto" else kind
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(partial(_of_files, kind=known), jobs))
+    skipped = [result for result in results if isinstance(result, str)]
+    sources = [one for result in results if not isinstance(result, str) for one in result]
+    if not sources:
+        reasons = f" {len(skipped)} cannot be read: {'; '.join(skipped)}." if skipped else ""
+        raise ValueError(
+            f"None of {len(jobs)} pair(s) of files in {images_dir} and {masks_dir} has an object "
+            f"of at least {SMALLEST_OBJECT} px.{reasons}"
         )
-    return sources, list(found.skipped)
+    return sources, skipped
+
+
+def _kind_of(masks: Sequence[Path]) -> MaskKind:
+    """Tell what the masks of a folder are from some of them: all of one folder are alike."""
+    places = np.linspace(0, len(masks) - 1, min(_LOOKED_AT, len(masks))).round().astype(int)
+    return infer_kind(_looked_at([masks[place] for place in places]))
+
+
+def _looked_at(paths: Sequence[Path]) -> Iterator[tuple[NDArray[Any], bool]]:
+    for path in paths:
+        # What cannot be read is named when it is its turn.
+        with contextlib.suppress(OSError, ValueError), open_mask(path) as mask:
+            stride = max(1, round((mask.shape[0] * mask.shape[1] / LARGE) ** 0.5))
+            rows, cols = (slice(0, size, stride) for size in mask.shape)
+            yield mask.read((rows, cols)), mask.is_lossy
+
+
+def _of_files(job: tuple[str, Path, Path], kind: MaskKind) -> list[SourceImage] | str:
+    """Read an image and its mask, or say why that cannot be done."""
+    name, image_path, mask_path = job
+    try:
+        with open_plane(image_path) as image, open_mask(mask_path) as mask:
+            if image.shape != mask.shape:
+                raise ValueError(
+                    f"the mask {mask_path.name} has {mask.shape} px, the image {image.shape}"
+                )
+            is_large = image.shape[0] * image.shape[1] > LARGE
+            regions = tiles(image.shape) if is_large else [(0, 0, *image.shape)]
+            found = []
+            for region in regions:
+                labels: Any = _labels(mask, region, kind)
+                if np.bincount(labels.ravel())[1:].max(initial=0) < SMALLEST_OBJECT:
+                    continue
+                pixels: Any
+                if is_large:
+                    shape = labels.shape if image.n_channels == 1 else (*labels.shape, 3)
+                    pixels = _Unread(shape, np.uint8, partial(_read_pixels, image_path, region))
+                    read = partial(_read_labels, mask_path, region, kind)
+                    labels = _Unread(labels.shape, labels.dtype, read)
+                else:
+                    pixels = shown_pixels(image, Window(0, *region))
+                title = f"{name} at {region[0]}, {region[1]}" if len(regions) > 1 else name
+                found.append(
+                    SourceImage(
+                        title, pixels, labels, origin="folder", contrast_limits=(0.0, 255.0)
+                    )
+                )
+            return found
+    except (OSError, ValueError, MemoryError) as error:
+        return f"{image_path}: {' '.join(str(error).split())}"
+
+
+def _labels(mask: MaskFile, region: Region, kind: MaskKind) -> NDArray[np.unsignedinteger]:
+    rows, cols = slice(region[0], region[2]), slice(region[1], region[3])
+    labels = to_labels(mask.read((rows, cols)), kind, is_lossy=mask.is_lossy)
+    labels = labels if kind == "instances" else connected_parts(labels)
+    return labels.astype(np.min_scalar_type(int(labels.max(initial=0))))
+
+
+def _read_labels(path: Path, region: Region, kind: MaskKind) -> NDArray[np.unsignedinteger]:
+    with open_mask(path) as mask:
+        return _labels(mask, region, kind)
+
+
+def _read_pixels(path: Path, region: Region) -> NDArray[np.uint8]:
+    with open_plane(path) as image:
+        return shown_pixels(image, Window(0, *region))
+
+
+@dataclass(frozen=True, eq=False)
+class _Unread:
+    """An array that is read when a part of it is asked for."""
+
+    shape: tuple[int, ...]
+    dtype: DTypeLike
+    read: Callable[[], NDArray[Any]]
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.read()[key]
+
+
+def tiles(shape: tuple[int, int]) -> list[Region]:
+    """Cut an image into overlapping windows, (row_min, col_min, row_max, col_max) each, px."""
+    starts = [
+        [*range(0, max(1, length - TILE), STEP), max(0, length - TILE)] if length > TILE else [0]
+        for length in shape
+    ]
+    return [
+        (row, col, min(row + TILE, shape[0]), min(col + TILE, shape[1]))
+        for row in sorted(set(starts[0]))
+        for col in sorted(set(starts[1]))
+    ]
