@@ -6,7 +6,7 @@ import contextlib
 import logging
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_pisam.learn.config import MaskKind
+    from napari_pisam.images.mask_files import MaskKind
     from napari_pisam.learn.finetune.run import FineTuneRun
     from napari_pisam.learn.finetune.settings import FineTuneSettings
 
@@ -32,7 +32,7 @@ class TrainRequest:
     output: Path | None = None
     resume: bool = False
     minutes: float | None = None
-    mask_kind: MaskKind = "auto"
+    mask_kind: MaskKind | Literal["auto"] = "auto"
     device: str = "auto"
 
 

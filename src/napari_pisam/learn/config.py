@@ -19,10 +19,6 @@ from pydantic import (
 )
 
 Trains = Literal["modules", "interactor", "both", "decoder", "all"]
-Optimizer = Literal["adamw", "muon"]
-Loss = Literal["pixels", "points"]
-MaskKind = Literal["auto", "binary", "instances", "classes"]
-
 
 UNSTATED = "not stated"
 """The licence of weights of which nobody said one; fine-tuned ones have their base's then."""
@@ -57,20 +53,10 @@ class TrainConfig(BaseModel):
     minutes
         Wall-clock budget; the schedule follows whichever of ``steps`` and ``minutes`` is further.
         Only a run without it can be repeated exactly.
-    optimizer
-        AdamW, or Muon (Jordan et al., 2024) for matrices and convolutions with AdamW for the rest.
-        Muon multiplies in bfloat16, which not every processor does fast.
-    learning_rate, weight_decay, warmup, clip_norm
-        Of either optimizer; warm-up steps, and the largest norm of the gradient.
-    backbone_rate
-        Share of ``learning_rate`` that a compact encoder's backbone gets; below 1 it is trained by
-        AdamW, without decay, for it starts from weights that others have trained.
+    learning_rate, warmup, clip_norm
+        Of the optimizer; warm-up steps, and the largest norm of the gradient.
     ema
         Decay of the averaged weights, which are the ones that are kept.
-    loss
-        Of masks: on every pixel, half of the cross entropy's weight on what is wrong
-        (``"pixels"``); or as published, on 112 x 112 points, most of them where the mask is
-        unsure (``"points"``).
     max_clicks
         Most clicks of one training sample.
     clicks_only, mask_prompt
@@ -84,11 +70,8 @@ class TrainConfig(BaseModel):
         validations.
     validate_steps
         Steps between validations instead of minutes; 0 for minutes.
-    compiled
-        Compile the high-resolution head: steps take a third less time on a CPU, after half a minute
-        at the start. Needs a C++ compiler.
-    accelerator, precision
-        What Lightning Fabric runs on, and in.
+    accelerator
+        What Lightning Fabric runs on.
     licence
         Of the trained weights; part of their file.
     """
@@ -105,14 +88,10 @@ class TrainConfig(BaseModel):
     batch: PositiveInt = 4
     steps: PositiveInt = 10_000
     minutes: PositiveFloat | None = None
-    optimizer: Optimizer = "adamw"
     learning_rate: PositiveFloat = 6e-4
-    weight_decay: float = 0.02
     warmup: int = 200
     clip_norm: PositiveFloat = 1.0
-    backbone_rate: float = Field(default=1.0, gt=0, le=1)
     ema: float = Field(default=0.998, ge=0, lt=1)
-    loss: Loss = "pixels"
     max_clicks: PositiveInt = 6
     clicks_only: float = Field(default=0.1, ge=0, le=1)
     mask_prompt: float = Field(default=0.05, ge=0, le=1)
@@ -123,9 +102,7 @@ class TrainConfig(BaseModel):
     save_minutes: PositiveFloat = 5.0
     validate_minutes: PositiveFloat = 12.0
     validate_steps: NonNegativeInt = 0
-    compiled: bool = False
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     licence: str = Field(default=UNSTATED, min_length=1)
 
 

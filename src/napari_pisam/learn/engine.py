@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.precision import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from napari_pisam.learn.batches import to_batch
@@ -244,42 +243,29 @@ def training_arithmetic() -> Iterator[None]:
 
 
 @contextmanager
-def processes(config: TrainConfig) -> Iterator[Fabric]:
-    """Start Fabric on one device, or on those that ``torchrun`` gave; leave them afterwards."""
+def processes(accelerator: str, plugins: Any = None) -> Iterator[Fabric]:
+    """Start Fabric as `build_fabric` does; leave its processes afterwards."""
     try:
-        yield build_fabric(config)
+        yield build_fabric(accelerator, plugins)
     finally:
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()
 
 
-def build_fabric(config: TrainConfig) -> Fabric:
+def build_fabric(accelerator: str, plugins: Any = None) -> Fabric:
     """Start Fabric on one device, or on those that ``torchrun`` gave."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
-    # A prompt does not reach every weight: no points, no codes of points.
-    strategy: Any = DDPStrategy(find_unused_parameters=True) if world > 1 else "auto"
-    on_cuda = config.accelerator in ("auto", "cuda") and torch.cuda.is_available()
-    precision: dict[str, Any] = {"precision": config.precision}
-    if config.precision == "bf16-mixed":
-        precision = {"plugins": _Mixed("bf16-mixed", "cuda" if on_cuda else "cpu")}
     fabric = Fabric(
-        accelerator=config.accelerator,
-        strategy=strategy,
+        accelerator=accelerator,
+        # A prompt does not reach every weight: no points, no codes of points.
+        strategy=DDPStrategy(find_unused_parameters=True) if world > 1 else "auto",
         devices=local if world > 1 else 1,
         num_nodes=world // local,
-        **precision,
+        plugins=plugins,
     )
     fabric.launch()
     return fabric
-
-
-class _Mixed(MixedPrecision):
-    """Automatic casts that leave the inputs alone: in bfloat16 a box of 256 px is 2 px off."""
-
-    def convert_input(self, data: Any) -> Any:
-        """Return the batch as it is."""
-        return data
 
 
 def agree(fabric: Fabric, loss: float, elapsed: float, stop: bool) -> tuple[float, float, bool]:

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
-
-# Of the published loss: points of each mask, how many times as many are drawn to choose from, and
-# the share that is chosen for being uncertain.
-_POINTS = 112**2
-_OVERSAMPLING = 3
-_UNCERTAIN = 0.75
 
 
 def dice_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
@@ -74,69 +65,6 @@ def balanced_bce_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 def mask_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Dice plus balanced cross entropy, mean over the batch; shapes as in `dice_loss`."""
     return (dice_loss(logits, target, valid) + balanced_bce_loss(logits, target, valid)).mean()
-
-
-def uncertain_points(logits: Tensor, valid: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
-    """Choose points of masks, most of them where the masks are unsure (PointRend).
-
-    Three quarters are the most uncertain ones of three times as many; the rest lies anywhere
-    (Kirillov et al., 2020; the numbers are Pi-SAM's).
-
-    Parameters
-    ----------
-    logits : (B, 1, H, W) float
-    valid : (B, 1, H, W) float
-        1 where the frame holds image; points outside count as sure.
-    rngs : sequence of B generators
-
-    Returns
-    -------
-    (B, 112**2, 2) float
-        (x, y) in [0, 1] of the frame.
-    """
-    chosen = int(_UNCERTAIN * _POINTS)
-    total = _OVERSAMPLING * _POINTS + _POINTS - chosen
-    drawn = np.stack([rng.random((total, 2), dtype=np.float32) for rng in rngs])
-    points = torch.from_numpy(drawn).to(logits.device)
-    pool, rest = points[:, : _OVERSAMPLING * _POINTS], points[:, _OVERSAMPLING * _POINTS :]
-    with torch.no_grad():
-        unsure = -_sampled(logits, pool).abs()
-        unsure = unsure.masked_fill(_sampled(valid, pool) < 1, -torch.inf)
-        best = unsure.topk(chosen, dim=1).indices
-    pool = torch.gather(pool, 1, best.unsqueeze(-1).expand(-1, -1, 2))
-    return torch.cat([pool, rest], dim=1)
-
-
-def point_loss(
-    logits: Tensor, target: Tensor, valid: Tensor, rngs: Sequence[np.random.Generator]
-) -> Tensor:
-    """Binary cross entropy plus Dice on 112 x 112 points of each mask, as Pi-SAM was trained.
-
-    Parameters
-    ----------
-    logits, target, valid
-        As in `dice_loss`.
-    rngs : sequence of B generators
-        Draw the points.
-
-    Returns
-    -------
-    () float
-        Mean over the batch.
-    """
-    points = uncertain_points(logits.detach(), valid, rngs)
-    # As a picture of one row, for the losses above.
-    at = [_sampled(value, points)[:, None, None] for value in (logits, target, valid)]
-    inside = (at[2] >= 1).to(at[0].dtype)
-    bce = F.binary_cross_entropy_with_logits(at[0], at[1], reduction="none") * inside
-    plain = bce.flatten(1).sum(1) / inside.flatten(1).sum(1).clamp(min=1)
-    return (plain + dice_loss(at[0], at[1], inside)).mean()
-
-
-def _sampled(value: Tensor, points: Tensor) -> Tensor:
-    """Values (B, n) of (B, 1, H, W) at points (B, n, 2), bilinear."""
-    grid = (2 * points - 1).unsqueeze(2).to(value.dtype)
-    return F.grid_sample(value, grid, align_corners=False)[:, 0, :, 0]
 
 
 def click_loss(logits: Tensor, points: Tensor, labels: Tensor) -> Tensor:

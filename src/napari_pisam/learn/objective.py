@@ -14,10 +14,10 @@ from torch import nn
 from napari_pisam.learn.click_simulation import training_click, training_scribble
 from napari_pisam.learn.corruption import decode_with_flaws, flaws
 from napari_pisam.learn.encoding import encode_batch, set_training_mode
-from napari_pisam.learn.losses import click_loss, local_loss, mask_loss, point_loss
+from napari_pisam.learn.losses import click_loss, local_loss, mask_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -115,13 +115,6 @@ def _spoil(mask: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
     return ((small - 0.5 + 0.35 * noise) > 0).float() * 20 - 10
 
 
-def _mask_losses(config: TrainConfig, draws: Draws) -> tuple[Callable[..., Tensor], float]:
-    """Return the loss of a mask, and the weight that it has for the coarse one."""
-    if config.loss == "points":
-        return partial(point_loss, rngs=draws.objects), 1.0
-    return mask_loss, 0.5
-
-
 def batch_loss(
     model: PiSam, image: EncodedImage, batch: Batch, config: TrainConfig, draws: Draws
 ) -> Tensor:
@@ -167,9 +160,8 @@ def batch_loss(
     fine = model.upscale(image, decoded)
     small = F.interpolate(mask, scale_factor=0.25, mode="area")
     small_valid = F.interpolate(valid, scale_factor=0.25, mode="nearest")
-    measure, coarse_share = _mask_losses(config, draws)
-    loss = measure(fine, mask, valid)
-    loss = loss + coarse_share * measure(decoded.coarse, small, small_valid)
+    loss = mask_loss(fine, mask, valid)
+    loss = loss + 0.5 * mask_loss(decoded.coarse, small, small_valid)
     loss = loss + F.mse_loss(decoded.iou[:, 0], iou(fine.detach(), mask, valid))
     if model.has_interactor:
         drawn = flaws(predicted(fine), truth, inside, draws.objects)
@@ -218,9 +210,8 @@ def _click_rounds(
         with torch.set_grad_enabled(r == rounds - 1):
             corrected = model.correct(image, decoded, points, labels, boxes=boxes)
             logits = model.upscale(image, corrected)
-    measure, _ = _mask_losses(config, draws)
     around = torch.from_numpy(clicks.near(since, mask.shape[-1])).to(mask.device)
-    loss = measure(logits, mask, valid) + 0.1 * click_loss(logits, points, labels)
+    loss = mask_loss(logits, mask, valid) + 0.1 * click_loss(logits, points, labels)
     return loss + _LOCAL_WEIGHT * local_loss(logits, mask, valid, before, around)
 
 
@@ -242,10 +233,6 @@ class Objective(nn.Module):
         self.model = model
         self.config = config
         self.frozen = frozen
-        if config.compiled and model.has_interactor:
-            # A layer norm over 8 channels of every pixel takes half of a step on a CPU otherwise.
-            decoder: Any = model.mask_decoder
-            decoder.head = torch.compile(decoder.head)
 
     def train(self, mode: bool = True) -> Objective:
         """Set the mode of all that trains; what is frozen stays in eval mode."""

@@ -9,8 +9,6 @@ from napari_pisam.learn.losses import (
     click_loss,
     dice_loss,
     local_loss,
-    point_loss,
-    uncertain_points,
 )
 
 
@@ -73,56 +71,6 @@ def test_click_loss_reads_the_pixel_that_was_clicked() -> None:
 def test_click_loss_without_clicks_is_zero() -> None:
     none = torch.tensor([[-1]])
     assert click_loss(torch.randn(1, 1, 8, 8), torch.zeros(1, 1, 2), none).item() == 0
-
-
-def rngs(count: int = 1) -> list[np.random.Generator]:
-    return [np.random.default_rng((7, i)) for i in range(count)]
-
-
-def edge(side: int = 64) -> torch.Tensor:
-    """Logits that are sure on either side of a vertical line in the middle."""
-    columns = torch.arange(side) + 0.5 - side / 2
-    return columns.expand(1, 1, side, side).contiguous()
-
-
-def test_three_quarters_of_the_points_are_where_the_mask_is_unsure() -> None:
-    points = uncertain_points(edge(), torch.ones(1, 1, 64, 64), rngs())
-    assert points.shape == (1, 112**2, 2)
-    near = (points[0, :, 0] - 0.5).abs()
-    count = int(0.75 * 112**2)
-    # The 3/4 of n nearest of 3 n uniform points lie within an eighth of the frame of the line.
-    assert near[:count].max().item() == pytest.approx(0.125, abs=0.01)
-    assert near[count:].mean().item() == pytest.approx(0.25, abs=0.01)
-
-
-def test_the_loss_of_points_is_that_of_all_pixels_where_none_is_surer_than_another() -> None:
-    mask, valid = square(64).roll(8, dims=3), torch.ones(1, 1, 64, 64)
-    logits = torch.full_like(mask, -1.5)
-    bce = torch.nn.functional.binary_cross_entropy_with_logits(logits, mask)
-    probability = torch.sigmoid(torch.tensor(-1.5))
-    share = mask.mean()
-    dice = 1 - 2 * probability * share / (probability + share)
-    expected = (bce + dice).item()
-    assert point_loss(logits, mask, valid, rngs()).item() == pytest.approx(expected, rel=0.03)
-
-
-def test_points_in_the_padding_do_not_count() -> None:
-    mask, valid = square(), torch.ones(1, 1, 16, 16)
-    valid[..., 12:] = 0
-    logits = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    other = logits.clone()
-    other[..., 12:] = 30.0
-    torch.testing.assert_close(
-        point_loss(logits, mask, valid, rngs()), point_loss(other, mask, valid, rngs())
-    )
-
-
-def test_the_points_of_an_object_do_not_depend_on_the_others() -> None:
-    mask, valid = square().expand(2, 1, 16, 16), torch.ones(2, 1, 16, 16)
-    logits = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    both = point_loss(logits, mask, valid, rngs(2))
-    apart = [point_loss(logits[i : i + 1], mask[:1], valid[:1], [rngs(2)[i]]) for i in range(2)]
-    torch.testing.assert_close(both, torch.stack(apart).mean())
 
 
 def test_near_a_click_wrong_pixels_weigh_as_much_as_all_right_ones_and_far_ones_nothing() -> None:

@@ -88,7 +88,6 @@ def resolve(settings: FineTuneSettings, folder: Path, training: Sequence[RunObje
         batch=batch,
         minutes=settings.minutes,
         learning_rate=settings.learning_rate or _RATES[trains],
-        weight_decay=0.0,
         warmup=10,
         ema=0.98,
         workers=0,

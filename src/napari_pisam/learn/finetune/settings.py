@@ -18,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from napari_pisam.learn.config import UNSTATED, MaskKind, explain, read_toml, to_toml
+from napari_pisam.images.mask_files import MaskKind
+from napari_pisam.learn.config import UNSTATED, explain, read_toml, to_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -168,7 +169,7 @@ class FineTuneSettings(BaseModel):
     masks: Path | None = Field(
         default=None, description="For a run from a file: folder of masks of the same names."
     )
-    mask_kind: MaskKind = Field(
+    mask_kind: MaskKind | Literal["auto"] = Field(
         default="auto", description="What the numbers in the masks mean; told from each one."
     )
     validation_fraction: float = Field(

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from napari_pisam.learn.batches import training_batches
 from napari_pisam.learn.config import UNSTATED
 from napari_pisam.learn.dataset import TrainingSamples
@@ -31,7 +33,6 @@ from napari_pisam.learn.finetune.scoring import (
 from napari_pisam.learn.finetune.tensorboard import Board
 from napari_pisam.learn.finetune.verdict import so_far, verdict
 from napari_pisam.learn.objective import Objective
-from napari_pisam.learn.optimizers import build_optimizer
 from napari_pisam.learn.run_state import Ema, Run, StepLog
 from napari_pisam.learn.starting import starting_model
 from napari_pisam.model.variants import VARIANTS
@@ -91,7 +92,7 @@ def trainer_of(folder: Path, settings: FineTuneSettings, control: Control) -> It
     select_device(settings.device)  # refuses what this machine does not have
     objects = read_objects(folder)
     config = resolve(settings, folder, [o for o in objects if o.part == "training"])
-    with processes(config) as fabric:
+    with processes(config.accelerator) as fabric:
         if settings.epochs is not None:
             # As many epochs, however many processes share them.
             config.steps = max(1, -(-config.steps // fabric.world_size))
@@ -120,7 +121,9 @@ class Trainer:
         self.origin = origin(settings.base)
         scored = min(MOST_DRAWN, len(self.training)) + len(self.validation)
         self.frozen, self.config = frozen_encoder(self.model, config, scored)
-        ema, optimizer = Ema(self.model, config.ema), build_optimizer(self.model, config)
+        trained = [value for value in self.model.parameters() if value.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=0.0)
+        ema = Ema(self.model, config.ema)
         objective = Objective(self.model, self.config, self.frozen)
         self.objective, _ = self.fabric.setup(objective, optimizer)
         self.fabric.to_device(ema.model)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from micro import MICRO, micro_model
-from napari_pisam.learn.config import TrainConfig
-from napari_pisam.learn.optimizers import build_optimizer
 from napari_pisam.model.pisam import build_model
 from napari_pisam.model.variants import CompactEncoder
+from recipes.tiny.config import RecipeConfig
+from recipes.tiny.optimizers import build_optimizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 RATE = 1e-3
 
 
-def config(folder: Path, optimizer: Any) -> TrainConfig:
-    return TrainConfig(output=folder, optimizer=optimizer, learning_rate=RATE, weight_decay=0.5)
+def config(folder: Path, optimizer: Any) -> RecipeConfig:
+    values = {"data": folder, "output": folder, "learning_rate": RATE, "weight_decay": 0.5}
+    return RecipeConfig(**values, optimizer=optimizer)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

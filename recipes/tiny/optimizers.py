@@ -1,4 +1,4 @@
-"""The optimizers a run can choose from."""
+"""The optimizers that a stage can choose from."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from napari_pisam.model.native_libraries import import_apart
 
 if TYPE_CHECKING:
-    from napari_pisam.learn.config import TrainConfig
     from napari_pisam.model.pisam import PiSam
+    from recipes.tiny.config import RecipeConfig
 
 
 _BACKBONE = "image_encoder.backbone."
 
 
-def build_optimizer(model: PiSam, config: TrainConfig) -> torch.optim.Optimizer:
+def build_optimizer(model: PiSam, config: RecipeConfig) -> torch.optim.Optimizer:
     """Build the optimizer of a run; norms, biases and scalars are not decayed.
 
     Parameters
