@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from skimage.io import imsave
 
-from napari_pisam.docks.finetune.backend import TrainingBackend
+from napari_pisam.docks.finetune.run_control import TrainingBackend
 from napari_pisam.learn.finetune.preflight import Preflight
 from napari_pisam.learn.finetune.runs import RunSummary
 from napari_pisam.learn.finetune.state import Curve, RunState, ValidationPicture
@@ -61,7 +61,7 @@ class FakeRun:
             raise ValueError(self.refusal)
         self.commands.append(command)
         self.state = replace(
-            self.state, status=status, can_resume=status in ("stopped", "interrupted")
+            self.state, status=status, can_resume=status in ("paused", "stopped", "interrupted")
         )
 
     def start(self):

@@ -143,41 +143,6 @@ def test_seventy_thousand_labels_are_listed(tmp_path):
     assert set(counts) == {"training", "validation"}
 
 
-@pytest.fixture
-def many(tmp_path):
-    """A dock whose jobs wait, with more objects than are divided at once."""
-    dock = Dock(tmp_path, by_hand=True)
-    labels = np.arange(6_000, dtype=np.uint32).reshape(60, 100)
-    labels = np.kron(labels + 1, np.ones((6, 6), np.uint32))
-    image = dock.viewer.add_image(np.zeros(labels.shape, np.uint8), name="many")
-    dock.controller.add_layers(image, dock.viewer.add_labels(labels, name="many labels"))
-    dock.jobs.run()
-    return dock
-
-
-def test_many_objects_are_divided_in_a_worker(many):
-    assert many.rows == []
-    many.controller.start()
-    assert "being divided" in many.failures[-1]
-    assert "being divided" in many.controller.learning.summary
-    many.jobs.run()
-    assert len(many.rows) == 6_000
-    assert set(many.parts) == {"training", "validation"}
-    assert many.controller.learning.problems == []
-
-
-def test_many_objects_get_the_part_that_was_decided_last(many):
-    many.jobs.run()
-    many.controller.learning.set_part(range(6_000), "validation")
-    many.controller.learning.set_part(range(5_990), "training")
-    assert set(many.parts) == {"training", "validation"}
-    many.jobs.run()
-    assert many.controller.learning.is_dividing
-    many.jobs.run()
-    assert many.parts.count("validation") == 10
-    assert not many.controller.learning.is_dividing
-
-
 def test_every_slice_with_labels_becomes_an_image(dock):
     stack = np.zeros((5, *SHAPE), np.uint16)
     stack[1], stack[3] = discs(2), discs(3)

@@ -133,7 +133,6 @@ def test_seventy_thousand_selected_objects_get_another_part(window):
     window.until(lambda: len(window.rows) == 70_000)
     table.selectAll()
     window.press(window.dock.objects_panel.part_buttons["validation"])
-    window.until(lambda: not learning.is_dividing)
     assert {row.part for row in window.rows} == {"validation"}
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 
-from napari_pisam.docks.finetune.backend import TrainingBackend
 from napari_pisam.docks.model_choice import about_file, in_full, in_short, offered_models
 from napari_pisam.docks.wording import printable
+from napari_pisam.learn.finetune.runs import list_runs
 from napari_pisam.widgets.file_dialogs import ask_open_path
 from napari_pisam.widgets.parts import QuietCombo
 from napari_pisam.widgets.text import tip
@@ -117,7 +117,7 @@ class ModelCombo(QuietCombo):
             Those in the user's folder by default.
         """
         if runs is None:
-            runs = TrainingBackend().list_runs()
+            runs = list_runs()
         blocker = QSignalBlocker(self)
         for run in runs:
             if run.weights is not None and self.findData(str(run.weights)) < 0:

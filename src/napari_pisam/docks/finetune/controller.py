@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_pisam.docks.finetune.collecting import Collector
 from napari_pisam.docks.finetune.learning_set import LearningSet
 from napari_pisam.docks.finetune.run_control import RunControl
 from napari_pisam.docks.finetune.texts import failure_text
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_pisam.docks.finetune.backend import TrainingBackend
-    from napari_pisam.docks.finetune.collecting import SegmentLink
+    from napari_pisam.docks.finetune.learning_set import SegmentLink
+    from napari_pisam.docks.finetune.run_control import TrainingBackend
     from napari_pisam.docks.jobs import Cancelled, Report, StartJob
 
 CHECKING, PREPARING, EXPORTING = "Checking", "Preparing the run", "Exporting the weights"
@@ -48,8 +47,6 @@ class FineTuneController:
     ----------
     learning : LearningSet
         The objects and their parts.
-    collector : Collector
-        What fills it.
     runner : RunControl
         The run that is shown.
     values : dict
@@ -79,33 +76,32 @@ class FineTuneController:
         link: Callable[[bool], SegmentLink | None] = lambda open_it: None,
     ) -> None:
         self._viewer, self._start_job, self._backend, self._link = viewer, start_job, backend, link
-        self.learning = LearningSet(backend, start_job)
-        self.collector = Collector(self.learning, start_job, backend)
+        self.learning = LearningSet(start_job)
         self.runner = RunControl(backend)
         self.values: dict[str, Any] = {}
         self.check_result: Any = None
         self.activity = Activity(start_job, failure_text)
         self._revision = 0
         self.learning.changed.connect(self._on_edited)
-        self.collector.activity.changed.connect(self.changed.emit)
-        for failing in (self.collector, self.runner, self.activity):
+        self.learning.activity.changed.connect(self.changed.emit)
+        for failing in (self.learning, self.runner, self.activity):
             failing.failed.connect(self.failed.emit)
         self.activity.changed.connect(self.changed.emit)
-        self.collector.hinted.connect(self.hinted.emit)
+        self.learning.hinted.connect(self.hinted.emit)
 
     # -- what to learn from, and how ----------------------------------------------------------
 
     def add_session(self, *, is_asked: bool = True) -> None:
         """Take what was committed in *Segment*, with its clicks."""
-        self.collector.add_session(self._link(False), is_asked=is_asked)
+        self.learning.add_session(self._link(False), is_asked=is_asked)
 
     def add_layers(self, image: Any, labels: Any, *, all_slices: bool = False) -> None:
         """Take an image layer with the Labels layer that belongs to it."""
-        self.collector.add_layers(image, labels, self._viewer.dims, all_slices=all_slices)
+        self.learning.add_layers(image, labels, self._viewer.dims, all_slices=all_slices)
 
     def add_folders(self, images: Path, masks: Path) -> None:
         """Take a folder of images and one of masks of the same names."""
-        self.collector.add_folders(images, masks)
+        self.learning.add_folders(images, masks)
 
     def set_values(self, values: dict[str, Any]) -> None:
         """Choose settings; those left out are at their defaults."""
@@ -130,7 +126,7 @@ class FineTuneController:
     @property
     def is_occupied(self) -> bool:
         """Whether a run goes on or waits, or one is being checked or prepared."""
-        return self.activity.is_busy or self.runner.is_own or self.collector.activity.is_busy
+        return self.activity.is_busy or self.runner.is_own or self.learning.activity.is_busy
 
     def check(self, then: Callable[[], None] = lambda: None) -> None:
         """Find out whether a run can work, and what it needs; nothing is kept of it.
@@ -182,8 +178,8 @@ class FineTuneController:
         """End the run, or give up what is being checked or read."""
         if self.activity.is_busy:
             self.activity.cancel()
-        elif self.collector.activity.is_busy:
-            self.collector.activity.cancel()
+        elif self.learning.activity.is_busy:
+            self.learning.activity.cancel()
         else:
             self.runner.stop()
 
@@ -198,8 +194,10 @@ class FineTuneController:
         if problems:
             self.failed.emit(" ".join(problems))
             return None
+        from napari_pisam.learn.finetune.settings import FineTuneSettings
+
         try:
-            return self._backend.settings(self.values)
+            return FineTuneSettings.checked(self.values)
         except ValueError as error:
             self.failed.emit(f"These settings do not work: {error}")
             return None
@@ -266,5 +264,5 @@ class FineTuneController:
     def close(self) -> None:
         """Let go: a run's process saves and ends, and it can be gone on with another time."""
         self.activity.cancel()
-        self.collector.activity.cancel()
+        self.learning.activity.cancel()
         self.runner.close()

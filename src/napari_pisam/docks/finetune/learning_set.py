@@ -3,73 +3,168 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from psygnal import Signal
 
+from napari_pisam.docks.finetune.texts import failure_text
+from napari_pisam.docks.jobs import Activity
+from napari_pisam.learn.finetune.parts import check_split, split
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from typing import TypeAlias
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
-    from napari_pisam.docks.finetune.backend import TrainingBackend
-    from napari_pisam.docks.jobs import StartJob
-
-    _Chosen: TypeAlias = dict[tuple[str, int], str]
+    from napari_pisam.docks.jobs import Cancelled, Report, StartJob
+    from napari_pisam.learn.finetune.parts import ObjectRow, Part
+    from napari_pisam.learn.finetune.sources import SourceImage
 
 NOTHING = (
     "There is nothing to learn from yet. Commit objects in Segment, or add layers or folders above."
 )
-WAIT = "The objects are being divided into those that train and those that validate. Wait a moment."
+NOTHING_COMMITTED = (
+    "Nothing is committed in Segment yet. Correct some objects there and commit them, or add "
+    "layers or folders."
+)
 
-# More would be felt in the interface (70,000 take 0.2 s and more): a worker divides them.
-_MANY = 5000
+
+class SegmentLink(Protocol):
+    """What the dock asks of *Segment*, which may not be open."""
+
+    def sessions(self) -> list[tuple[Any, Any, Any]]:
+        """List (image layer, plane, session) of every plane that was worked on."""
+
+    def use(self, weights: Path, device: str) -> bool:
+        """Load another model, unless one is being loaded; prompts and labels stay."""
 
 
 class LearningSet:
     """The table of objects, and what the user decided about it.
 
+    Layers are looked at at once, labels are read in a worker.
+
     Parameters
     ----------
-    backend : TrainingBackend
-        Splits and checks.
     start_job : StartJob
-        Divides many objects in a worker; `rows` are those of before until it is done.
+        Reads labels in a worker.
 
     Attributes
     ----------
     changed : Signal()
         Objects, or their parts.
+    failed, hinted : Signal(str)
+        A sentence that the user has to see, or that is good to know.
+    activity : Activity
+        The reading of labels.
     images : dict of str to SourceImage
         By name.
     rows : list of ObjectRow
         In the order of the images.
     fraction : float
         Share that validates.
-    revision : int
-        Grows with every change.
-    problem : str
-        Why there cannot be a split; empty where there is one.
-    is_dividing : bool
-        Whether a worker finds out which part each object has.
     """
 
     changed = Signal()
+    failed = Signal(str)
+    hinted = Signal(str)
 
-    def __init__(self, backend: TrainingBackend, start_job: StartJob) -> None:
-        self._backend, self._start_job = backend, start_job
-        self._turn, self.is_dividing = 0, False
-        self.images: dict[str, Any] = {}
-        self._listed: dict[str, list[Any]] = {}
-        self._chosen: _Chosen = {}
-        # What the user decided since, not yet among the chosen ones.
-        self._decided: list[tuple[list[Any], str]] = []
-        self.rows: list[Any] = []
+    def __init__(self, start_job: StartJob) -> None:
+        self.activity = Activity(start_job, failure_text)
+        self.activity.failed.connect(self.failed.emit)
+        self.images: dict[str, SourceImage] = {}
+        self._listed: dict[str, list[ObjectRow]] = {}
+        self._folders: dict[tuple[Path, Path], list[str]] = {}
+        # What the user decided, by image and label.
+        self._chosen: dict[tuple[str, int], Part] = {}
+        self.rows: list[ObjectRow] = []
         self.fraction, self._seed = 0.25, 0
-        self.revision, self.problem = 0, NOTHING
+        self._problem = NOTHING
 
-    def names_for(self, images: Sequence[Any]) -> list[Any]:
+    # -- from layers, folders and Segment -----------------------------------------------------
+
+    def add_session(self, link: SegmentLink | None, *, is_asked: bool = True) -> None:
+        """Take what was committed in *Segment*.
+
+        Parameters
+        ----------
+        link : SegmentLink or None
+        is_asked : bool
+            Whether the user wants it, and is to be told where there is nothing.
+        """
+        from napari_pisam.layers.training import take_session
+
+        images = []
+        try:
+            for image, plane, session in [] if link is None else link.sessions():
+                source = take_session(image, plane, session)
+                if source is not None:
+                    images.append(source)
+        except ValueError as error:
+            self.failed.emit(str(error))
+            return
+        if images:
+            self._read("Reading what was committed", lambda _cancelled: (images, []))
+        elif is_asked:
+            self.hinted.emit(NOTHING_COMMITTED)
+
+    def add_layers(self, image: Any, labels: Any, dims: Any, *, all_slices: bool = False) -> None:
+        """Take an image layer with the Labels layer that belongs to it."""
+        from napari_pisam.layers.training import take_pair
+
+        if image is None or labels is None:
+            self.hinted.emit("Choose an image layer and the Labels layer that belongs to it.")
+            return
+        try:
+            pair = take_pair(image, labels, dims, all_slices=all_slices)
+        except ValueError as error:
+            self.failed.emit(str(error))
+            return
+        self._read(f"Reading {labels.name}", lambda cancelled: (pair.sources(cancelled), []))
+
+    def add_folders(self, images: Path, masks: Path) -> None:
+        """Take a folder of images and one of masks of the same names."""
+        from napari_pisam.learn.finetune.sources import from_folders
+
+        folders = (images, masks)
+        self.remove(self._folders.pop(folders, []))
+
+        def remember(names: list[str]) -> None:
+            self._folders[folders] = names
+
+        self._read(f"Reading {masks.name}", lambda _: from_folders(images, masks), remember)
+
+    def _read(
+        self,
+        title: str,
+        collect: Callable[[Cancelled], tuple[list[SourceImage], list[str]]],
+        remember: Callable[[list[str]], None] = lambda names: None,
+    ) -> None:
+        from napari_pisam.learn.finetune.sources import list_objects
+
+        if self.activity.is_busy:
+            self.hinted.emit("Other labels are being read. Wait for them.")
+            return
+
+        def job(_report: Report, cancelled: Cancelled) -> Any:
+            found, notes = collect(cancelled)
+            images = self._named(found)
+            rows = [] if cancelled() else list_objects(images, cancel=cancelled)
+            return None if cancelled() else (images, rows, notes)
+
+        def done(result: Any) -> None:
+            if result is None:
+                return
+            images, rows, notes = result
+            remember([image.name for image in images])
+            self.add(images, rows)
+            if notes:
+                self.hinted.emit(" ".join(notes))
+
+        self.activity.begin(title, job, done)
+
+    def _named(self, images: Sequence[SourceImage]) -> list[SourceImage]:
         """Find names that no other image has; layers replace what came from them before."""
-        named, taken = [], set()
+        named, taken = [], set[str]()
         for image in images:
             name, number = image.name, 2
             while name in taken or (name in self.images and not self._replaces(image, name)):
@@ -78,11 +173,11 @@ class LearningSet:
             named.append(image if name == image.name else replace(image, name=name))
         return named
 
-    def _replaces(self, image: Any, name: str) -> bool:
+    def _replaces(self, image: SourceImage, name: str) -> bool:
         # A layer's name is the layer; two folders may hold files of the same name.
         return "folder" not in (image.origin, self.images[name].origin)
 
-    def add(self, images: Iterable[Any], rows: Iterable[Any]) -> None:
+    def add(self, images: Iterable[SourceImage], rows: Iterable[ObjectRow]) -> None:
         """Take images with their objects; those of the same name are replaced."""
         for image in images:
             self.images[image.name] = image
@@ -91,15 +186,14 @@ class LearningSet:
             self._listed[row.image].append(row)
         self._split()
 
+    # -- what the user decides ----------------------------------------------------------------
+
     def remove(self, names: Iterable[str]) -> None:
         """Forget images and what was decided about their objects."""
         gone = set(names) & set(self.images)
         for name in gone:
             del self.images[name], self._listed[name]
         self._chosen = {key: part for key, part in self._chosen.items() if key[0] not in gone}
-        self._decided = [
-            ([row for row in rows if row.image not in gone], part) for rows, part in self._decided
-        ]
         self._split()
 
     def set_fraction(self, fraction: float) -> None:
@@ -112,56 +206,41 @@ class LearningSet:
         """Draw another split, and forget what was decided by hand."""
         self._seed += 1
         self._chosen = {}
-        self._decided.clear()
         self._split()
 
-    def set_part(self, places: Iterable[int], part: str) -> None:
+    def set_part(self, places: Iterable[int], part: Part) -> None:
         """Decide what these lines of the table are used for; too small objects stay unused."""
         rows = [row for row in map(self.rows.__getitem__, places) if not row.note]
-        self._decided.append((rows, part))
+        self._chosen.update(dict.fromkeys([(row.image, row.label) for row in rows], part))
         self._split()
 
     def _split(self) -> None:
         """Divide all objects: as the user decided, or else as the split says."""
-        self._turn += 1
-        turn, fraction, seed = self._turn, self.fraction, self._seed
-        chosen, decided = self._chosen, tuple(self._decided)
         rows = [row for found in self._listed.values() for row in found]
-
-        def job(_report: Any, _cancelled: Any) -> tuple[list[Any], str, _Chosen]:
-            merged = _merged(chosen, decided)
-            return *_divide(self._backend, rows, fraction, seed, merged), merged
-
-        def done(result: tuple[list[Any], str, _Chosen]) -> None:
-            if turn == self._turn:  # else something was changed since, and is on its way
-                self.is_dividing = False
-                self.rows, self.problem, self._chosen = result
-                self._decided.clear()
-                self._tell()
-
-        def failed(error: BaseException) -> None:
-            done((rows, str(error), chosen))
-
-        if len(rows) <= _MANY:
-            done(job(None, None))
-            return
-        self.is_dividing = True
-        self._tell()
-        self._start_job("Pi-SAM: dividing objects", job, done, failed)
-
-    def _tell(self) -> None:
-        self.revision += 1
+        self._problem = "" if rows else NOTHING
+        if rows:
+            try:
+                rows = split(rows, self.fraction, self._seed)
+            except ValueError as error:
+                self._problem = str(error)
+        if self._chosen:
+            parts = [self._chosen.get((row.image, row.label), row.part) for row in rows]
+            rows = [
+                row if row.part == part else replace(row, part=part)
+                for row, part in zip(rows, parts, strict=True)
+            ]
+        self.rows = rows
         self.changed.emit()
+
+    # -- what there is ------------------------------------------------------------------------
 
     @property
     def problems(self) -> list[str]:
         """Why nothing can be learned from this; empty where it can."""
-        if self.is_dividing:
-            return [WAIT]
-        return [self.problem] if self.problem else self._backend.check_split(self.rows)
+        return [self._problem] if self._problem else check_split(self.rows)
 
     @property
-    def used_images(self) -> list[Any]:
+    def used_images(self) -> list[SourceImage]:
         """The images of which an object is used."""
         names = {row.image for row in self.rows if row.part != "unused"}
         return [image for name, image in self.images.items() if name in names]
@@ -169,8 +248,6 @@ class LearningSet:
     @property
     def summary(self) -> str:
         """How many objects have which part, for people."""
-        if self.is_dividing:
-            return WAIT
         if not self.rows:
             return NOTHING
         counts = dict.fromkeys(("training", "validation", "unused"), 0)
@@ -181,30 +258,3 @@ class LearningSet:
             text += f", {counts['unused']} left out"
         images = len(self.images)
         return f"{text} · {images} image{'s' if images > 1 else ''}"
-
-
-def _merged(chosen: _Chosen, decided: Iterable[tuple[list[Any], str]]) -> _Chosen:
-    """Add to what was chosen what was decided since; the later counts."""
-    found = dict(chosen)
-    for rows, part in decided:
-        found.update(dict.fromkeys([(row.image, row.label) for row in rows], part))
-    return found
-
-
-def _divide(
-    backend: TrainingBackend, rows: list[Any], fraction: float, seed: int, chosen: _Chosen
-) -> tuple[list[Any], str]:
-    """Divide objects; return them, and why there is no split (empty where there is one)."""
-    problem = "" if rows else NOTHING
-    if rows:
-        try:
-            rows = backend.split(rows, fraction, seed)
-        except ValueError as error:
-            problem = str(error)
-    if chosen:
-        parts = [chosen.get((row.image, row.label), row.part) for row in rows]
-        rows = [
-            row if row.part == part else replace(row, part=part)
-            for row, part in zip(rows, parts, strict=True)
-        ]
-    return rows, problem

@@ -6,13 +6,80 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_pisam.docks.finetune.texts import ACTIVE, ENDED, failure_text
+from napari_pisam.docks.finetune.texts import failure_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from napari_pisam.docks.finetune.backend import TrainingBackend
+    from napari_pisam.docks.jobs import Cancelled, Report
+    from napari_pisam.learn.finetune.preflight import Preflight
+    from napari_pisam.learn.finetune.run import FineTuneRun
+    from napari_pisam.learn.finetune.runs import RunSummary
+    from napari_pisam.learn.finetune.settings import FineTuneSettings
+    from napari_pisam.learn.finetune.sources import ObjectRow, SourceImage
+
+
+class TrainingBackend:
+    """What prepares, makes and finds runs; a test can put in another one."""
+
+    def missing_packages(self) -> list[str]:
+        """Name what has to be installed before anything can be trained."""
+        from napari_pisam.learn.finetune import missing_packages
+
+        return missing_packages()
+
+    def fetch(self, base: str, report: Report, cancel: Cancelled) -> None:
+        """Download a base model where it is public and not on this machine; for a worker.
+
+        The run's own process downloads nothing.
+
+        Raises
+        ------
+        DownloadError
+            If that fails, or was cancelled.
+        """
+        from napari_pisam.weights.cache import download, missing_entry
+
+        if missing_entry(base) is not None:
+            download(base, progress=report, cancel=cancel)
+
+    def preflight(
+        self,
+        settings: FineTuneSettings,
+        images: Sequence[SourceImage],
+        rows: Sequence[ObjectRow],
+        cancel: Cancelled,
+        progress: Callable[[str], None],
+    ) -> Preflight:
+        """Find out whether it can work; for a worker."""
+        from napari_pisam.learn.finetune.preflight import preflight
+
+        return preflight(settings, images, rows, cancel=cancel, progress=progress)
+
+    def create(
+        self,
+        settings: FineTuneSettings,
+        images: Sequence[SourceImage],
+        rows: Sequence[ObjectRow],
+    ) -> FineTuneRun:
+        """Make a run in a new folder; for a worker."""
+        from napari_pisam.learn.finetune.run import FineTuneRun, new_folder
+
+        base = settings.base.replace("\\", "/").rsplit("/", 1)[-1].split(".")[0]
+        return FineTuneRun.create(new_folder(title=base), settings, images, rows)
+
+    def open(self, folder: Path) -> FineTuneRun:
+        """Open a run that is there."""
+        from napari_pisam.learn.finetune.run import FineTuneRun
+
+        return FineTuneRun.open(folder)
+
+    def list_runs(self) -> list[RunSummary]:
+        """List the runs that are there, the newest first."""
+        from napari_pisam.learn.finetune.runs import list_runs
+
+        return list_runs()
 
 
 class RunControl:
@@ -51,7 +118,7 @@ class RunControl:
     @property
     def is_active(self) -> bool:
         """Whether the run's process is there."""
-        return self.state is not None and self.state.status in (*ACTIVE, "paused")
+        return self.state is not None and bool(self.state.is_active)
 
     @property
     def is_own(self) -> bool:
@@ -61,10 +128,7 @@ class RunControl:
     @property
     def can_resume(self) -> bool:
         """Whether it can go on, from a pause or from its last checkpoint."""
-        state = self.state
-        if state is None or state.status in ACTIVE:
-            return False
-        return state.status == "paused" or bool(state.can_resume)
+        return self.state is not None and bool(self.state.can_resume)
 
     def begin(self, run: Any) -> None:
         """Start a new run and watch it."""
@@ -126,9 +190,9 @@ class RunControl:
             self.changed.emit(None)
             return
         before, self.state = self.state, state
-        if before is None or _differs(before, state):
+        if state != before:
             self.changed.emit(state)
-        if before is not None and before.status in (*ACTIVE, "paused") and state.status in ENDED:
+        if before is not None and before.is_active and state.is_over:
             self.ended.emit(state)
 
     def export(self, path: Path) -> Path | None:
@@ -162,17 +226,3 @@ class RunControl:
             self.failed.emit(failure_text(error, what))
             return False
         return True
-
-
-def _differs(before: Any, after: Any) -> bool:
-    """Whether there is anything new to show; curves are arrays, which are not compared."""
-    names = (
-        "status", "message", "error", "step", "progress", "eta", "batch", "best_step", "verdict",
-        "best_weights", "can_resume",
-    )  # fmt: skip
-    if any(getattr(before, name) != getattr(after, name) for name in names):
-        return True
-    return any(
-        len(getattr(before, name).x) != len(getattr(after, name).x)
-        for name in ("loss", "iou_validation", "boundary_validation")
-    ) or [(p.after, p.step) for p in before.previews] != [(p.after, p.step) for p in after.previews]

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-ACTIVE = ("starting", "running", "pausing", "stopping")
-"""States in which the run's process works."""
-
-ENDED = ("finished", "stopped", "failed", "interrupted")
-"""States in which it does not any more."""
-
-FEW_STEPS = 20
-"""With fewer, hardly anything is learned; a check warns of it too."""
+if TYPE_CHECKING:
+    from napari_pisam.learn.finetune.state import RunState
 
 _WORDS = {
     "ready": "Ready",
@@ -37,37 +31,37 @@ def time_text(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def state_text(state: Any) -> str:
+def state_text(state: RunState) -> str:
     """Say in one line what a run is doing."""
-    word, message = _WORDS.get(state.status, str(state.status)), str(state.message)
-    if not message or state.status not in (*ACTIVE, "finished", "stopped"):
+    word, message = _WORDS[state.status], state.message
+    if not message or state.status in ("ready", "paused", "interrupted", "failed"):
         return word
     # What is a sentence of its own needs no heading.
     is_known = state.status != "running" or message.lower().startswith(word.lower())
     return message if is_known else f"{word}: {message[0].lower()}{message[1:]}"
 
 
-def speed_text(state: Any) -> str:
+def speed_text(state: RunState) -> str:
     """Say how long it goes on and how fast it is."""
     parts = []
     if state.elapsed:
-        end = "of training" if state.status in ENDED else "so far"
+        end = "of training" if state.is_over else "so far"
         parts.append(f"{time_text(state.elapsed)} {end}")
-    if state.eta is not None and state.status in (*ACTIVE, "paused"):
+    if state.eta is not None and state.is_active:
         parts.append(f"about {time_text(state.eta)} left")
-    if state.samples_per_second and state.status in ACTIVE:
+    if state.samples_per_second and state.is_active and state.status != "paused":
         parts.append(f"{state.samples_per_second:.1f} objects/s")
     return " · ".join(parts)
 
 
-def verdict_text(state: Any) -> tuple[str, bool]:
+def verdict_text(state: RunState | None) -> tuple[str, bool]:
     """Say how good a run's weights are, and whether that is its last word.
 
     While it trains there is no verdict: what is best so far looks better, or worse, than it is.
     """
     if state is None:
         return "The verdict on a run is shown here once it has ended.", False
-    if state.status not in ENDED:
+    if not state.is_over:
         values, base = state.boundary_validation.y, state.base_boundary
         if not len(values) or base is None:
             return "The verdict comes at the end.", False
@@ -75,11 +69,8 @@ def verdict_text(state: Any) -> tuple[str, bool]:
             f"Provisional, at step {state.step}: boundary IoU {values[-1]:.3f} (base {base:.3f}). "
             "The verdict comes at the end."
         ), False
-    text = state.verdict or "No verdict: training ended before it was validated."
-    if state.step < FEW_STEPS and not state.is_better:
-        steps = "1 training step was" if state.step == 1 else f"{state.step} training steps were"
-        text += f" Only {steps} done, which is too few to learn from. Train longer."
-    return text, True
+    untold = "No verdict: training ended before it was validated. Train longer."
+    return state.verdict or untold, True
 
 
 def failure_text(error: BaseException, what: str) -> str:

@@ -84,9 +84,9 @@ class ValidationPicture:
     step: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class RunState:
-    """Where a run stands.
+    """Where a run stands; curves are equal where they are the same ones.
 
     Attributes
     ----------
@@ -154,6 +154,11 @@ class RunState:
     def is_active(self) -> bool:
         """Whether a process works on it, or waits in a pause."""
         return self.status in ACTIVE
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no process works on it any more."""
+        return not self.is_active and self.status != "ready"
 
 
 class StateReader:

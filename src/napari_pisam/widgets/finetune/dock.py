@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
-from napari_pisam.docks.finetune.backend import TrainingBackend
 from napari_pisam.docks.finetune.controller import FineTuneController
+from napari_pisam.docks.finetune.run_control import TrainingBackend
 from napari_pisam.docks.segment.layer_choice import LayerChoice
 from napari_pisam.docks.segment.preview import is_preview
 from napari_pisam.layers import unwrapped
@@ -83,9 +83,8 @@ class FineTuneWidget(Docked):
         self.controller.add_session(is_asked=False)
 
     def _make_panels(self) -> None:
-        missing = self._backend.missing_packages()
         self.objects_panel = ObjectsPanel()
-        self.settings_panel = SettingsPanel([] if missing else self._backend.fields())
+        self.settings_panel = SettingsPanel(_settings(self._backend))
         self.training_panel, self.run_panel = TrainingPanel(), RunPanel()
         prepare = QWidget()
         layout = QVBoxLayout(prepare)
@@ -132,7 +131,7 @@ class FineTuneWidget(Docked):
         controller = self.controller
         controller.changed.connect(self._on_changed)
         controller.learning.changed.connect(self._show_objects)
-        controller.collector.activity.changed.connect(self._on_reading)
+        controller.learning.activity.changed.connect(self._on_reading)
         controller.checked.connect(self._on_checked)
         controller.failed.connect(self._on_failed)
         controller.hinted.connect(self._on_hinted)
@@ -209,7 +208,7 @@ class FineTuneWidget(Docked):
             show_warning(text)
 
     def _on_reading(self) -> None:
-        is_reading = self.controller.collector.activity.is_busy
+        is_reading = self.controller.learning.activity.is_busy
         self.objects_panel.show_busy(is_reading)
         if not is_reading:
             self._show_objects()
@@ -230,6 +229,14 @@ class FineTuneWidget(Docked):
         self.training_panel.show_runs(
             self._backend.list_runs(), None if run is None else run.folder
         )
+
+
+def _settings(backend: TrainingBackend) -> list[Any]:
+    if backend.missing_packages():
+        return []
+    from napari_pisam.learn.finetune.settings import setting_fields
+
+    return list(setting_fields())
 
 
 class _Page(QScrollArea):
