@@ -12,9 +12,7 @@ from torch import nn
 
 from fake_device import FakeDevice
 from micro import MICRO
-from napari_pisam.learn.config import TrainConfig
 from napari_pisam.learn.objective import Objective
-from napari_pisam.learn.optimizers import build_optimizer
 from napari_pisam.learn.starting import stiffen
 from napari_pisam.model.deform_conv import ModulatedDeformConv2d, modulated_deform_conv2d
 from napari_pisam.model.pisam import build_model
@@ -23,6 +21,8 @@ from napari_pisam.model.variants import CompactEncoder, TinyVitEncoder
 from napari_pisam.predict import predictor as predictors
 from napari_pisam.predict.device import DeviceRunner, is_out_of_memory
 from napari_pisam.predict.predictor import Predictor
+from recipes.tiny.config import RecipeConfig
+from recipes.tiny.optimizers import build_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +127,8 @@ def test_a_deformable_convolution_and_its_gradients_stay_on_their_device(
 def test_a_training_step_fetches_masks_for_its_clicks_and_nothing_else(
     network: str, optimizer: Any, gpu: FakeDevice, tmp_path: Path
 ) -> None:
-    config = TrainConfig(output=tmp_path, frame=FRAME, optimizer=optimizer, max_clicks=1)
+    values = {"data": tmp_path, "output": tmp_path, "frame": FRAME, "max_clicks": 1}
+    config = RecipeConfig(**values, optimizer=optimizer)
     model = on(gpu, **NETWORKS[network])
     stiffen(model, True)
     built = build_optimizer(model, config)
