@@ -14,7 +14,10 @@ from qtpy.QtWidgets import QDialog, QFileDialog
 
 from dock_window import BOX, SHAPE
 from fake_dock import draw_box
+from napari_pisam.docks.segment.opening import objects_of
 from napari_pisam.images.label_formats import FORMATS, LabelImage
+from napari_pisam.images.label_formats.table import write_rows
+from napari_pisam.measure.regions import measure_objects
 from napari_pisam.session.classes import ObjectClass
 
 OTHER = (5.0, 5.0, 20.0, 25.0)
@@ -249,3 +252,17 @@ def test_classes_come_back_with_the_session(two, tmp_path, monkeypatch):
     two.dock.export_panel.restore_requested.emit(str(tmp_path / "a.pisam"))
     two.until(lambda: names(two) == ["", "wall"])
     assert [one.name for one in two.dock.controller.workspace.planes.classes] == ["nucleus", "wall"]
+
+
+def test_a_table_of_measures_is_opened_as_boxes_and_nothing_else(window, tmp_path, monkeypatch):
+    path = tmp_path / "cells.csv"
+    write_rows(path, {n: {"class": "cell"} | row for n, row in measure_objects(crude()).items()})
+    open_file(window, monkeypatch, path, "boxes")
+    window.until(lambda: len(window.session.objects) == 2)
+    assert [one.prompts.box for one in window.session.objects] == [
+        (9.5, 19.5, 39.5, 59.5),
+        (59.5, 79.5, 89.5, 129.5),
+    ]
+    assert {one.class_name for one in window.session.objects} == {"cell"}
+    with pytest.raises(ValueError, match="Open it as boxes"):
+        objects_of(path, SHAPE, "starts")

@@ -92,6 +92,7 @@ def measure_objects(
         with the same second moments; ``circularity``, 4 pi area / perimeter ** 2 and at most 1;
         ``solidity``, area by that of the convex hull; ``centroid_row`` and ``centroid_col`` in px,
         pixel centres at integers, and ``centroid_y`` and ``centroid_x``, the same in the unit;
+        ``bbox-0`` to ``bbox-3``, first row and column and those behind the last, px;
         ``intensity_mean``, ``_min`` and ``_max``, for every channel. Lengths are in the pixel's
         unit, areas in its square.
 
@@ -148,6 +149,10 @@ def _measured(mask: NDArray[np.bool_], origin: tuple[int, int], pixel: Pixel) ->
         "centroid_col": origin[1] + middle_col,
         "centroid_y": (origin[0] + middle_row) * pixel.height,
         "centroid_x": (origin[1] + middle_col) * pixel.width,
+        "bbox-0": origin[0],
+        "bbox-1": origin[1],
+        "bbox-2": origin[0] + mask.shape[0],
+        "bbox-3": origin[1] + mask.shape[1],
     }
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from napari_pisam.images.files import replacing
 from napari_pisam.images.label_formats.outlines import outlines
+from napari_pisam.images.label_formats.table import read_table_boxes
 from napari_pisam.predict.areas import LINES, Area, Use, corners_of, outline_of
 from napari_pisam.predict.click_sorting import (
     LABEL,
@@ -91,7 +92,7 @@ def read_shapes(path: Path, plane: Plane = ()) -> FileShapes:
         A CSV file of a Shapes layer. Columns that are used where they are there: ``object`` (int);
         ``label``, FG or BG: what a scribble says, and BG makes any other shape a place where its
         object is not; ``use`` (see `Use`); ``after`` (int): how many clicks of its object were made
-        before a scribble, empty: all.
+        before a scribble, empty: all. Or a table of measures with boxes, see `read_table_boxes`.
     plane : sequence of (int or None)
         Which plane; see `Plane`. Shapes without leading axes belong to every plane.
 
@@ -107,6 +108,8 @@ def read_shapes(path: Path, plane: Plane = ()) -> FileShapes:
         If the file is not a Shapes file, a shape has no area, two boxes are of the same object, or
         a column has a value that it cannot have.
     """
+    if (table := read_table_boxes(path)) is not None:
+        return FileShapes([FileBox(number, box) for number, box in table.boxes.items()])
     rows = _read_rows(path)
     if rows and not {"index", "vertex-index"} <= rows[0].cells.keys():
         raise ValueError(
@@ -209,6 +212,8 @@ def planes_of(path: Path, apart_from: Plane | None = None) -> set[tuple[int, ...
     apart_from : sequence of (int or None), optional
         Leave out this plane, and what belongs to every plane.
     """
+    if read_table_boxes(path) is not None:
+        return set()
     rows = _read_rows(path)
     chosen = (lambda row: False) if apart_from is None else _planes_test(path, rows, apart_from)
     return {row.leading for row in rows if not chosen(row)}
@@ -336,7 +341,8 @@ def _read_rows(path: Path) -> list[_Row]:
             if len(axes) < 2 or not set(axes) <= set(names) or len(set(names)) < len(names):
                 raise ValueError(
                     f"{path} has the columns {names}, expected axis-0, axis-1, ... once each and "
-                    "separated by commas. Save a Shapes or a Points layer from napari as CSV."
+                    "separated by commas. Save a Shapes or a Points layer from napari as CSV, or "
+                    "give boxes as a table with the columns label and bbox-0 to bbox-3."
                 )
             rows = []
             for cells in reader:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from skimage.measure import regionprops_table
 
+from napari_pisam.images.label_formats.table import read_table_boxes, write_rows
+from napari_pisam.measure.regions import measure_objects
 from napari_pisam.predict.areas import Area
 from napari_pisam.predict.click_sorting import Click
 from napari_pisam.predict.prompt_files import (
     FileBox,
     collect_prompts,
+    planes_of,
     prompts_digest,
     read_boxes,
     read_clicks,
@@ -344,3 +350,42 @@ def test_digest_depends_on_the_prompts_alone():
     assert prompts_digest({1: one, 2: two}) == prompts_digest({2: two, 1: one})
     assert prompts_digest({1: one, 2: two}) != prompts_digest({1: two, 2: one})
     assert prompts_digest({1: one}) != prompts_digest({1: two})
+
+
+# -- tables of measures -----------------------------------------------------------------------
+
+
+def test_a_table_of_measures_gives_boxes_under_its_labels(tmp_path):
+    """Ours, and scikit-image's: what is segmented again has the same numbers."""
+    labels = np.zeros((40, 50), np.uint16)
+    labels[3:12, 4:20] = 7
+    labels[20:30, 30:45] = 300
+    own, theirs = tmp_path / "own.csv", tmp_path / "theirs.csv"
+    write_rows(own, {n: {"class": "cell"} | row for n, row in measure_objects(labels).items()})
+    table = regionprops_table(labels, properties=("label", "area", "bbox"))
+    lines = [",".join(table), *(",".join(map(str, row)) for row in zip(*table.values()))]  # noqa: B905
+    theirs.write_text("\n".join(lines))
+    expected = [FileBox(7, (2.5, 3.5, 11.5, 19.5)), FileBox(300, (19.5, 29.5, 29.5, 44.5))]
+    for path in (own, theirs):
+        assert read_shapes(path).boxes == expected
+        assert planes_of(path) == set()
+    assert read_table_boxes(own).classes == {7: "cell", 300: "cell"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("label,area\n1,7\n", "none called bbox-0, bbox-1, bbox-2, bbox-3"),
+        ("label,bbox-0,bbox-1,bbox-2,bbox-3\n1,2,2,2,9\n", "line 2: label 1, box 2, 2, 2, 9"),
+        ("label,bbox-0,bbox-1,bbox-2,bbox-3\n1.5,2,2,4,9\n", "line 2: label 1.5"),
+        ("label,bbox-0,bbox-1,bbox-2,bbox-3\n1,2,x,4,9\n", "line 2: could not convert"),
+        ("label,bbox-0,bbox-1,bbox-2,bbox-3\n1,2\n", "line 2: "),
+        ("label,bbox-0,bbox-1,bbox-2,bbox-3\n1,2,2,inf,9\n", "line 2: "),
+        ("number,area\n1,7\n", "or give boxes as a table"),
+    ],
+)
+def test_what_a_table_lacks_is_said(tmp_path, content, words):
+    path = tmp_path / "table.csv"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        read_shapes(path)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from napari_pisam.docks.segment.writing import adopt
 from napari_pisam.images.label_formats import read_labels
+from napari_pisam.images.label_formats.table import read_table_boxes
 from napari_pisam.predict.prompts import MaskPrompt, Prompts
 from napari_pisam.session.classes import ObjectClass, clean_name
 from napari_pisam.session.requests import failure_sentence
@@ -75,15 +76,20 @@ class LabelOpener:
 
 
 def objects_of(path: Path, shape: tuple[int, int], way: Way) -> ReadObjects:
-    """Read objects with their classes from a file of any format.
+    """Read objects with their classes from a file of any format; boxes from a table, too.
 
     Raises
     ------
     ValueError
         If it cannot be read, is of another size, or holds none.
     """
-    image = read_labels(path, shape)
     objects = []
+    if way == "boxes" and path.suffix.lower() == ".csv":
+        table = read_table_boxes(path)
+        if table is not None and table.boxes:
+            given = ((n, Prompts(box).validated_for(shape)) for n, box in table.boxes.items())
+            return [(n, one, clean_name(table.classes.get(n, ""))) for n, one in given], []
+    image = read_labels(path, shape)
     for number, origin, crop in image.objects():
         mask = MaskPrompt.from_any((crop, origin))
         prompts = Prompts(mask.box) if way == "boxes" else Prompts(mask=mask)

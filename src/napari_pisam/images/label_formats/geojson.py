@@ -40,7 +40,9 @@ def write_geojson(path: Path, image: LabelImage) -> None:
             if name in image.colors:
                 properties["classification"]["color"] = list(image.colors[name])
         if label in image.measures:
-            properties["measurements"] = dict(image.measures[label])
+            known = image.measures[label].items()
+            # QuPath finds boxes itself.
+            properties["measurements"] = {k: v for k, v in known if not k.startswith("bbox")}
         features.append({"type": "Feature", "geometry": geometry, "properties": properties})
     content = {"type": "FeatureCollection", "features": features}
     with replacing(path) as part:

@@ -15,6 +15,7 @@ import numpy as np
 from napari_pisam.images.files import replacing
 from napari_pisam.images.label_formats.annotations import LabelImage, painted
 from napari_pisam.images.label_formats.outlines import filled, single_outline
+from napari_pisam.images.label_formats.table import read_table_boxes
 from napari_pisam.images.label_formats.text import given_shape, read_text
 
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ def read_shapes(path: Path, shape: tuple[int, int] | None = None) -> LabelImage:
         If the shape is missing, or the file is not of flat polygons.
     """
     shape = given_shape(shape, path)
+    if read_table_boxes(path) is not None:
+        raise ValueError(
+            f"{path} is a table of measures: it has boxes, and no pixels or outlines. Open it as "
+            "boxes (in the dock), or give it to `napari-pisam segment` as --boxes."
+        )
     corners: dict[int, list[tuple[float, float]]] = {}
     reader = csv.DictReader(io.StringIO(read_text(path)))
     if "axis-2" in (reader.fieldnames or ()):
