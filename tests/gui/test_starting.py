@@ -111,7 +111,7 @@ def test_what_is_chosen_is_chosen_again_in_the_next_viewer(make_napari_viewer, q
     for name, value in asdict(wanted).items():
         first.options_panel.cleaning[name].value = value
     first.object_list.columns_chosen.emit(("id", "area"), True)
-    first.model_panel.devices.setCurrentText("cpu")
+    first.model_panel.devices.choose("tcp://box:1")
     first.model_panel.models.choose_file(str(weights))
     second = Window(make_napari_viewer(show=True), qtbot).dock
     assert second.controller.kept.rule == second.options_panel.rule.value == "overwrite"
@@ -120,7 +120,7 @@ def test_what_is_chosen_is_chosen_again_in_the_next_viewer(make_napari_viewer, q
     assert second.controller.kept.cleaning == wanted
     assert second.options_panel.cleaning["smooth"].value == 1.5
     assert (second.objects.shown, second.objects.in_pixels) == (("id", "area"), True)
-    assert second.model_panel.choice == (str(weights), "cpu")
+    assert second.model_panel.choice == (str(weights), "tcp://box:1")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from napari_pisam.predict.areas import Area
 from napari_pisam.predict.cluster import Cluster
 from napari_pisam.predict.predictor import Predictor
 from napari_pisam.predict.prompts import Prompts
+from napari_pisam.predict.propagation import EndOfObject
 from napari_pisam.weights import loading
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (120, 220), dtype=np.uint8)
@@ -113,6 +114,41 @@ def test_a_worker_that_is_killed_costs_its_running_tasks_only(cluster, here, the
         assert time.monotonic() < end
         time.sleep(0.2)
     same(there.predict(BOXES[0]), here.predict(BOXES[0]))
+
+
+def test_the_dock_on_workers_writes_the_labels_that_it_writes_alone(cluster, here):
+    pytest.importorskip("napari", reason="napari is not installed")
+    from napari.components import ViewerModel
+
+    from fake_session import at_once
+    from napari_pisam.docks.segment.controller import SegmentController
+
+    stack, written = np.stack([IMAGE, IMAGE[::-1]]), []
+    for predictor in (here, cluster.predictor()):
+        viewer = ViewerModel()
+        viewer.add_image(stack)
+        controller = SegmentController(viewer, at_once)
+        controller.start()
+        controller.set_model(predictor)
+        work = controller.workspace
+        controller.set_live(False)
+        for row0, col0, row1, col1 in BOXES:
+            corners = [[0, row0, col0], [0, row0, col1], [0, row1, col1], [0, row1, col0]]
+            work.choice["boxes"].add(np.array(corners), shape_type="rectangle")
+        controller.set_rule("overwrite")
+        controller.segment_all()
+        controller.pick(3)
+        work.choice["clicks"].add([0, 30, 40])
+        controller.predict()
+        controller.commit()
+        controller.set_end(EndOfObject(0, 0, -1))
+        controller.pick(3)
+        controller.propagate(1)
+        written.append(work.choice["labels"].data)
+        controller.cancel()
+        controller.close()
+    assert set(np.unique(written[0][1])) == {0, 3}
+    np.testing.assert_array_equal(written[0], written[1])
 
 
 def test_what_is_called_off_reaches_the_workers(cluster, there):

@@ -133,15 +133,9 @@ def _models(request: SegmentRequest) -> Iterator[_SharedPredictor]:
     if request.scheduler is None:
         yield _SharedPredictor()
         return
-    try:
-        from napari_pisam.predict.cluster import Cluster, ModelPlugin
-    except ImportError:
-        raise ValueError(
-            "--scheduler needs dask.distributed, which is not installed. Run: pip install "
-            '"napari-pisam[distributed]"'
-        ) from None
-    plugin = ModelPlugin(request.model, request.device, request.precision)
-    with Cluster(request.scheduler, plugin) as cluster:
+    from napari_pisam.predict.workers import connect
+
+    with connect(request.scheduler, request.model, request.device, request.precision) as cluster:
         say(f"{cluster.size} worker(s) at {request.scheduler}, on {cluster.info.device}.")
         yield _SharedPredictor(cluster)
 

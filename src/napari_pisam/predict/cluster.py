@@ -286,6 +286,15 @@ class RemotePredictor:
         """Where it computes, in words."""
         return f"{self._cluster.size} worker(s), {self._cluster.info.device}"
 
+    def cancel(self) -> None:
+        """Call off what the workers have not finished."""
+        self._cluster.cancel()
+
+    @property
+    def parallel(self) -> int:
+        """How many calls are computed at a time."""
+        return self._cluster.size
+
     @property
     def each(self) -> Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]:
         """As `map`, but several at a time."""

@@ -129,6 +129,11 @@ class Predicting:
         The objects.
     owner : Owner
         Whom to tell.
+
+    Attributes
+    ----------
+    tiles : (int, int) or None
+        Of a large object that is being predicted: tiles done, tiles in all as far as is known.
     """
 
     def __init__(self, execute: Execute, document: Document, owner: Owner) -> None:
@@ -146,6 +151,7 @@ class Predicting:
         self._remembered = RememberedMasks()
         self._to_commit: dict[int, CommitRule] = {}
         self._batch: _Batch | None = None
+        self.tiles: tuple[int, int] | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -181,6 +187,10 @@ class Predicting:
         self._setting = object()
         self._remembered.clear()
         self.cancel()
+
+    def _note_tiles(self, tiles: tuple[int, int] | None) -> None:
+        # In the thread where it is predicted; whoever is interested looks now and then.
+        self.tiles = tiles
 
     def drop_pending(self) -> None:
         """Call off the commits that wait for a mask, and the boxes that are not done yet."""
@@ -242,7 +252,7 @@ class Predicting:
         def job() -> Callable[[], Any]:
             requests, since = self._requests, self._requests.epoch
             is_given_up = partial(requests.is_overtaken, since, but_waits=kept)
-            return self._job(_one(prompts, is_given_up))
+            return self._job(_one(prompts, is_given_up, self._note_tiles))
 
         request = Request(number, job, done, failed)
         (self._requests.submit_kept if kept else self._requests.submit)(request)
@@ -339,7 +349,9 @@ class Predicting:
     def _next(self, batch: _Batch, start: int) -> None:
         if self._batch is not batch:
             return
-        chunk = batch.items[start : start + batch.size]
+        # Workers elsewhere do several calls at a time.
+        size = batch.size * getattr(self._predictor, "parallel", 1)
+        chunk = batch.items[start : start + size]
         if not chunk:
             self._finish(batch)
             return
@@ -363,7 +375,10 @@ class Predicting:
         boxes: list[Box] = [one.box for _, one in chunk if one.box is not None]
 
         def work(predictor: Any) -> list[Mask]:
-            return [mask.without_logits() for mask in predictor.predict_many(boxes)]
+            calls = [boxes[k : k + batch.size] for k in range(0, len(boxes), batch.size)]
+            each = getattr(predictor, "each", map)
+            found = each(predictor.predict_many, calls)
+            return [mask.without_logits() for masks in found for mask in masks]
 
         self._requests.submit_when_idle(Request("boxes", lambda: self._job(work), done, failed))
 
@@ -416,15 +431,23 @@ class Predicting:
                 self._owner.tell_failed(text)
 
 
-def _one(prompts: Prompts, is_given_up: Callable[[], bool]) -> Callable[[Any], Mask]:
+def _one(
+    prompts: Prompts,
+    is_given_up: Callable[[], bool],
+    note: Callable[[tuple[int, int] | None], None],
+) -> Callable[[Any], Mask]:
     def watch(done: int, total: int) -> None:
         if is_given_up():
             raise Overtaken
+        note((done, total))
 
     def work(predictor: Any) -> Mask:
         # What takes longer than a moment can be given up.
         is_large = getattr(predictor, "is_in_tiles", lambda prompts: False)(prompts)
-        mask: Mask = predictor.predict(prompts, **({"progress": watch} if is_large else {}))
+        try:
+            mask: Mask = predictor.predict(prompts, **({"progress": watch} if is_large else {}))
+        finally:
+            note(None)
         # The logits of many objects would fill the memory.
         return mask.without_logits()
 

@@ -686,6 +686,11 @@ class Session:
         """Drop what waits and what runs, commits that wait for a mask, and *Segment all*."""
         self._predicting.cancel()
 
+    @property
+    def tiles(self) -> tuple[int, int] | None:
+        """Tiles done and in all, while a large object is predicted; to be asked now and then."""
+        return self._predicting.tiles
+
     def segment_all(
         self,
         boxes: Sequence[ArrayLike],

@@ -93,12 +93,25 @@ class ModelLoader:
         was_cancelled = self._job is not None and self._job.is_cancelled
         self._job = None
         if was_cancelled:
+            self._let_go(loaded)
             self._panel.show_idle("Cancelled.")
             return
+        before = self.loaded
         self._refused, self.loaded = None, loaded
         self.show()
         model = ModelRef(loaded.name, loaded.sha256, loaded.device)
         self._controller.set_model(loaded.predictor, model)
+        self._let_go(before)
+
+    def _let_go(self, loaded: LoadedPredictor | None) -> None:
+        """Let workers end what they are at, and go; not on the GUI thread."""
+        if loaded is not None and loaded.cluster is not None:
+            self._background.write(loaded.close, lambda _done: None, lambda _error: None)
+
+    def close(self) -> None:
+        """Let workers go, before the background stops."""
+        self._let_go(self.loaded)
+        self.loaded = None
 
     def _failed(self, choice: tuple[str, str], error: BaseException) -> None:
         was_cancelled = self._job is not None and self._job.is_cancelled

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QLabel,
     QProgressBar,
     QVBoxLayout,
@@ -14,8 +13,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_pisam.docks.model_choice import advice
-from napari_pisam.docks.segment.loading import DEVICES
 from napari_pisam.docks.wording import memory_text
+from napari_pisam.widgets.device_combo import DeviceCombo
 from napari_pisam.widgets.model_combo import ModelCombo
 from napari_pisam.widgets.parts import button, row
 from napari_pisam.widgets.text import PlainLabel, tip
@@ -30,7 +29,7 @@ class ModelPanel(QWidget):
     Attributes
     ----------
     load_requested : Signal(str, str)
-        A variant's name or a file's path, and a device.
+        A variant's name or a file's path, and a device or a scheduler.
     cancel_requested : Signal()
         Loading is to be given up.
     """
@@ -46,9 +45,7 @@ class ModelPanel(QWidget):
             "Load, from their authors' addresses; a fine-tuned model is a checkpoint file. What "
             "each is good for is in its tip in the list"
         )
-        self.devices = QComboBox()
-        self.devices.addItems(DEVICES)
-        self.devices.setToolTip("Where to compute; auto takes a GPU where there is one")
+        self.devices = DeviceCombo()
         self.button = button("Load", "", self._press)
         self.about, self.advice = PlainLabel(), PlainLabel()
         self.status = QLabel()
@@ -72,8 +69,8 @@ class ModelPanel(QWidget):
 
     @property
     def choice(self) -> tuple[str, str]:
-        """(variant's name or file's path, device)."""
-        return self.models.choice, self.devices.currentText()
+        """(variant's name or file's path, device or scheduler)."""
+        return self.models.choice, self.devices.choice
 
     def _press(self) -> None:
         if self._is_loading:

@@ -40,7 +40,7 @@ class PromptPanel(QWidget):
         The next click is FG, or BG.
     live_chosen : Signal(bool)
         Predict on every change, or on request.
-    predict_requested, box_requested, click_requested : Signal()
+    predict_requested, cancel_requested, box_requested, click_requested : Signal()
         A button was pressed.
     draw_requested : Signal(str)
         Something else than a box or clicks is to be drawn; see `SegmentController.draw`.
@@ -51,6 +51,7 @@ class PromptPanel(QWidget):
     foreground_chosen = Signal(bool)
     live_chosen = Signal(bool)
     predict_requested = Signal()
+    cancel_requested = Signal()
     box_requested = Signal()
     click_requested = Signal()
     draw_requested = Signal(str)
@@ -98,10 +99,9 @@ class PromptPanel(QWidget):
         self.live.setToolTip("Predict after every box and click; otherwise only on Predict")
         self.live.setChecked(True)
         self.live.toggled.connect(self.live_chosen.emit)
-        self.predict_button = button(
-            "Predict", f"Predict the current object now [{KEYS['predict']}]"
-        )
-        self.predict_button.clicked.connect(lambda: self.predict_requested.emit())
+        self.predict_button = button("Predict", "")
+        self.predict_button.clicked.connect(self._press)
+        self._in_tiles = False
         self.busy = Strip()
         self.busy.setToolTip("Moves while a mask is being computed; go on clicking meanwhile")
         self.hint = QElidingLabel()
@@ -119,6 +119,21 @@ class PromptPanel(QWidget):
         self.foreground_chosen.emit(foreground)
         self.click_requested.emit()
 
+    def _press(self) -> None:
+        (self.cancel_requested if self._in_tiles else self.predict_requested).emit()
+
+    def show_tiles(self, tiles: tuple[int, int] | None) -> None:
+        """Show how many tiles of a large object are done, of how many; or that there are none."""
+        self._in_tiles = tiles is not None
+        text, advice = "Predict", f"Predict the current object now [{KEYS['predict']}]"
+        if tiles is not None:
+            done, total = tiles
+            text = f"Cancel ({done}/{total})"
+            advice = f"{done} of {total} tiles of a large object are done; those are kept"
+            self.busy.show_progress(done, total)
+        self.predict_button.setText(text)
+        self.predict_button.setToolTip(advice)
+
     def show_foreground(self, foreground: bool) -> None:
         """Show what the next click says."""
         (self.foreground if foreground else self.background).setChecked(True)
@@ -126,6 +141,7 @@ class PromptPanel(QWidget):
     def show_busy(self, busy: bool) -> None:
         """Show whether something is being computed."""
         self.busy.show_busy(busy)
+        self.show_tiles(None)
 
     def show_hint(self, text: str) -> None:
         """Say what to do next."""

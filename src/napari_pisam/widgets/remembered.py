@@ -81,7 +81,8 @@ def remember_disk(controller: SegmentController, panel: ExportPanel, known: Pref
 def remember_model(panel: ModelPanel, preferences: Preferences) -> None:
     """Choose the model and device of the last time, where they still are, and follow them."""
     panel.models.choose(preferences.get("model", ""))
-    device = panel.devices.findText(preferences.get("device", "auto"))
-    panel.devices.setCurrentIndex(max(0, device))
+    panel.devices.choose(preferences.get("device", "auto"))
     panel.models.chosen.connect(lambda model: preferences.set("model", model))
-    panel.devices.currentTextChanged.connect(lambda text: preferences.set("device", text))
+    panel.devices.currentTextChanged.connect(
+        lambda _text: preferences.set("device", panel.devices.choice)
+    )

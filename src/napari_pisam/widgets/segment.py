@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 
 # The window is drawn by then, and few have begun a box.
 IDLE = 700  # ms
+
+# How often it is looked how many tiles of a large object are done.
+TILES = 400  # ms
 WIDTH = 420  # px; can be dragged
 
 
@@ -111,6 +114,9 @@ class SegmentWidget(Docked):
         self._refresh_timer = QTimer(self)
         self._refresh_timer.setSingleShot(True)
         self._refresh_timer.timeout.connect(self.refresh)
+        self._tiles_timer = QTimer(self)
+        self._tiles_timer.setInterval(TILES)
+        self._tiles_timer.timeout.connect(self._show_tiles)
         self._idle_timer = QTimer(self)
         self._idle_timer.setSingleShot(True)
         self._idle_timer.timeout.connect(self.loader.get_ready)
@@ -207,6 +213,7 @@ class SegmentWidget(Docked):
         prompt.foreground_chosen.connect(controller.set_foreground)
         prompt.live_chosen.connect(controller.set_live)
         prompt.predict_requested.connect(controller.predict)
+        prompt.cancel_requested.connect(controller.cancel)
         prompt.box_requested.connect(controller.draw_box)
         prompt.draw_requested.connect(controller.draw)
         prompt.use_chosen.connect(controller.change_shapes)
@@ -301,6 +308,7 @@ class SegmentWidget(Docked):
     def stop(self) -> None:
         """End all work and let go of the viewer; another dock can go on from here."""
         self._refresh_timer.stop()
+        self._tiles_timer.stop()
         self._idle_timer.stop()
         self._busy_bar.show(False)
         self.controller.kept.columns = self.objects.shown, self.objects.in_pixels
@@ -310,7 +318,7 @@ class SegmentWidget(Docked):
     def _make_cleanup(self) -> Callable[..., None]:
         # Holds no reference to the widget, which may be gone when this is called.
         background, controller, files = self._background, self.controller, self.files
-        objects, series = self.objects, self.series
+        objects, series, loader = self.objects, self.series, self.loader
         bound = self._unbind
 
         def clean_up(*, viewer_stays: bool) -> None:
@@ -318,6 +326,7 @@ class SegmentWidget(Docked):
                 series.close(viewer_stays=viewer_stays)
                 files.close()
                 objects.close()
+                loader.close()
                 background.stop()
                 controller.close(viewer_stays=viewer_stays)
                 while bound:
@@ -354,9 +363,14 @@ class SegmentWidget(Docked):
     def _on_busy(self, busy: bool) -> None:
         self.prompt_panel.show_busy(busy)
         self._busy_bar.show(busy)
+        (self._tiles_timer.start if busy else self._tiles_timer.stop)()
         if not busy:
             self.many_panel.show_idle()
             self.loader.show()
+
+    def _show_tiles(self) -> None:
+        session = self.controller.session
+        self.prompt_panel.show_tiles(None if session is None else session.tiles)
 
     def _on_progress(self, done: int, total: int) -> None:
         if done < total:

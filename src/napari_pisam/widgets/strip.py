@@ -49,6 +49,7 @@ class Strip(QWidget):
 
     def show_progress(self, done: int, total: int) -> None:
         """Show that `done` of `total` are done."""
+        self._timer.stop()
         self._fill(0.0, done / max(1, total))
 
     def _step(self) -> None:

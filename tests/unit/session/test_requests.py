@@ -225,6 +225,7 @@ def tiled_session(meanwhile):
 
 def test_a_large_object_is_given_up_for_the_next_click_and_nobody_is_told():
     def click(session, count):
+        assert session.tiles == (0, 2)
         if count == 0:
             session.set_prompts(1, Prompts(BOX, [(6, 6)], [True]))
 
@@ -232,6 +233,7 @@ def test_a_large_object_is_given_up_for_the_next_click_and_nobody_is_told():
     session.new_object(Prompts(BOX))
     execute.run()
     assert predictor.ended == [False, True]
+    assert session.tiles is None
     assert not failed
     assert session.get(1).mask is not None
     assert not session.is_busy

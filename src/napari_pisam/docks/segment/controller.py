@@ -395,7 +395,13 @@ class SegmentController:
         """Stop what is being predicted, *Segment all boxes* too; what is committed stays."""
         self._wants_prediction, self._wants_all, self._wants_stack = False, False, None
         self.stacks.stop()
+        # Workers elsewhere hear of it; what runs here ends by itself.
+        getattr(self.workspace.planes.predictor, "cancel", lambda: None)()
         if self.session is not None:
+            if self.session.tiles is not None:
+                self.workspace.hinted.emit(
+                    "Cancelled. Predict, or the next click, goes on; tiles that are done are kept."
+                )
             self.session.cancel()
 
     # -- objects ------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_pisam.docks.quiet_import import quiet_import
 from napari_pisam.docks.wording import memory_text
+from napari_pisam.predict.workers import connect, is_scheduler
 from napari_pisam.weights.catalogue import EMBEDDED
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class LoadedPredictor:
         Of the network's weights in memory.
     cache : EmbeddingCache or None
         Its encoded images.
+    cluster : Cluster or None
+        Where it is not this process that computes.
     """
 
     predictor: Any
@@ -48,9 +51,17 @@ class LoadedPredictor:
     device: str
     nbytes: int
     cache: Any = None
+    cluster: Any = None
+
+    def close(self) -> None:
+        """Let workers go; may take seconds."""
+        if self.cluster is not None:
+            self.cluster.close()
 
     def describe(self, title: str) -> str:
         """Say what is loaded where, and what memory it takes; ``title`` is the model's name."""
+        if self.cluster is not None:
+            return f"<b>{html.escape(title)}</b> on {html.escape(self.device)}"
         used = 0 if self.cache is None else self.cache.nbytes
         return (
             f"<b>{html.escape(title)}</b> on {html.escape(self.device)} · weights "
@@ -85,7 +96,7 @@ def load_predictor(
     name : str
         A variant's name or the path of a checkpoint file.
     device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``.
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"`` or ``"mps"``; or workers, see `connect`.
     report, cancelled : callable
         Progress of a download in bytes, and whether to end it.
     may_download : bool
@@ -108,14 +119,27 @@ def load_predictor(
         from napari_pisam.weights.cache import missing_entry
         from napari_pisam.weights.loading import load_model
 
-    missing = missing_entry(name)
+    # Whether workers elsewhere have it is for them to say.
+    is_elsewhere = is_scheduler(device) and not device.startswith("local")
+    missing = None if is_elsewhere else missing_entry(name)
     if missing is not None and not may_download:
         raise DownloadNeededError(
             f"{name} is not on this machine yet. Press Load in the dock to download it "
             f"({memory_text(missing.size)}), or choose {IN_PACKAGE}. Your prompts are kept."
         )
+    if is_scheduler(device):
+        return _connected(name, device, cancelled)
     loaded = load_model(name, progress=report, cancel=cancelled)
     cache = EmbeddingCache(_CACHE_BYTES)
     predictor = Predictor(loaded.model, device=device, cache=cache)
     nbytes = sum(p.numel() * p.element_size() for p in predictor.model.parameters())
     return LoadedPredictor(predictor, name, loaded.sha256, str(predictor.device), nbytes, cache)
+
+
+def _connected(name: str, where: str, cancelled: Cancelled) -> LoadedPredictor:
+    cluster = connect(where, name)
+    if cancelled():
+        cluster.close()
+        raise ValueError("Connecting to the workers was cancelled.")
+    predictor, info = cluster.predictor(), cluster.info
+    return LoadedPredictor(predictor, name, info.sha256 or "", predictor.device, 0, cluster=cluster)
