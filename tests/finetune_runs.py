@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pytest
 
 SWITCHES: dict[str, Any] = {"residual": True}
+SHORT: dict[str, Any] = {"epochs": 1, "validate_seconds": 60}
+"""Changes of `settings`: two steps, and validations of the base and of the end only."""
 
 
 def discs(name: str = "discs", count: int = 4, *, seed: int = 0, **changes: Any) -> SourceImage:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import napari_pisam
-from finetune_runs import make_run, train, use_micro
+from finetune_runs import SHORT, make_run, train, use_micro
 from napari_pisam.learn.finetune import run as run_module
 from napari_pisam.learn.finetune.layout import STATE, read_json, write_json
 from napari_pisam.learn.finetune.lock import RunLock, is_held, taken
@@ -49,7 +49,7 @@ class FakeChild:
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     use_micro(monkeypatch)
-    return make_run(tmp_path / "run")
+    return make_run(tmp_path / "run", **SHORT)
 
 
 @pytest.fixture

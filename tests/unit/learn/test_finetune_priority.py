@@ -12,7 +12,7 @@ import pytest
 CODE = """
 import os, torch
 before = torch.get_num_threads()
-from napari_pisam.learn.finetune.worker import make_room
+from napari_pisam.learn.finetune.control import make_room
 make_room()
 print(before, torch.get_num_threads(), os.nice(0), flush=True)
 input()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import errno
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 
-from finetune_runs import discs, make_run, train, use_micro
+from finetune_runs import SHORT, discs, make_run, train, use_micro
 from micro import MICRO, micro_model, never_deformed_model
 from napari_pisam.learn import run_state
 from napari_pisam.learn.encoding import INTERACTOR
@@ -51,9 +52,18 @@ def rows(run, name):
     return list(csv.DictReader((run.folder / name).read_text().splitlines()))
 
 
-def test_a_run_leaves_all_its_files(tmp_path):
-    run = make_run(tmp_path / "run")
-    code, state = train(run)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run that came to its end, for tests that only look at it."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_micro(patch)
+        images = [discs("<script>"), discs("b", 2, seed=1)]
+        run = make_run(tmp_path_factory.mktemp("trained") / "run", images, epochs=1)
+        return run, train(run)
+
+
+def test_a_run_leaves_all_its_files(trained):
+    run, (code, state) = trained
     assert (code, state["status"]) == (0, "finished")
     names = {path.name for path in run.folder.iterdir()}
     assert names >= {
@@ -66,17 +76,16 @@ def test_a_run_leaves_all_its_files(tmp_path):
         "state.json",
     }
     assert "alive" not in names
-    assert [row["step"] for row in rows(run, "log.csv")] == ["1", "2", "3"]
+    assert [row["step"] for row in rows(run, "log.csv")] == ["1", "2"]
 
 
-def test_the_base_is_validated_before_the_first_step(tmp_path):
-    run = make_run(tmp_path / "run")
-    train(run)
-    assert [row["step"] for row in rows(run, "validation.csv")] == ["0", "1", "2", "3"]
+def test_the_base_is_validated_before_the_first_step(trained):
+    run, _ = trained
+    assert [row["step"] for row in rows(run, "validation.csv")] == ["0", "1", "2"]
     state = run.poll()
     assert state.iou_validation.x[0] == 0
     assert state.base_iou == state.iou_validation.y[0]
-    assert len(state.loss.x) == 3
+    assert len(state.loss.x) == 2
 
 
 def test_the_best_weights_are_kept_with_where_they_come_from(tmp_path, monkeypatch):
@@ -129,20 +138,16 @@ def test_a_better_run_is_listed(tmp_path, monkeypatch):
     assert found.boundary == (0.5, 0.9)
 
 
-def test_pictures_show_validation_objects_before_and_after(tmp_path, monkeypatch):
-    run = make_run(tmp_path / "run", [discs("a"), discs("b", 2, seed=1)])
-    train(run)
-    previews = run.poll().previews
+def test_pictures_show_validation_objects_before_and_after(trained):
+    previews = trained[0].poll().previews
     assert {p.image for p in previews} == {"b"}
     for preview in previews:
         with Image.open(preview.before) as before, Image.open(preview.after) as after:
             assert before.size == after.size
 
 
-def test_the_report_needs_no_other_file(tmp_path):
-    run = make_run(tmp_path / "run", [discs("<script>"), discs("b", 2, seed=1)])
-    train(run)
-    text = (run.folder / "report.html").read_text()
+def test_the_report_needs_no_other_file(trained):
+    text = (trained[0].folder / "report.html").read_text()
     assert "data:image/png;base64," in text
     assert "http" not in text.replace("http-equiv", "")
     assert "<script>" not in text
@@ -150,7 +155,7 @@ def test_the_report_needs_no_other_file(tmp_path):
 
 @pytest.mark.parametrize("trains", ["modules", "interactor", "both", "decoder", "all"])
 def test_only_what_is_to_learn_changes(tmp_path, trains):
-    run = make_run(tmp_path / "run", trains=trains, learning_rate=1e-2)
+    run = make_run(tmp_path / "run", trains=trains, learning_rate=1e-2, **SHORT)
     train(run)
     new = read_checkpoint(run.folder / "last.safetensors").tensors
     changed = {
@@ -172,7 +177,7 @@ def test_deformable_convolutions_that_were_never_trained_stay_ordinary(tmp_path,
     offsets = [n for n, _ in model.named_parameters() if "offset_conv" in n or "modulator" in n]
     loaded = weights.LoadedModel(model, "ab" * 32, "MIT", "embedded")
     monkeypatch.setattr(weights, "load_model", lambda name, **_: loaded)
-    run = make_run(tmp_path / "run", trains="all", learning_rate=1e-2)
+    run = make_run(tmp_path / "run", trains="all", learning_rate=1e-2, **SHORT)
     train(run)
     new = read_checkpoint(run.folder / "last.safetensors").tensors
     assert offsets
@@ -180,7 +185,7 @@ def test_deformable_convolutions_that_were_never_trained_stay_ordinary(tmp_path,
 
 
 def test_the_checkpoint_leaves_out_what_is_frozen(tmp_path):
-    run = make_run(tmp_path / "run", trains="interactor")
+    run = make_run(tmp_path / "run", trains="interactor", **SHORT)
     train(run)
     state = torch.load(run.folder / CHECKPOINT, weights_only=True)
     assert all(name.startswith(INTERACTOR) for name in state["model"])
@@ -211,7 +216,7 @@ def test_weights_on_top_of_a_public_sam_leave_it_out(tmp_path, monkeypatch):
 
 
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
-    run = make_run(tmp_path / "run")
+    run = make_run(tmp_path / "run", **SHORT)
     for name in ("last.pt.part", ".best.safetensors.1234abcd.part"):
         (run.folder / name).write_bytes(b"half")
     train(run)
@@ -337,13 +342,18 @@ def test_it_ends_early_when_nothing_gets_better(tmp_path, monkeypatch):
     assert "Finished early" in state["message"]
 
 
-def test_a_damaged_checkpoint_is_refused_with_a_sentence(tmp_path):
-    run = make_run(tmp_path / "run")
-    train(run)
-    (run.folder / CHECKPOINT).write_bytes(b"half a file")
-    code, state = train(run)
-    assert code == 1
-    assert "does not fit this run" in state["error"]
+def test_a_checkpoint_that_is_damaged_or_odd_is_refused_with_a_sentence(trained, tmp_path):
+    shutil.copytree(trained[0].folder, tmp_path / "run")
+    run = FineTuneRun.open(tmp_path / "run")
+    state = torch.load(run.folder / CHECKPOINT, weights_only=True)
+    for changes in ({"step": "three"}, {"model": []}, {"memory": 3}, {"optimizer": None}, None):
+        if changes is None:
+            (run.folder / CHECKPOINT).write_bytes(b"half a file")
+        else:
+            torch.save(state | changes, run.folder / CHECKPOINT)
+        code, said = train(run)
+        assert code == 1
+        assert "does not fit this run" in said["error"], changes
 
 
 def test_objects_that_vanish_are_refused(tmp_path):
@@ -361,14 +371,13 @@ def test_a_scorer_measures_masks_from_the_box_and_after_clicks(tmp_path):
     model = micro_model(residual=True)
     scorer = Scorer(read_objects(run.folder), model, 64, None, shown=2)
     scores = scorer.score(model)
-    (samples,) = scorer.groups.values()
     masks = {}
 
     def keep(index, clicks, logits, mask, valid):
         masks[index, clicks] = (logits > 0) & (valid > 0.5), mask > 0.5
         return (0.0,)
 
-    evaluate(model.eval(), samples, scoring.COUNTS, keep)
+    evaluate(model, scorer.samples, scoring.COUNTS, keep)
     for index, place in enumerate(scorer.places):
         for turn, clicks in enumerate(scoring.COUNTS):
             found, truth = masks[index, clicks]

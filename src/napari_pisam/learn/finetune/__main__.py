@@ -7,12 +7,14 @@ napari_pisam.learn.finetune FOLDER``.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
 from pathlib import Path
 
-from napari_pisam.learn.finetune.layout import say_starting
+from napari_pisam.learn.finetune.control import make_room
+from napari_pisam.learn.finetune.layout import STATE, read_json, write_json
 from napari_pisam.learn.finetune.lock import RunLock, taken
 from napari_pisam.learn.finetune.process import REFUSED
 
@@ -33,17 +35,23 @@ def main() -> int:
             sys.stderr.write(f"{taken(given.folder)}\n")
             return REFUSED
         if not given.probe:
-            say_starting(given.folder)
-    from napari_pisam.learn.finetune.worker import make_room, probe_folder, train_locked
-
+            _say_starting(given.folder / STATE)
     make_room()
+    from napari_pisam.learn.finetune.worker import probe_folder, train_folder
+
     if given.probe:
         return probe_folder(given.folder)
-    code, state = train_locked(given.folder, is_child=given.child)
-    lock.release()
+    code, state = train_folder(given.folder, is_child=given.child, lock=lock)
     if code:
         sys.stderr.write(f"{state.get('error', '')}\n")
     return code
+
+
+def _say_starting(state: Path) -> None:
+    """Write down that a process begins to work on a run; what went wrong before is no news."""
+    news = {"status": "starting", "message": "Starting", "error": ""}
+    with contextlib.suppress(OSError):
+        write_json(state, (read_json(state) or {}) | news)
 
 
 if __name__ == "__main__":

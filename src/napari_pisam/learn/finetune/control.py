@@ -10,8 +10,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from napari_pisam.learn.finetune.layout import STATE, write_json
+from napari_pisam.system import lower_priority
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from napari_pisam.learn.finetune.state import Status
@@ -19,6 +21,19 @@ if TYPE_CHECKING:
 # A user waits for the end: what is not done by then is cut off. Every file is whole at any moment.
 _LAST_MOMENT = 1.0
 _QUICKEST = 0.2
+_NICE = 10
+
+
+def make_room() -> None:
+    """Let other programs go first, and have a core.
+
+    The last core brings a step next to nothing, and the window that a user looks at much.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+    lower_priority(_NICE)
 
 
 class ValidationInterrupted(Exception):
@@ -36,17 +51,26 @@ class Control:
         What is known of the run from before.
     writes : bool
         Whether this process is the one of several that writes.
+    stop : callable, optional
+        True orders to save and end.
     """
 
-    def __init__(self, folder: Path, content: dict[str, Any], *, writes: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        content: dict[str, Any],
+        *,
+        writes: bool = True,
+        stop: Callable[[], bool] | None = None,
+    ) -> None:
         self.folder = folder
         self.content = content
         self.writes = writes
+        self._stop = stop
         self._changed = threading.Condition()
         self._command = ""
         self._written = 0.0
         self._lock = threading.Lock()
-        self._ended = threading.Event()
 
     # -- what is asked --------------------------------------------------------------------------
 
@@ -79,6 +103,8 @@ class Control:
     @property
     def command(self) -> str:
         """The order of now; empty for going on."""
+        if not self._command and self._stop is not None and self._stop():
+            return "leave"
         return self._command
 
     def check(self) -> None:
@@ -88,7 +114,7 @@ class Control:
         ------
         ValidationInterrupted
         """
-        if self._command:
+        if self.command:
             raise ValidationInterrupted
 
     def wait_while_paused(self) -> None:
@@ -105,15 +131,6 @@ class Control:
         os._exit(0)
 
     # -- what is said ---------------------------------------------------------------------------
-
-    @property
-    def ended(self) -> bool:
-        """Whether the work is over."""
-        return self._ended.is_set()
-
-    def end(self) -> None:
-        """Listen to nobody any more."""
-        self._ended.set()
 
     def say(self, status: Status, message: str, *, now: bool = True, **values: Any) -> None:
         """Write the state; unless it must be known now, only if the last is a moment ago.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -109,13 +108,6 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
             time.sleep(0.01)
         else:
             return
-
-
-def say_starting(folder: Path) -> None:
-    """Write down that a process begins to work on a run; what went wrong before is no news."""
-    news = {"status": "starting", "message": "Starting", "error": ""}
-    with contextlib.suppress(OSError):
-        write_json(folder / STATE, (read_json(folder / STATE) or {}) | news)
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -42,6 +42,8 @@ class RunLock:
 
         A file system that knows no locks protects nothing: then everybody gets it.
         """
+        if self._file is not None:
+            return True
         try:
             file = (self.folder / NAME).open("r+b")
         except FileNotFoundError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import logging
 import time
 from contextlib import contextmanager
@@ -17,7 +19,6 @@ from napari_pisam.learn.encoding import TRAINED_ON_A_BASE, frozen_encoder
 from napari_pisam.learn.engine import agree, processes, progress, train_one_epoch
 from napari_pisam.learn.finetune.control import ValidationInterrupted
 from napari_pisam.learn.finetune.layout import BEST, CHECKPOINT, LAST
-from napari_pisam.learn.finetune.memory import halved
 from napari_pisam.learn.finetune.objects import read_objects, training_items
 from napari_pisam.learn.finetune.pictures import write_previews, write_report
 from napari_pisam.learn.finetune.resolve import largest_frame, origin, resolve
@@ -30,13 +31,12 @@ from napari_pisam.learn.finetune.scoring import (
     pack,
     unpack,
 )
-from napari_pisam.learn.finetune.tensorboard import Board
 from napari_pisam.learn.finetune.verdict import so_far, verdict
 from napari_pisam.learn.objective import Objective
 from napari_pisam.learn.run_state import Ema, Run, StepLog
 from napari_pisam.learn.starting import starting_model
 from napari_pisam.model.variants import VARIANTS
-from napari_pisam.predict.device import is_out_of_memory, select_device
+from napari_pisam.predict.device import free_memory, is_out_of_memory, select_device
 from napari_pisam.weights.checkpoint import save_checkpoint
 
 if TYPE_CHECKING:
@@ -72,6 +72,10 @@ _COLUMNS = (
 )
 
 
+class OutOfMemory(RuntimeError):
+    """Even one object a step does not fit; the message says what to do."""
+
+
 @contextmanager
 def trainer_of(folder: Path, settings: FineTuneSettings, control: Control) -> Iterator[Trainer]:
     """Set up a fine-tuning on one device, or as one of the processes that ``torchrun`` started.
@@ -101,6 +105,12 @@ def trainer_of(folder: Path, settings: FineTuneSettings, control: Control) -> It
 
 class Trainer:
     """One fine-tuning; see `trainer_of`."""
+
+    table: StepLog | None = None
+    board: Any = None
+    early = False
+    _batches: Iterator[dict[str, Any]] | None = None
+    _judged: tuple[tuple[int, int], tuple[bool, str]] | None = None
 
     def __init__(
         self,
@@ -160,26 +170,33 @@ class Trainer:
         OutOfMemory
             If one object a step is too much.
         """
-        run, memory = self.run, self.run.memory
-        self.table = None
         if self._writes:
-            self.table = StepLog(self.folder / "validation.csv", run.step, _COLUMNS)
-        status: Status | None = None
-        with Board(self.folder if self._writes else None) as self.board:
-            while status is None:
-                try:
-                    if "base" not in memory:
-                        self._say("Validating the base")
-                        self._validate()
-                    elif run.step > memory["points"][-1]["step"] and self._is_over():
-                        self._validate()  # what an order interrupted
-                    status = self._train()
-                except ValidationInterrupted:
-                    pass
-                if status is None:
-                    status = self._pause_or_leave()
+            self.table = StepLog(self.folder / "validation.csv", self.run.step, _COLUMNS)
+            self.board = _tensorboard(self.folder / "tensorboard")
+        try:
+            status = self._work()
             self._finish(status)
+        finally:
+            if self.board is not None:
+                self.board.close()
         return status
+
+    def _work(self) -> Status:
+        run, memory = self.run, self.run.memory
+        while True:
+            status: Status | None = None
+            try:
+                if "base" not in memory:
+                    self._say("Validating the base")
+                    self._validate()
+                elif run.step > memory["points"][-1]["step"] and self._is_over():
+                    self._validate()  # what an order interrupted
+                status = self._train()
+            except ValidationInterrupted:
+                pass
+            status = status or self._pause_or_leave()
+            if status is not None:
+                return status
 
     @property
     def _writes(self) -> bool:
@@ -187,34 +204,62 @@ class Trainer:
 
     def _train(self) -> Status | None:
         """Train and validate until the end or an order; None for an order."""
-        run, batches = self.run, self._batches()
         while not self._is_over():
-            first, started = run.step, time.monotonic()
-            try:
-                is_asked = train_one_epoch(
-                    self.fabric, self.objective, run, batches, self.config, self._between_steps
-                )
-            except (RuntimeError, MemoryError) as error:
-                # Of several processes the others would wait for this one's gradients.
-                if not is_out_of_memory(error) or self.fabric.world_size > 1:
-                    raise
-                run.optimizer.zero_grad(set_to_none=True)
-                self.config = halved(self.config)
-                run.batch = self.config.batch
-                log.warning("out of memory: %d object(s) a step from now on", run.batch)
-                batches = self._batches()
-                continue
-            seconds = time.monotonic() - started
-            if run.step > first:
-                speed = (run.step - first) * self.config.batch * self.fabric.world_size / seconds
-                self.control.content["samples_per_second"] = round(speed, 3)
-            if is_asked:
+            if self.train_until_validation():
                 return None
             self._validate()
             self._save()
             if self._is_hopeless():
-                return "finished"
+                break
         return "finished"
+
+    def train_until_validation(self) -> bool:
+        """Train until a validation is due; whether there was an order.
+
+        Raises
+        ------
+        OutOfMemory
+            If one object a step is too much.
+        """
+        run, fabric = self.run, self.fabric
+        while not self._is_over():
+            first, started = run.step, time.monotonic()
+            if self._batches is None:
+                rank, world = fabric.global_rank, fabric.world_size
+                loader = training_batches(self.samples, self.config, run.position, rank, world)
+                self._batches = iter(loader)
+            try:
+                is_asked = train_one_epoch(
+                    fabric, self.objective, run, self._batches, self.config, self._between_steps
+                )
+            except (RuntimeError, MemoryError) as error:
+                # Of several processes the others would wait for this one's gradients.
+                if not is_out_of_memory(error) or fabric.world_size > 1:
+                    raise
+                self._halve()
+                continue
+            if run.step > first:
+                done = (run.step - first) * self.config.batch * fabric.world_size
+                speed = done / (time.monotonic() - started)
+                self.control.content["samples_per_second"] = round(speed, 3)
+            return is_asked
+        return False
+
+    def _halve(self) -> None:
+        """Go on with half as many objects a step."""
+        if self.config.batch == 1:
+            raise OutOfMemory(
+                "Not enough memory for a single object a step. Close other programs, let less "
+                "learn, or choose a smaller base or picture side."
+            )
+        self.run.optimizer.zero_grad(set_to_none=True)
+        gc.collect()
+        free_memory(self.model.device)
+        # Epochs were counted in steps of the batch so far; more steps than needed only end later.
+        self.run.batch = self.config.batch // 2
+        self.config = self.config.model_copy(update={"batch": self.run.batch})
+        self._batches = None
+        log.warning("out of memory: %d object(s) a step from now on", self.run.batch)
 
     def _save(self) -> None:
         if self._writes:
@@ -222,10 +267,6 @@ class Trainer:
 
     def _is_over(self) -> bool:
         return progress(self.config, self.run.step, self.run.elapsed) >= 1
-
-    def _batches(self) -> Iterator[dict[str, Any]]:
-        rank, world = self.fabric.global_rank, self.fabric.world_size
-        return iter(training_batches(self.samples, self.config, self.run.position, rank, world))
 
     def _between_steps(self) -> bool:
         """Asked in every step: say how it stands, and whether something was asked."""
@@ -296,7 +337,9 @@ class Trainer:
         if self.table is not None:
             row = [point.get(name) for name in _COLUMNS[:-1]]
             self.table.add([*row, f"{overall(scores):.5f}"])
-        self.board.add(run.step, point)
+        if self.board is not None:
+            for name in point.keys() - {"step", "seconds"}:
+                self.board.add_scalar(name.replace("_", "/"), point[name], run.step)
         self._say(f"Validated step {run.step}" if run.step else "Validated the base")
         self._report()
         log.info("step %d: %s", run.step, point)
@@ -390,9 +433,6 @@ class Trainer:
 
     # -- the end --------------------------------------------------------------------------------
 
-    early = False
-    _judged: tuple[tuple[int, int], tuple[bool, str]] | None = None
-
     def _finish(self, status: Status) -> None:
         run = self.run
         if run.step:
@@ -469,6 +509,14 @@ class Trainer:
                 }
             )
         return rows
+
+
+def _tensorboard(folder: Path) -> Any:
+    """Make what writes curves for TensorBoard; None where that is not installed."""
+    try:
+        return importlib.import_module("torch.utils.tensorboard").SummaryWriter(str(folder))
+    except ImportError:
+        return None
 
 
 def _about(settings: FineTuneSettings) -> dict[str, Any]:
