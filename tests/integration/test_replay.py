@@ -235,6 +235,56 @@ def test_another_contrast_during_the_session_gives_the_same_labels(run, work, mi
     assert np.array_equal(tifffile.imread("labels.tif"), session.labels)
 
 
+def seen_together(work, kind):
+    """A dock's session on two channels in colours: of an axis of one file, or layers."""
+    pytest.importorskip("napari", reason="napari is not installed")
+    from napari.components import ViewerModel
+
+    from napari_pisam.docks.segment.controller import SegmentController
+    from napari_pisam.docks.segment.files import saving_job
+
+    stack = tifffile.imread(work / "image.tif")
+    viewer, paths = ViewerModel(), [work / "image.tif"]
+    if kind == "axis":
+        viewer.add_image(stack, name="cells")
+    else:
+        paths = [work / "actin.tif", work / "dna.tif"]
+        for path, channel, color in zip(paths, stack, ("green", "magenta"), strict=True):
+            tifffile.imwrite(path, channel)
+            viewer.add_image(
+                channel, name=path.stem, colormap=color, blending="additive", gamma=0.8
+            )
+    controller = SegmentController(viewer, at_once)
+    controller.start()
+    work_on = controller.workspace
+    if kind == "axis":
+        work_on.planes.channels.choose_axis(work_on.planes.image, 0)
+    predictor = Predictor(micro_model(), "cpu")
+    controller.set_model(predictor, ModelRef("tiny", HASH, "cpu"))
+    controller.session.new_object(Prompts((4, 6, 50, 60), [(20, 20)], [True]))
+    controller.commit()
+    saving_job(work_on.planes, work / "s.pisam")()
+    labels = np.asarray(work_on.choice["labels"].data)
+    controller.close()
+    return labels, [part for path in paths for part in ("--image", str(path))]
+
+
+@pytest.mark.parametrize("kind", ["axis", "layers"])
+def test_channels_that_were_seen_together_are_seen_so_again(run, work, micro, kind):
+    labels, images = seen_together(work, kind)
+    result = run("s.pisam", *images, "-o", "again.tif")
+    assert result.exit_code == 0, result.stderr
+    again = tifffile.imread("again.tif")
+    # Labels that were there before the channels were joined have a slice for each.
+    np.testing.assert_array_equal(np.broadcast_to(again, labels.shape), labels)
+    seen = load_session(work / "s.pisam").planes[0].view.seen
+    assert [one.index for one in seen] == ([0, 1] if kind == "axis" else [None, None])
+    if kind == "layers":
+        result = run("s.pisam", *images[:2], "-o", "again.tif")
+        assert result.exit_code == 2
+        assert "in this order: actin, dna" in result.stderr
+
+
 def test_objects_that_differ_are_named_and_give_a_status(run, work, micro):
     session = session_with_two_contrasts(work)
     state = session.to_state()

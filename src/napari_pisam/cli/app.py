@@ -206,7 +206,13 @@ def segment(
 @app.command()
 def replay(
     session: Annotated[Path, typer.Argument(help="A session file, *.pisam.")],
-    image: Annotated[Path, typer.Option("--image", help="The image that it was made with.")],
+    image: Annotated[
+        list[Path],
+        typer.Option(
+            "--image",
+            help="The image that it was made with; several where layers were seen as one picture.",
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The labels, a TIFF file.")],
     model: Annotated[
         str | None,
@@ -223,7 +229,12 @@ def replay(
         from napari_pisam.cli.replay import ReplayRequest
         from napari_pisam.cli.replay import replay as run
 
-        done = run(ReplayRequest(session, image, output, model, device, precision.value))
+        first, *others = image
+        done = run(
+            ReplayRequest(
+                session, first, output, model, device, precision.value, others=tuple(others)
+            )
+        )
     if done.differences:
         raise typer.Exit(1)
 

@@ -5,8 +5,9 @@ What differs from the masks in the file is told, object by object.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +41,8 @@ class ReplayRequest:
         In place of the name in the session; its weights have to be the same.
     device : str or None
         None: where the session ran, if that is here.
+    others : tuple of Path
+        Further images, where several layers were seen as one picture: `image` is the lowest.
     """
 
     session: Path
@@ -48,6 +51,12 @@ class ReplayRequest:
     model: str | None = None
     device: str | None = None
     precision: str = "auto"
+    others: tuple[Path, ...] = ()
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """All images."""
+        return self.image, *self.others
 
 
 @dataclass(frozen=True)
@@ -95,19 +104,20 @@ def replay(request: ReplayRequest) -> Replayed:
         If an input cannot be used, or the image or the model is another one; nothing is written.
     """
     started = time.perf_counter()
-    check_output(request.output, (".tif", ".tiff"), (request.session, request.image))
+    check_output(request.output, (".tif", ".tiff"), (request.session, *request.images))
     # Slow to import, and not needed to find the mistakes above.
     from napari_pisam.images.image_files import open_image
     from napari_pisam.session.storage import load_session
 
     saved = load_session(request.session)
-    with open_image(request.image) as opened:
-        views = [_PlaneView(opened.data, plane, request) for plane in saved.planes]
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(open_image(path)).data for path in request.images]
+        views = [_PlaneView(files, plane, request) for plane in saved.planes]
         journal = [entry for plane in saved.planes for entry in plane.state.journal]
         models = _JournalPredictors(journal, request)
         with progress("Replaying", len(journal)) as advance:
             sessions = [_play(view, models, advance) for view in views]
-        shape = spatial_shape(opened.data, saved.planes[0].view)
+        shape = spatial_shape(views[0].data, saved.planes[0].view)
     masks = tuple(_written(session) for session in sessions)
     _write(request, saved, sessions, masks, models, shape)
     count = sum(len(of_plane) for of_plane in masks)
@@ -233,10 +243,20 @@ class _PlaneView:
         If it is another image.
     """
 
-    def __init__(self, data: Any, saved: SavedPlane, request: ReplayRequest) -> None:
+    def __init__(self, files: list[Any], saved: SavedPlane, request: ReplayRequest) -> None:
         from napari_pisam.session.identity import is_same_image
 
-        self.saved, self._data = saved, data
+        self.saved, self._files = saved, files
+        layers = [one.name for one in saved.view.seen if one.index is None]
+        if len(files) != max(1, len(layers)):
+            raise ValueError(
+                f"{request.session.name} was made with {max(1, len(layers))} image(s) seen as one "
+                f"picture, and {len(files)} are given. Give each with --image, in this order: "
+                f"{', '.join(layers) or saved.view.name}."
+            )
+        # The others are only seen with it.
+        place = layers.index(saved.view.name) if saved.view.name in layers else 0
+        self.data = files[place]
         found = ""
         try:
             source = self.source(saved.view.contrast_limits)
@@ -249,33 +269,69 @@ class _PlaneView:
             name = f" ({saved.view.name})" if saved.view.name else ""
             raise ValueError(
                 f"{request.session.name} was made with another image{name}: "
-                f"{_short(saved.state.signature)}, and {request.image.name} is {found}. Give the "
-                "image that it was made with."
+                f"{_short(saved.state.signature)}, and {request.images[place].name} is {found}. "
+                "Give the image that it was made with."
             )
         self.shape = source.shape
 
+    def seen(self, limits: tuple[tuple[float, float], ...] | None) -> ImageSource:
+        """Look at it as the session did: at several channels as one picture, where it did that."""
+        from napari_pisam.layers.composite import Channel, composite_of
+
+        if not self.saved.view.seen:
+            return self.source(limits)
+        parts, files = [], iter(self._files)
+        for one in self.saved.view.seen:
+            is_rgb = not one.shades
+            own = None if one.contrast_limits is None else (one.contrast_limits,)
+            if one.index is None:
+                view = replace(self.saved.view, rgb=is_rgb, contrast_limits=own)
+                source = _look(next(files), view)
+            else:
+                view = replace(self.saved.view, channels=(one.index,), contrast_limits=own)
+                source = _look(self.data, view)
+            if source.shape != self.shape:
+                raise ValueError(
+                    f"The image of {one.name!r} has {source.shape} px, expected {self.shape} as "
+                    "the others. Give the images in the order of the session's layers."
+                )
+            shades = np.frombuffer(one.shades, "<f4").reshape(-1, 3) if one.shades else None
+            parts.append(Channel(source, shades, one.gamma, one.opacity, one.blending))
+        return composite_of(parts)
+
     def source(self, limits: tuple[tuple[float, float], ...] | None) -> ImageSource:
         """Look at it with contrast limits of one's own; None: the session's last."""
-        from napari_pisam.images.image_source import ImageSource
-        from napari_pisam.layers.images import Reordered
+        view = self.saved.view
+        return _look(self.data, replace(view, contrast_limits=limits or view.contrast_limits))
 
-        view, data = self.saved.view, self._data
-        levels = data if isinstance(data, list) else [data]
-        ndim = len(levels[0].shape) - bool(view.rgb)
-        if view.axes not in (None, (ndim - 2, ndim - 1)) and view.channel_axis is None:
-            if not all(0 <= axis < ndim for axis in view.axes):
-                raise ValueError(f"it has no axes {view.axes}")
-            order = [axis for axis in range(ndim) if axis not in view.axes] + [*view.axes]
-            order += [ndim] if view.rgb else []
-            levels = [Reordered(level, tuple(order)) for level in levels]
-        return ImageSource(
-            levels if len(levels) > 1 else levels[0],
-            plane=view.plane,
-            channel_axis=view.channel_axis,
-            channels=view.channels,
-            rgb=view.rgb,
-            contrast_limits=limits or view.contrast_limits,
-        )
+
+def _look(data: Any, view: ImageView) -> ImageSource:
+    """Look at a file as a session says.
+
+    Raises
+    ------
+    ValueError
+        If it is not like that.
+    """
+    from napari_pisam.images.image_source import ImageSource
+    from napari_pisam.layers.images import Reordered
+
+    levels = data if isinstance(data, list) else [data]
+    ndim = len(levels[0].shape) - bool(view.rgb)
+    if view.axes not in (None, (ndim - 2, ndim - 1)) and view.channel_axis is None:
+        if not all(0 <= axis < ndim for axis in view.axes):
+            raise ValueError(f"it has no axes {view.axes}")
+        order = [axis for axis in range(ndim) if axis not in view.axes] + [*view.axes]
+        order += [ndim] if view.rgb else []
+        levels = [Reordered(level, tuple(order)) for level in levels]
+    return ImageSource(
+        levels if len(levels) > 1 else levels[0],
+        plane=view.plane,
+        channel_axis=view.channel_axis,
+        channels=view.channels,
+        rgb=view.rgb,
+        contrast_limits=view.contrast_limits,
+    )
 
 
 def _short(signature: str) -> str:
@@ -380,7 +436,7 @@ class _JournalPlayer:
     def prepare(self, predictor: Any) -> None:
         """Show the image to a predictor as it was seen for what is played now."""
         limits = None if self._model is None else self._model.contrast_limits
-        predictor.set_image(self._view.source(limits))
+        predictor.set_image(self._view.seen(limits))
 
     def play(self, entry: JournalEntry) -> None:
         from napari_pisam.predict.prompts import Prompts

@@ -52,6 +52,8 @@ class Channel:
         napari's.
     look : tuple
         What tells this way of drawing from another; values apart.
+    given_limits : (float, float), optional
+        Its contrast, where somebody chose it.
     """
 
     source: ImageSource
@@ -60,6 +62,7 @@ class Channel:
     opacity: float = 1.0
     blending: str = "additive"
     look: tuple[Any, ...] = field(default=(), compare=False)
+    given_limits: tuple[float, float] | None = None
 
     def draw(self, below: NDArray[np.float32], window: tuple[slice, slice], level: int) -> Any:
         """Draw a window onto what is below it, (h, w, 3)."""
@@ -154,9 +157,10 @@ def channel_of_layer(layer: Any, plane: ImagePlane) -> Channel:
         return Channel(source, None, 1.0, opacity, blending, ("rgb", opacity, blending))
     gamma = float(layer.gamma)
     shades = np.asarray(layer.colormap.map(np.linspace(0, 1, _SHADES)), np.float32)[:, :3]
-    limits = tuple(float(value) for value in layer.contrast_limits)
-    look = (limits, gamma, opacity, blending, shades.tobytes())
-    return Channel(source, shades, gamma, opacity, blending, look)
+    low, high = (float(value) for value in layer.contrast_limits)
+    look = ((low, high), gamma, opacity, blending, shades.tobytes())
+    limits = (low, high) if high > low else None
+    return Channel(source, shades, gamma, opacity, blending, look, limits)
 
 
 # -- channels of one file ---------------------------------------------------------------------

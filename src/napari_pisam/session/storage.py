@@ -7,6 +7,8 @@ are read without pickle, and every value is checked.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import io
 import json
@@ -16,7 +18,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from napari_pisam.session.records import SessionState
 
 _JSON = "session.json"
+_SHADES = 256 * 3 * 4
 _FORMAT = "napari-pisam session"
 _MOST_JSON = 64 << 20
 # What an array may take that is compressed in the file once more. One that is not takes no more
@@ -73,6 +76,33 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
+class SeenChannel:
+    """One of several channels, or layers, that were seen as one picture; see `Channel`.
+
+    Attributes
+    ----------
+    name : str
+        The layer's.
+    index : int or None
+        Along `ImageView.channel_axis`; None: an image of its own.
+    contrast_limits : (float, float) or None
+        None: found in the values.
+    shades : bytes
+        Of (256, 3) float32; empty for RGB.
+    gamma, opacity : float
+    blending : str
+    """
+
+    name: str
+    index: int | None
+    contrast_limits: tuple[float, float] | None
+    shades: bytes
+    gamma: float
+    opacity: float
+    blending: str
+
+
+@dataclass(frozen=True)
 class ImageView:
     """Which part of which image; the arguments of `ImageSource`, None where it chose itself.
 
@@ -82,6 +112,8 @@ class ImageView:
         The image's axes that were rows and columns; None: the last two.
     plane : tuple of int or None
         The index along each other axis, in the order of the image's axes.
+    seen : tuple of SeenChannel
+        What was seen together when it was saved, the lowest first; empty: the image alone.
     """
 
     name: str = ""
@@ -91,6 +123,7 @@ class ImageView:
     rgb: bool | None = None
     contrast_limits: tuple[tuple[float, float], ...] | None = None
     axes: tuple[int, int] | None = None
+    seen: tuple[SeenChannel, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -342,6 +375,7 @@ def _image(view: ImageView) -> dict[str, Any]:
         "rgb": view.rgb,
         "contrast_limits": None if limits is None else [[float(v) for v in one] for one in limits],
         "axes": None if view.axes is None else [int(n) for n in view.axes],
+        **({"seen": [_seen(one) for one in view.seen]} if view.seen else {}),
     }
 
 
@@ -358,6 +392,33 @@ def _view(node: Node) -> ImageView:
         node.at("rgb").optional(lambda n: n.boolean()),
         node.at("contrast_limits").optional(lambda n: n.pairs()),
         None if rows_cols is None else (rows_cols[0], rows_cols[1]),
+        () if (seen := node.get("seen")) is None else tuple(map(_channel, seen.items())),
+    )
+
+
+def _seen(channel: SeenChannel) -> dict[str, Any]:
+    return asdict(channel) | {"shades": base64.b64encode(channel.shades).decode()}
+
+
+def _channel(node: Node) -> SeenChannel:
+    shades = node.at("shades")
+    try:
+        table = base64.b64decode(shades.text(2 * _SHADES), validate=True)
+    except binascii.Error:
+        raise shades.wrong("base64") from None
+    if len(table) not in (0, _SHADES):
+        raise shades.wrong(f"a table of {_SHADES} bytes")
+    limits = node.at("contrast_limits").optional(lambda n: [one.number() for one in n.items(2)])
+    if limits is not None and not limits[0] < limits[1]:
+        raise node.at("contrast_limits").wrong("a smaller and a larger number")
+    return SeenChannel(
+        node.at("name").text(),
+        node.at("index").optional(lambda n: n.integer(0, 1 << 16)),
+        None if limits is None else (limits[0], limits[1]),
+        table,
+        node.at("gamma").number(),
+        node.at("opacity").number(),
+        node.at("blending").text(),
     )
 
 

@@ -18,12 +18,14 @@ from napari_pisam.layers.composite import (
     layers_at,
 )
 from napari_pisam.layers.geometry import is_rgb, spatial_shape
+from napari_pisam.session.storage import SeenChannel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_pisam.images.image_source import ImageSource
     from napari_pisam.layers import ImagePlane
+    from napari_pisam.layers.composite import Channel
 
 _MOST = 32
 
@@ -133,18 +135,36 @@ class Channels:
         ValueError
             If it is no image.
         """
-        if plane.channel_axis is not None:
-            used = [row for row in self.rows(image) if row.is_used]
-            parts = [channel_of_axis(image, plane, row.key, str(row.color)) for row in used]
-            return SeenImage(composite_of(parts), tuple(one.look for one in parts), None)
-        layers = self.used_layers(image)
-        if len(layers) > 1:
-            parts = [channel_of_layer(layer, plane) for layer in layers]
+        if parts := [part for _, part in self._parts(image, plane)]:
             return SeenImage(composite_of(parts), tuple(one.look for one in parts), None)
         source = image_source_of(image, plane).source
         low, high = (float(value) for value in image.contrast_limits)
         limits = ((low, high),) * source.n_channels if not is_rgb(image) and high > low else None
         return SeenImage(source, (limits,), limits)
+
+    def _parts(self, image: Any, plane: ImagePlane) -> list[tuple[ChannelRow, Channel]]:
+        """Return what is seen together; empty where that is the image alone."""
+        used = [row for row in self.rows(image) if row.is_used]
+        if plane.channel_axis is not None:
+            return [(row, channel_of_axis(image, plane, row.key, str(row.color))) for row in used]
+        if len(self.used_layers(image)) < 2:
+            return []
+        return [(row, channel_of_layer(row.key, plane)) for row in used]
+
+    def for_session(self, image: Any, plane: ImagePlane) -> tuple[SeenChannel, ...]:
+        """Say what is seen together, for `replay`."""
+        return tuple(
+            SeenChannel(
+                row.name,
+                row.key if isinstance(row.key, int) else None,
+                part.given_limits,
+                b"" if part.shades is None else part.shades.astype("<f4").tobytes(),
+                part.gamma,
+                part.opacity,
+                part.blending,
+            )
+            for row, part in self._parts(image, plane)
+        )
 
     def describe(self, image: Any, plane: ImagePlane) -> str:
         """Say what the network sees; see `describe_view`."""

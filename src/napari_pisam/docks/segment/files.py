@@ -91,7 +91,11 @@ def take_snapshot(planes: Planes, image: Any, identities: Identities) -> Snapsho
     if not kept:
         raise ValueError("There is nothing to save yet. Draw a box around an object first.")
     saved = tuple(
-        (view_of(image, plane), sessions[plane].to_state(), identities.of(image, plane))
+        (
+            replace(view_of(image, plane), seen=planes.channels.for_session(image, plane)),
+            sessions[plane].to_state(),
+            identities.of(image, plane),
+        )
         for plane in kept
     )
     place = kept.index(shown) if shown in kept else 0
