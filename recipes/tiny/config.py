@@ -59,6 +59,8 @@ class RecipeConfig(TrainConfig):
     thin_share
         Share of the real images' samples that are lines and networks of lines, where the sets say
         which classes those are; ``None``: as often as any other object.
+    crossed
+        Share of the compact objects that lines of something else are drawn across.
     mixture
         Shares of real images, generated images and composites.
     validation_objects
@@ -80,6 +82,7 @@ class RecipeConfig(TrainConfig):
     held_out: list[str] = Field(default_factory=list)
     held_out_kinds: list[str] = Field(default_factory=list)
     thin_share: float | None = Field(default=None, ge=0, le=1)
+    crossed: float = Field(default=0.0, ge=0, le=1)
     mixture: tuple[float, float, float] = (0.55, 0.25, 0.20)
     validation_objects: PositiveInt = 3
 

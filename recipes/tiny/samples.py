@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from napari_pisam.learn.augment import augment_appearance, augment_geometry
 from napari_pisam.learn.crops import cut, exact_box, place_window, training_window
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from napari_pisam.model.variants import Focus
     from recipes.tiny.config import RecipeConfig
 
+_COMPACT = 0.5  # share of its box that a compact object fills
+
 
 def thin_entries(item: SetImage) -> NDArray[np.intp]:
     """Find the entries of an image that are thin lines or networks of them."""
@@ -52,6 +55,30 @@ def part_of_network(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArra
     return part if part.sum() >= SMALLEST_OBJECT else mask
 
 
+def crossed_by_lines(
+    image: NDArray[np.uint8], mask: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Draw lines of something else across a picture, (H, W, 3), whose object is compact.
+
+    A disc that vessels cross is the disc, not the vessels: pictures of networks alone teach that
+    whatever has lines in its box is meant by its lines. Pictures of other objects come back as
+    they are.
+    """
+    x0, y0, x1, y1 = exact_box(mask)
+    if mask.sum() < _COMPACT * (x1 - x0) * (y1 - y0):
+        return image
+    kind = ("vessel_tree", "roots", "hairs", "cables")[int(rng.integers(0, 4))]
+    height, width = mask.shape
+    lines = synthetic.generate(kind, max(height, width), rng)[1][:height, :width]
+    if not lines.any():
+        return image
+    cover = gaussian_filter((lines > 0).astype(np.float32), rng.uniform(0.5, 1.5))[..., None]
+    colour = image[lines > 0].mean(0) * rng.uniform(0.3, 1.6) + rng.normal(0, 15, 3)
+    strength = rng.uniform(0.3, 0.9)
+    mixed = image + strength * cover * (colour - image)
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+
 class MixedSamples(TrainingSamples[SetImage]):
     """Endless stream of samples of three origins, every one a function of `(seed, index)` alone.
 
@@ -69,6 +96,8 @@ class MixedSamples(TrainingSamples[SetImage]):
         families and no composites.
     thin_share : float, optional
         Share of the real images' samples that are lines or networks of lines.
+    crossed : float
+        Share of the compact objects that lines of something else are drawn across.
     """
 
     def __init__(
@@ -80,6 +109,7 @@ class MixedSamples(TrainingSamples[SetImage]):
         weights: tuple[float, float, float] = (0.55, 0.25, 0.20),
         bank: Bank | None = None,
         thin_share: float | None = None,
+        crossed: float = 0.0,
     ) -> None:
         super().__init__(images, size=size, seed=seed)
         self.bank = Bank() if bank is None else bank
@@ -92,7 +122,7 @@ class MixedSamples(TrainingSamples[SetImage]):
                 "at least 0, one of them above 0 with something to draw from."
             )
         self.shares = shares / shares.sum()
-        self.thin_share = thin_share
+        self.thin_share, self.crossed = thin_share, crossed
         thin = [bool(self.images[self.by_source[name][0]].thin_classes) for name in self.sources]
         weights_of_thin = self.source_shares * np.array(thin, dtype=np.float64)
         total = weights_of_thin.sum()
@@ -102,6 +132,12 @@ class MixedSamples(TrainingSamples[SetImage]):
 
     def draw(self, rng: np.random.Generator, choose: np.random.Generator | None) -> Drawn:
         """Draw a picture of one of the origins, with an object in it."""
+        image, mask, source = self._of_an_origin(rng, choose)
+        if self.crossed and mask.any() and rng.random() < self.crossed:
+            image = crossed_by_lines(image, mask, rng)
+        return image, mask, source
+
+    def _of_an_origin(self, rng: np.random.Generator, choose: np.random.Generator | None) -> Drawn:
         origin = int(rng.choice(3, p=self.shares))
         if origin == 1:
             return self._generated(rng)
@@ -217,6 +253,7 @@ def training_samples(config: RecipeConfig) -> MixedSamples:
         seed=config.seed,
         weights=config.mixture,
         thin_share=config.thin_share,
+        crossed=config.crossed,
     )
 
 

@@ -12,6 +12,7 @@ from napari_pisam.learn.crops import exact_box
 from napari_pisam.model.variants import Focus
 from recipes.tiny.samples import (
     MixedSamples,
+    crossed_by_lines,
     part_of_network,
     thin_entries,
     validation_samples,
@@ -102,6 +103,18 @@ def test_a_part_of_a_network_is_inside_it() -> None:
         part = part_of_network(mask, np.random.default_rng(seed))
         assert (part <= mask).all()
         assert 30 <= part.sum() < mask.sum()
+
+
+def test_lines_cross_what_is_compact_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    image = np.full((96, 96, 3), 120, np.uint8)
+    rows, cols = np.ogrid[:96, :96]
+    disc = (rows - 48) ** 2 + (cols - 48) ** 2 < 30**2
+    crossed = crossed_by_lines(image, disc, rng)
+    assert crossed.dtype == np.uint8
+    assert (crossed[disc] != image[disc]).any()
+    line = abs(rows - cols) < 3
+    np.testing.assert_array_equal(crossed_by_lines(image, line, rng), image)
 
 
 def test_validation_samples_are_fixed_and_exact(root: Path) -> None:
