@@ -76,7 +76,7 @@ def crossed_by_lines(
     colour = image[lines > 0].mean(0) * rng.uniform(0.3, 1.6) + rng.normal(0, 15, 3)
     strength = rng.uniform(0.3, 0.9)
     mixed = image + strength * cover * (colour - image)
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(mixed), 0, 255), dtype=np.uint8)
 
 
 class MixedSamples(TrainingSamples[SetImage]):
