@@ -23,9 +23,10 @@ def settings(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_imported_meanwhile(monkeypatch):
-    """A dock that is idle imports torch, for seconds; only where a test wants that."""
+def no_dock_waits_or_imports(monkeypatch):
+    """A dock begins once it is drawn, or later, and imports torch, for seconds, when idle."""
     pytest.importorskip("qtpy", reason="qtpy is not installed: pip install 'napari-pisam[gui]'")
+    monkeypatch.setattr("napari_pisam.widgets.segment.SHOWN", 0)
     monkeypatch.setattr("napari_pisam.widgets.segment.IDLE", 10**6)
 
 

@@ -49,11 +49,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import napari
+    from qtpy.QtGui import QPaintEvent
 
 
 # The window is drawn by then, and few have begun a box.
 IDLE = 700  # ms
-
+# An image is taken and layers are made for it once the dock is drawn: napari takes longer for them
+# than the dock to open. In a window that is not drawn, after this time.
+SHOWN = 1000  # ms
 # How often it is looked how many tiles of a large object are done.
 TILES = 400  # ms
 WIDTH = 420  # px; can be dragged
@@ -96,6 +99,7 @@ class SegmentWidget(Docked):
         self.objects.touched.connect(self.classes.touch)
         self.classes.active = self.controller.kept.class_name
         self._note = ""
+        self._has_begun = False
         self._unbind: dict[object, Callable[[], None]] = {}
         self.sections: list[Section] = []
         self._make_panels()
@@ -128,9 +132,8 @@ class SegmentWidget(Docked):
         self.left.connect(self.stop)
         self.destroyed.connect(lambda: clean_up(viewer_stays=False))
         self._clean_up = clean_up
-        self.controller.start()
-        self.refresh()
-        self._idle_timer.start(IDLE)
+        self.getting_started.setVisible(self._is_beginner)
+        self._later(self._begin, SHOWN)
 
     # -- layout -------------------------------------------------------------------------------
 
@@ -201,6 +204,19 @@ class SegmentWidget(Docked):
     def sizeHint(self) -> QSize:
         """Ask for no more than leaves the image most of a laptop's screen."""
         return QSize(WIDTH, super().sizeHint().height())
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Begin once the dock was drawn for the first time."""
+        super().paintEvent(event)
+        if not self._has_begun:
+            self._later(self._begin)
+
+    def _begin(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            self.controller.start()
+            self.refresh()
+            self._idle_timer.start(IDLE)
 
     # -- wiring -------------------------------------------------------------------------------
 
@@ -301,9 +317,9 @@ class SegmentWidget(Docked):
         job, name = self.objects.saving_job(Path(path)), Path(path).name
         self.files.write(job, f"Table written to {name}", "Writing the table")
 
-    def _later(self, call: Callable[[], None]) -> None:
+    def _later(self, call: Callable[[], None], after: int = 0) -> None:
         background = self._background
-        QTimer.singleShot(0, lambda: None if background.is_stopped else call())
+        QTimer.singleShot(after, lambda: None if background.is_stopped else call())
 
     def stop(self) -> None:
         """End all work and let go of the viewer; another dock can go on from here."""
