@@ -103,3 +103,41 @@ def test_nothing_is_final_while_it_trains(status):
 )
 def test_failures_are_sentences(error, expected):
     assert failure_text(error, "Checking").startswith(expected)
+
+
+@pytest.fixture
+def settings_panel(qtbot):
+    """Makes panels, each as in a napari that was started anew."""
+    pytest.importorskip("pydantic", reason="pydantic is not installed: pip install '.[train]'")
+    from napari_pisam.learn.finetune.settings import setting_fields
+    from napari_pisam.widgets.finetune.settings_panel import SettingsPanel
+    from napari_pisam.widgets.preferences import Preferences
+
+    def make():
+        panel = SettingsPanel(setting_fields())
+        qtbot.addWidget(panel)
+        panel.remember(Preferences())
+        return panel
+
+    return make
+
+
+def test_settings_are_as_they_were_the_last_time(settings_panel):
+    panel = settings_panel()
+    before = panel.values
+    panel.length.setValue(7)
+    panel.unit.setCurrentText("rounds")
+    panel.editors["trains"].take("interactor")
+    panel.editors["batch"].inner.setValue(2)
+    panel.editors["learning_rate"].take("3e-5")
+    again = settings_panel()
+    assert again.values == panel.values != before
+    assert again.editors["batch"].isVisibleTo(again)  # Advanced is open where it matters
+
+
+def test_damaged_settings_are_the_defaults(settings_panel, settings):
+    before = settings_panel().values
+    settings.write_text("[General]\ntune_batch=many\ntune_learning_rate=x\ntune_trains=9\n")
+    panel = settings_panel()
+    assert panel.values == before
+    assert not panel.editors["batch"].isVisibleTo(panel)

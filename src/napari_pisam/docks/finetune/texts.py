@@ -60,7 +60,7 @@ def verdict_text(state: RunState | None) -> tuple[str, bool]:
     While it trains there is no verdict: what is best so far looks better, or worse, than it is.
     """
     if state is None:
-        return "The verdict on a run is shown here once it has ended.", False
+        return "Press Start, or choose an earlier run above: its verdict is shown here.", False
     if not state.is_over:
         values, base = state.boundary_validation.y, state.base_boundary
         if not len(values) or base is None:

@@ -21,6 +21,7 @@ from napari_pisam.widgets.finetune.segment_link import find_segment
 from napari_pisam.widgets.finetune.settings_panel import SettingsPanel
 from napari_pisam.widgets.finetune.training_panel import TrainingPanel
 from napari_pisam.widgets.parts import titled
+from napari_pisam.widgets.preferences import Preferences
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,7 @@ class FineTuneWidget(Docked):
     def _make_panels(self) -> None:
         self.objects_panel = ObjectsPanel()
         self.settings_panel = SettingsPanel(_settings(self._backend))
+        self.settings_panel.remember(Preferences())
         self.training_panel, self.run_panel = TrainingPanel(), RunPanel()
         prepare = QWidget()
         layout = QVBoxLayout(prepare)

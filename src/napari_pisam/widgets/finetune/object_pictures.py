@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _SIDE, _LARGE = 84, 320  # px
 _EMPTY = (
-    "Objects that are not trained on appear here: above as the base sees them, below as the "
-    "result does."
+    "During a run, objects that are not trained on appear here: above as the base sees them, "
+    "below as the result does."
 )
 
 

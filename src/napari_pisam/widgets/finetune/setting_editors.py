@@ -1,7 +1,8 @@
-"""One editor for each kind of setting, all with a value that may be read and set."""
+"""One editor for each kind of setting, all with a value that may be read and set as a text."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from qtpy.QtCore import Signal
@@ -46,6 +47,15 @@ class Editor(QWidget):
         """What is chosen; None for "automatic"."""
         raise AttributeError("an editor of some kind has a value")
 
+    @property
+    def text(self) -> str:
+        """The value as `take` understands it."""
+        return "" if self.value is None else str(self.value)
+
+    def take(self, text: str) -> None:
+        """Choose a value; what is none of this setting's leaves it as it is."""
+        raise AttributeError("an editor of some kind takes a value")
+
 
 class ChoiceEditor(Editor):
     """One of several."""
@@ -62,6 +72,12 @@ class ChoiceEditor(Editor):
     def value(self) -> Any:
         """The chosen one's value."""
         return self._combo.currentData()
+
+    def take(self, text: str) -> None:
+        """Choose the one of this value."""
+        values = [str(self._combo.itemData(place)) for place in range(self._combo.count())]
+        if text in values:
+            self._combo.setCurrentIndex(values.index(text))
 
 
 class NumberEditor(Editor):
@@ -86,6 +102,11 @@ class NumberEditor(Editor):
         """The number."""
         return self._spin.value()
 
+    def take(self, text: str) -> None:
+        """Set the number, or the nearest that is possible."""
+        with suppress(ValueError, OverflowError):
+            self._spin.setValue(type(self.value)(text))
+
 
 class TextEditor(Editor):
     """A text; or a number that may be left empty."""
@@ -108,6 +129,14 @@ class TextEditor(Editor):
             return float(text) if text else None
         except ValueError:
             return text
+
+    def take(self, text: str) -> None:
+        """Set the text, where one of a number is asked for only to one."""
+        before = self._line.text()
+        self._line.setText(text)
+        if self._is_number and isinstance(self.value, str):
+            self._line.setText(before)
+        self.edited.emit()
 
 
 def editor_for(field: Any) -> Editor:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_pisam.widgets.finetune.setting_editors import Editor
+    from napari_pisam.widgets.preferences import Preferences
 
 _MINUTES, _EPOCHS = "minutes", "rounds"
 _OWN = ("base", "minutes", "epochs")
@@ -46,6 +47,7 @@ class SettingsPanel(QWidget):
         super().__init__(parent)
         by_name = {field.name: field for field in fields}
         self.editors: dict[str, Editor] = {}
+        self._advanced: list[str] = []
         self.base = ModelCombo()
         self.base.setToolTip(getattr(by_name.get("base"), "help", ""))
         self.base.chosen.connect(lambda _model: self._tell())
@@ -58,6 +60,8 @@ class SettingsPanel(QWidget):
             editor = editor_for(field)
             editor.edited.connect(self._tell)
             self.editors[field.name] = editor
+            if field.advanced:
+                self._advanced.append(field.name)
             forms[field.advanced].addRow(_label(field.title, field.help), editor)
         forms[False].insertRow(2, _label("Train for", ""), self._make_length(by_name))
         self.advanced = Section("Advanced", advanced, "Leave them alone unless you know why")
@@ -94,6 +98,29 @@ class SettingsPanel(QWidget):
         found["minutes"] = float(self.length.value()) if is_time else None
         found["epochs"] = None if is_time else self.length.value()
         return found
+
+    def remember(self, preferences: Preferences) -> None:
+        """Choose what was chosen the last time, where it still can be, and follow what is.
+
+        *Advanced* is open where it is not as it is meant to be: nothing works unseen.
+        """
+        before = {name: editor.text for name, editor in self.editors.items()}
+        for name, editor in self.editors.items():
+            editor.take(preferences.get(f"tune_{name}", editor.text))
+        if any(self.editors[name].text != before[name] for name in self._advanced):
+            self.advanced.expand()
+        self.base.choose(preferences.get("tune_base", ""))
+        self.unit.setCurrentIndex(max(0, self.unit.findText(preferences.get("tune_unit", ""))))
+        self.length.setValue(round(preferences.get("tune_length", float(self.length.value()))))
+
+        def keep() -> None:
+            for name, editor in self.editors.items():
+                preferences.set(f"tune_{name}", editor.text)
+            preferences.set("tune_base", self.base.choice)
+            preferences.set("tune_unit", self.unit.currentText())
+            preferences.set("tune_length", float(self.length.value()))
+
+        self.edited.connect(lambda _values: keep())
 
     def list_results(self) -> None:
         """Offer the results of earlier runs as bases too."""

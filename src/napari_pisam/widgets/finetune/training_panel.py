@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_NONE = "(no run yet)"
+_NONE = "No run yet: Start makes one"
 
 
 class TrainingPanel(QWidget):
