@@ -116,6 +116,23 @@ def test_use_it_opens_the_one_segment_dock_with_its_layers_as_a_tab(window, fake
     assert window.docks("Segment") == [SEGMENT]
 
 
+def test_lines_of_the_page_for_the_console_work(viewer, qtbot, backend, fake_model, snippets):
+    add, start, use = snippets("fine-tune.md")
+    names = {"viewer": viewer}
+    exec(add, names)
+    qtbot.waitUntil(lambda: bool(names["tune"].learning.rows), timeout=20_000)
+    exec(start, names)
+    qtbot.waitUntil(lambda: bool(backend.runs), timeout=20_000)
+    (run,) = backend.runs
+    assert (run.settings.base, run.settings.minutes) == ("tiny", 3.0)
+    run.finish(is_better=True)
+    qtbot.waitUntil(lambda: names["tune"].runner.state.is_over, timeout=20_000)
+    exec(use, names)
+    segment = viewer.window._wrapped_dock_widgets[SEGMENT].widget()
+    qtbot.waitUntil(lambda: segment.loader.loaded is not None, timeout=20_000)
+    assert segment.loader.loaded.name == str(run.state.best_weights)
+
+
 def test_the_dock_is_a_tab_of_segment_where_that_is_open(viewer, qtbot, backend):
     docked = viewer.window.add_plugin_dock_widget("napari-pisam", "Pi-SAM: Segment")[0]
     window = Window(viewer, qtbot, backend, door=DOORS["menu"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 
@@ -196,9 +195,8 @@ def test_manifest_offers_the_docks_and_the_sample_images():
 
 
 @pytest.mark.weights
-def test_examples_of_the_page_run(root):
-    page = (root / "docs" / "scripting.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+def test_examples_of_the_page_run(snippets):
+    blocks = snippets("scripting.md")
     assert len(blocks) >= 3
     names = {"viewer": ViewerModel()}
     exec("\n".join(blocks), names)
