@@ -35,7 +35,7 @@ from napari_pisam.images.image_files import open_plane
 from napari_pisam.images.mask_files import read_mask
 from napari_pisam.learn.finetune.runs import list_runs
 from napari_pisam.learn.finetune.state import StateReader
-from napari_pisam.predict.prompt_files import read_boxes, read_clicks
+from napari_pisam.predict.prompt_files import read_clicks, read_shapes
 from napari_pisam.session.session import ModelRef, Session
 from napari_pisam.session.storage import SavedPlane, SessionFile, load_session, save_planes
 from napari_pisam.weights.checkpoint_format import read_checkpoint
@@ -155,7 +155,7 @@ def others(folder: Path) -> Iterator[tuple[Path, Callable[[Path], object]]]:
         f"{n},rectangle,{m},{4 + n + 9 * m},{6 + 9 * m}\n" for n in (0, 1) for m in (0, 1)
     )
     (folder / "boxes.csv").write_text("index,shape-type,vertex-index,axis-0,axis-1\n" + corners)
-    yield folder / "boxes.csv", read_boxes
+    yield folder / "boxes.csv", read_shapes
     (folder / "clicks.csv").write_text("index,axis-0,axis-1,label\n0,17,20,FG\n1,25,30,BG\n")
     yield folder / "clicks.csv", read_clicks
     for name, content in (

@@ -21,10 +21,9 @@ from scipy import ndimage, sparse
 from scipy.sparse.csgraph import dijkstra
 from skimage.morphology import skeletonize
 
-from napari_pisam.evaluate.objects import to_binary
 from napari_pisam.evaluate.protocols import box_of
 from napari_pisam.images.image_files import open_plane
-from napari_pisam.images.mask_files import read_mask
+from napari_pisam.images.mask_files import foreground, read_mask
 from napari_pisam.measure.click_rule import evaluation_click
 from napari_pisam.measure.metrics import iou
 from napari_pisam.predict.predictor import Predictor
@@ -144,7 +143,7 @@ def objects(data: Path, listed: Path, count: int) -> Iterator[tuple[str, Path, M
         [image] = (folder / "images").glob(f"{row['image']}.*")
         mask = read_mask(folder / "masks" / f"{row['image']}.png")
         # Class 1 of the set that has classes.
-        truth = mask == 1 if mask.max() < 255 else to_binary(mask)
+        truth = mask == 1 if mask.max() < 255 else foreground(mask)
         yield f"{row['source']}/{row['image']}", image, truth
 
 

@@ -8,6 +8,10 @@ import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
+
+from napari_pisam.weights import download
+
 DATA = bytes(range(256)) * 8192  # 2 MiB: several pieces
 PIECE = 50_000
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -92,3 +96,13 @@ def serve():
         finally:
             httpd.shutdown()
             thread.join()
+
+
+@contextmanager
+def local_http():
+    """Permit plain http from this very machine, which no release does."""
+    is_https = download._is_allowed
+    here = ("http://127.0.0.1:", "http://localhost:")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download, "_is_allowed", lambda url: is_https(url) or url.startswith(here))
+        yield

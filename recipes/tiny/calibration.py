@@ -20,7 +20,8 @@ from scipy.optimize import isotonic_regression
 from napari_pisam.evaluate import protocols
 from napari_pisam.measure import metrics
 from napari_pisam.predict.predictor import Predictor
-from napari_pisam.weights.checkpoint import build_from_checkpoint, read_checkpoint
+from napari_pisam.weights.checkpoint import build_from_checkpoint
+from napari_pisam.weights.checkpoint_format import read_checkpoint
 from recipes.tiny.export import write_weights
 from recipes.tiny.scoring import chosen_objects, jobs_of, left_out, names
 from recipes.tiny.sets import load_image

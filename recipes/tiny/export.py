@@ -8,7 +8,7 @@ import torch
 
 from napari_pisam.learn.run_state import LAST
 from napari_pisam.model.pisam import build_model
-from napari_pisam.weights.checkpoint import save_checkpoint
+from napari_pisam.weights.checkpoint_format import save_checkpoint
 from recipes.tiny.config import RecipeConfig
 from recipes.tiny.starting import variant_of_run
 from recipes.tiny.training import summary_of

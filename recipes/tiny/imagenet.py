@@ -14,7 +14,7 @@ import torch
 
 from napari_pisam.model.pisam import build_model
 from napari_pisam.model.variants import CompactEncoder
-from napari_pisam.weights.checkpoint import save_checkpoint
+from napari_pisam.weights.checkpoint_format import save_checkpoint
 from recipes.tiny.starting import variant_of_run
 
 if TYPE_CHECKING:

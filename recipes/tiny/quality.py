@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_pisam.evaluate import protocols
+from napari_pisam.images.crops import extent
 from napari_pisam.measure import metrics
 
 if TYPE_CHECKING:
@@ -106,9 +107,9 @@ def measure(
             row[f"kind_{kind}"] = one.ious[-1]
     box, same = protocols.box_of(truth), run.clicks[:BASELINE_CLICKS]
     for name, baseline in (baselines or {}).items():
-        row[f"{name}_same"] = metrics.iou(protocols.ask(baseline, box, same), truth)
+        row[f"{name}_same"] = metrics.iou(protocols.predict_mask(baseline, box, same), truth)
         row[f"{name}_own"] = protocols.run_clicks(baseline, truth, BASELINE_CLICKS).ious[-1]
-        row[f"{name}_box"] = metrics.iou(protocols.ask(baseline, box, ()), truth)
+        row[f"{name}_box"] = metrics.iou(protocols.predict_mask(baseline, box, ()), truth)
     return row | _better_polarity(row)
 
 
@@ -122,7 +123,7 @@ def _better_polarity(row: Row) -> Row:
 
 
 def _filled(truth: NDArray[np.bool_]) -> float:
-    window = metrics.extent(truth)
+    window = extent(truth)
     return float(truth[window].mean()) if window is not None else 0.0
 
 
@@ -132,7 +133,7 @@ def _mask_after(
     """Ask once more for the mask after some clicks: rows of clicks keep their two ends only."""
     if count >= len(run.clicks):
         return run.last
-    return protocols.ask(system, protocols.box_of(truth), run.clicks[:count])
+    return protocols.predict_mask(system, protocols.box_of(truth), run.clicks[:count])
 
 
 def by_source(rows: Iterable[Row]) -> dict[str, dict[str, float]]:

@@ -106,7 +106,7 @@ def jobs_of(objects: Sequence[FixedObject]) -> list[Job]:
 
 def load(model: str) -> tuple[str | PiSam, list[str], list[str]]:
     """Load what `Predictor` takes, with the sets and families that it was not trained on."""
-    from napari_pisam.weights.checkpoint import read_checkpoint
+    from napari_pisam.weights.checkpoint_format import read_checkpoint
     from recipes.tiny.export import model_of_run, run_of
 
     path = Path(model)

@@ -11,7 +11,8 @@ from napari_pisam.learn.encoding import freeze
 from napari_pisam.learn.starting import at_frame, stiffen
 from napari_pisam.model import variants
 from napari_pisam.model.pisam import build_model
-from napari_pisam.weights.checkpoint import load_into, read_checkpoint
+from napari_pisam.weights.checkpoint import load_into
+from napari_pisam.weights.checkpoint_format import read_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,7 @@ from napari_pisam.learn.encoding import frozen_encoder
 from napari_pisam.learn.objective import Objective, iou
 from napari_pisam.learn.run_state import BEST, LAST, Ema, Run, StepLog
 from napari_pisam.learn.stopping import StopRequest
-from napari_pisam.weights.checkpoint import save_checkpoint
+from napari_pisam.weights.checkpoint_format import save_checkpoint
 from recipes.tiny.optimizers import build_optimizer
 from recipes.tiny.samples import training_samples, validation_samples
 from recipes.tiny.sets import load_images

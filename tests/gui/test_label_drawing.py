@@ -14,7 +14,10 @@ if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
 
 from napari.layers import Labels
 
-from napari_pisam.layers import label_drawing, labels_plane, plane_of, refresh_labels_windows
+from napari_pisam.layers import label_drawing
+from napari_pisam.layers.geometry import plane_of
+from napari_pisam.layers.label_drawing import refresh_labels_windows
+from napari_pisam.layers.labels import labels_plane
 
 TEXTURE = 32
 

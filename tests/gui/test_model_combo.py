@@ -84,7 +84,7 @@ def test_models_that_were_added_are_offered_and_leave_when_they_are_removed(
     from micro import MICRO, micro_model
     from napari_pisam.model.variants import VARIANTS
     from napari_pisam.weights.added import add_model
-    from napari_pisam.weights.checkpoint import save_checkpoint
+    from napari_pisam.weights.checkpoint_format import save_checkpoint
     from napari_pisam.weights.models import remove
 
     monkeypatch.setitem(VARIANTS, "micro", MICRO)

@@ -15,7 +15,7 @@ if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
 
 from dock_window import BOX
 from fake_dock import click, draw_box
-from napari_pisam import layers
+from napari_pisam.layers import prompt_layers as layers
 from napari_pisam.layers.style import CLICK_LIMITS, COLORS
 
 RED = np.array([int(COLORS["BG"][i : i + 2], 16) for i in (1, 3, 5)])
@@ -89,7 +89,7 @@ def test_the_last_click_is_not_drawn_in_the_blue_of_selected_points(window):
 
 AGAIN = """
 import time, napari, numpy as np
-from napari_pisam.layers import new_prompt_layers
+from napari_pisam.layers.prompt_layers import new_prompt_layers
 from qtpy.QtWidgets import QApplication
 
 def draw():

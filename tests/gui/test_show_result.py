@@ -12,8 +12,8 @@ pytest.importorskip("napari", reason="napari is not installed: pip install 'napa
 if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
     pytest.skip("there is no display: run the tests by `make test`", allow_module_level=True)
 
-from napari_pisam import layers
-from napari_pisam.predict.prompt_files import collect_prompts, read_boxes, read_clicks
+from napari_pisam.layers import result as layers
+from napari_pisam.predict.prompt_files import collect_prompts, read_clicks, read_shapes
 
 BOXES = [(4.0, 6.0, 30.0, 34.0), (10.0, 40.0, 44.0, 62.0)]
 CLICKS = [(17.0, 20.0, True), (25.0, 30.0, False), (20.0, 50.0, False)]
@@ -63,7 +63,7 @@ def test_any_number_of_clicks_is_shown(make_napari_viewer, clicks):
 def test_what_napari_saves_of_it_gives_the_same_prompts(viewer, tmp_path):
     viewer.layers["boxes"].save(str(tmp_path / "boxes.csv"))
     viewer.layers["clicks"].save(str(tmp_path / "clicks.csv"))
-    boxes, clicks = read_boxes(tmp_path / "boxes.csv"), read_clicks(tmp_path / "clicks.csv")
+    boxes, clicks = read_shapes(tmp_path / "boxes.csv").boxes, read_clicks(tmp_path / "clicks.csv")
     prompts = collect_prompts(boxes, clicks)
     assert [prompt.box for prompt in prompts.values()] == BOXES
     assert prompts[1].points.tolist() == [[17, 20], [25, 30]]

@@ -595,7 +595,7 @@ def test_labels_do_not_need_the_memory_of_the_image(tmp_path, peak_memory):
     shape = (20_000, 20_000)
     mask = Mask(shape, (19_900, 5, 20_000, 105), np.ones((100, 100), bool), 1.0, (0, 0, *shape))
     with peak_memory() as peak:
-        label_files.write_labels(tmp_path / "labels.tif", {1: mask}, shape, {})
+        label_files.write_label_stack(tmp_path / "labels.tif", {(): {1: mask}}, shape, {})
     assert peak() < 100e6
     with tifffile.TiffFile(tmp_path / "labels.tif") as file:
         assert file.pages.first.shape == shape
@@ -788,7 +788,7 @@ def test_demo_writes_labels_and_a_picture(run, work, micro, image):
 
 
 def test_demo_opens_napari_where_it_can(run, work, micro, monkeypatch):
-    from napari_pisam import layers
+    from napari_pisam.layers import result as layers
 
     shown = []
     monkeypatch.setattr(layers, "can_show", lambda: True)

@@ -21,7 +21,7 @@ from napari_pisam.learn.finetune.process import how_it_ended
 from napari_pisam.learn.finetune.run import FineTuneRun
 from napari_pisam.learn.finetune.settings import FineTuneSettings
 from napari_pisam.learn.finetune.sources import list_objects, split
-from napari_pisam.weights.checkpoint import read_checkpoint
+from napari_pisam.weights.checkpoint_format import read_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.weights]
 

@@ -16,7 +16,7 @@ from napari_pisam.cli.app import app, models_app
 from napari_pisam.model import variants
 from napari_pisam.weights import cache
 from napari_pisam.weights.catalogue import CATALOGUE
-from napari_pisam.weights.checkpoint import save_checkpoint
+from napari_pisam.weights.checkpoint_format import save_checkpoint
 from napari_pisam.weights.files import file_hash
 from napari_pisam.weights.models import list_models
 

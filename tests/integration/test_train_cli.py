@@ -24,7 +24,7 @@ from napari_pisam.learn.finetune.sources import from_folders, list_objects, spli
 from napari_pisam.learn.objective import Objective
 from napari_pisam.model import variants
 from napari_pisam.weights import loading as weights
-from napari_pisam.weights.checkpoint import read_checkpoint
+from napari_pisam.weights.checkpoint_format import read_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -28,13 +28,9 @@ from napari_pisam.predict.predictor import Predictor
 from napari_pisam.system import peak_memory
 from napari_pisam.weights.cache import cached_path
 from napari_pisam.weights.catalogue import EMBEDDED
-from napari_pisam.weights.checkpoint import (
-    Checkpoint,
-    CheckpointError,
-    initialise_pisam_from,
-    load_into,
-    read_checkpoint,
-)
+from napari_pisam.weights.checkpoint import initialise_pisam_from, load_into
+from napari_pisam.weights.checkpoint_format import Checkpoint, read_checkpoint
+from napari_pisam.weights.files import CheckpointError
 from napari_pisam.weights.loading import load_model
 
 if TYPE_CHECKING:

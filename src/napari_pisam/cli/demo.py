@@ -52,7 +52,7 @@ def demo(output: Path, image: str, model: str, device: str, *, headless: bool) -
     """
     from napari_pisam.cli.preview import draw_preview, stacked
     from napari_pisam.cli.segment import description_of, load_predictor
-    from napari_pisam.images.label_files import write_labels
+    from napari_pisam.images.label_files import write_label_stack
     from napari_pisam.predict.prompt_files import prompts_digest
 
     if image not in (ALL, *SCENES):
@@ -70,7 +70,8 @@ def demo(output: Path, image: str, model: str, device: str, *, headless: bool) -
         masks = {number: one.masks[-1] for number, one in enumerate(objects, 1)}
         prompts = {number: one.prompts() for number, one in enumerate(objects, 1)}
         description = description_of(loaded, model, prompts_digest(prompts), len(masks))
-        write_labels(labels_file, masks, masks[1].shape, description | {"image": scene.file})
+        description |= {"image": scene.file}
+        write_label_stack(labels_file, {(): masks}, masks[1].shape, description)
         preview = draw_preview(pixels, objects, scene.reference_name)
         _write(preview, preview_file)
         report(
@@ -161,7 +162,7 @@ def mean_iou(objects: list[DemoObject], step: int) -> float:
 
 
 def _show(pixels: NDArray[Any], objects: list[DemoObject], labels_file: Path) -> None:
-    from napari_pisam.layers import can_show, show_result
+    from napari_pisam.layers.result import can_show, show_result
 
     if not can_show():
         say('napari is not opened: there is no display, or pip install "napari-pisam[gui]" it.')

@@ -183,7 +183,7 @@ def _write(
     shape: tuple[int, ...],
 ) -> None:
     from napari_pisam import __version__
-    from napari_pisam.images.label_files import label_dtype, write_label_array, write_labels
+    from napari_pisam.images.label_files import label_dtype, write_label_array, write_label_stack
     from napari_pisam.predict.prompt_files import prompts_digest
 
     digests = [
@@ -202,7 +202,7 @@ def _write(
         "session": request.session.name,
     }
     if len(saved.planes) == 1:
-        write_labels(request.output, masks[0], saved.state.shape, description)
+        write_label_stack(request.output, {(): masks[0]}, saved.state.shape, description)
         return
     # Nothing is filled with zeros: memory is taken where something is written.
     labels = np.zeros(shape, label_dtype(max((max(m, default=0) for m in masks), default=0)))

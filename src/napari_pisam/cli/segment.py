@@ -163,7 +163,7 @@ def segment_all(request: SegmentRequest, images: Sequence[Path]) -> None:
     """
     from napari_pisam.images.addresses import find_images, is_one_image
 
-    found = find_images(images, but=request.output)
+    found = find_images(images, excluded=request.output)
     if len(found) == 1 and is_one_image(images[0]):
         one = replace(request, image=found[0].path, position=found[0].position)
         _check(one)
@@ -642,21 +642,16 @@ def read_prompts(
     ValueError
         If there are none in the plane, or one is wrong.
     """
-    from napari_pisam.predict.prompt_files import (
-        FileBox,
-        FileShapes,
-        collect_prompts,
-        read_clicks,
-        read_shapes,
-    )
+    from napari_pisam.predict.drawn_shapes import DrawnBox, DrawnShapes
+    from napari_pisam.predict.prompt_files import collect_prompts, read_clicks, read_shapes
 
-    shapes = FileShapes() if request.boxes is None else read_shapes(request.boxes, plane)
+    shapes = DrawnShapes() if request.boxes is None else read_shapes(request.boxes, plane)
     clicks = [] if request.points is None else read_clicks(request.points, plane)
-    clicks += shapes.scribbles
+    clicks += shapes.clicks
     starts = {} if request.start is None else _starts(request.start, shape)
     known = {box.object_id for box in shapes.boxes}
     # A start's own box says where clicks belong.
-    boxes = shapes.boxes + [FileBox(n, mask.box) for n, mask in starts.items() if n not in known]
+    boxes = shapes.boxes + [DrawnBox(n, mask.box) for n, mask in starts.items() if n not in known]
     if not boxes and not clicks and not shapes.areas:
         files = " and ".join(str(path) for path in request.inputs)
         where = f" in plane {request.plane}" if request.plane else ""

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from napari_pisam.evaluate.display import as_source, rgb_window
+from napari_pisam.images.image_source import ImageSource
 from napari_pisam.predict.prompts import Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-
-    from napari_pisam.images.image_source import ImageSource
 
 _UNKNOWN, _FG, _BG = 0, 1, 2
 # Clicks as discs of this radius, px of what is computed on.
@@ -55,7 +53,7 @@ class Baseline:
 
     def set_image(self, image: Any) -> None:
         """Choose the image; see `Predictor.set_image`."""
-        self._source = as_source(image)
+        self._source = ImageSource.of(image)
 
     def predict(self, box: Any = None, points: Any = None, labels: Any = None) -> NDArray[np.bool_]:
         """Predict one object; see `Predictor.predict`.
@@ -100,7 +98,7 @@ class Baseline:
                 for a in (0, 1)
             )
             window = (rows, cols)
-        pixels = rgb_window(source, *window)
+        pixels = source.read_rgb(window).round().astype(np.uint8)
         step = max(1, math.ceil(max(pixels.shape[:2]) / self.longest))
         pixels = _reduced(pixels, step)
         size: tuple[int, int] = (pixels.shape[0], pixels.shape[1])

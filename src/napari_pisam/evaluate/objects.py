@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_pisam.images.mask_files import connected_parts
-from napari_pisam.measure.metrics import as_mask, check_pair, extent, iou
+from napari_pisam.images.crops import extent
+from napari_pisam.images.mask_files import connected_parts, foreground
+from napari_pisam.measure.metrics import as_mask, check_pair, iou
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,20 +39,6 @@ class Target:
     label: int
     truth: NDArray[np.bool_]
     part: Literal["whole", "class", "instance", "component"]
-
-
-def to_binary(mask: NDArray[Any]) -> NDArray[np.bool_]:
-    """Foreground of a mask of one object: above half of its largest value.
-
-    Parameters
-    ----------
-    mask : (H, W) array
-        Soft edges and the noise of JPEG included.
-    """
-    if mask.dtype == np.bool_:
-        return mask
-    top = mask.max() if mask.size else 0
-    return mask > top / 2 if top > 0 else np.zeros(mask.shape, dtype=np.bool_)
 
 
 def to_probability(values: NDArray[Any]) -> NDArray[np.generic]:
@@ -106,7 +93,7 @@ def targets(
     if which == "auto":
         which = "whole" if kind == "binary" else "largest"
     if which == "whole" and kind != "classes":
-        truth = to_binary(mask) if kind == "binary" else mask > 0
+        truth = foreground(mask) if kind == "binary" else mask > 0
         if np.count_nonzero(truth) >= min_area:
             yield Target(0, truth, "whole")
         return
@@ -118,7 +105,7 @@ def targets(
         return
     labels = mask
     if kind != "instances":
-        labels = connected_parts(to_binary(mask) if kind == "binary" else mask)
+        labels = connected_parts(foreground(mask) if kind == "binary" else mask)
     numbers, areas = np.unique(labels[labels > 0], return_counts=True)
     large = areas >= min_area
     numbers, areas = numbers[large], areas[large]

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from napari_pisam.evaluate.display import rgb_window
-from napari_pisam.measure.metrics import extent, iou
+from napari_pisam.images.crops import extent
+from napari_pisam.images.image_source import ImageSource
+from napari_pisam.measure.metrics import iou
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,7 +112,7 @@ def make_case(
     outline = truth[thin]
     pixels = np.full((*outline.shape, 3), 128, dtype=np.uint8)
     if image is not None:
-        pixels = rgb_window(image, *thin)
+        pixels = ImageSource.of(image).read_rgb(thin).round().astype(np.uint8)
     scale = _LONGEST / max(outline.shape)
     size = (max(1, round(outline.shape[1] * scale)), max(1, round(outline.shape[0] * scale)))
     picture = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from scipy import ndimage
 
+from napari_pisam.images.crops import extent
 from napari_pisam.measure.click_rule import Click, evaluation_click, innermost
-from napari_pisam.measure.metrics import check_pair, extent, iou
+from napari_pisam.measure.metrics import check_pair, iou
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,7 +84,7 @@ def box_of(truth: NDArray[np.bool_]) -> Box:
     return rows.start - 0.5, cols.start - 0.5, rows.stop - 0.5, cols.stop - 0.5
 
 
-def ask(system: Segmenter, box: Box | None, clicks: Sequence[Click]) -> NDArray[np.bool_]:
+def predict_mask(system: Segmenter, box: Box | None, clicks: Sequence[Click]) -> NDArray[np.bool_]:
     """Ask a system with a box and clicks; return the mask as (H, W) bool."""
     points = [(float(row), float(col)) for row, col, _ in clicks]
     labels = [sign for *_, sign in clicks]
@@ -126,7 +127,7 @@ def run_clicks(
     mask = np.zeros_like(truth)
     if with_box:
         started = time.perf_counter()
-        mask = ask(system, box, [])
+        mask = predict_mask(system, box, [])
         seconds.append(time.perf_counter() - started)
         check_pair(mask, truth)
     run = ClickRun(mask, mask, [iou(mask, truth)], seconds)
@@ -138,7 +139,7 @@ def run_clicks(
         clicked[click[:2]] = True
         run.clicks.append(click)
         started = time.perf_counter()
-        run.last = ask(system, box, run.clicks)
+        run.last = predict_mask(system, box, run.clicks)
         run.seconds.append(time.perf_counter() - started)
         check_pair(run.last, truth)
         run.ious.append(iou(run.last, truth))

@@ -11,7 +11,7 @@ from napari_pisam.evaluate.objects import Target, saved_object, targets
 from napari_pisam.evaluate.pictures import Case, keep_worst, make_case
 from napari_pisam.evaluate.scores import ClickScores, Scores, as_json
 from napari_pisam.images.image_files import ImageFileError
-from napari_pisam.images.mask_files import read_mask
+from napari_pisam.images.mask_files import foreground, open_mask, read_mask
 from napari_pisam.measure.metrics import as_mask
 
 if TYPE_CHECKING:
@@ -247,7 +247,10 @@ def _leave_out(sample: Sample, error: Exception, skipped: list[str]) -> None:
 
 
 def _open(sample: Sample, stack: contextlib.ExitStack, open_image: OpenImage | None) -> _Opened:
-    mask = read_mask(sample.mask)
+    with open_mask(sample.mask) as opened:
+        mask = opened.read()
+        if sample.kind == "binary":
+            mask = foreground(mask, is_lossy=opened.is_lossy)
     image = None
     if sample.image is not None and open_image is not None:
         image = stack.enter_context(open_image(sample.image))
@@ -376,11 +379,11 @@ def _correct_object(
     result: Evaluation, systems: Mapping[str, Segmenter], source: str, truth: NDArray[np.bool_]
 ) -> None:
     box = protocols.box_of(truth)
-    first = {name: protocols.ask(one, box, []) for name, one in systems.items()}
+    first = {name: protocols.predict_mask(one, box, []) for name, one in systems.items()}
     for count in WORST_CLICKS:
         clicks = protocols.shared_error_clicks(list(first.values()), truth, count)
         for name, system in systems.items():
-            mask = protocols.ask(system, box, clicks) if clicks else first[name]
+            mask = protocols.predict_mask(system, box, clicks) if clicks else first[name]
             result.worst[name][stage_of(count)].add(source, mask, truth)
     for name, system in systems.items():
         result.worst[name]["box"].add(source, first[name], truth)

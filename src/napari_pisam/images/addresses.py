@@ -44,14 +44,14 @@ class ImageAddress:
         return open_image(self.path, self.position)
 
 
-def find_images(sources: Sequence[str | Path], but: Path | None = None) -> list[ImageAddress]:
+def find_images(sources: Sequence[str | Path], excluded: Path | None = None) -> list[ImageAddress]:
     """Find images, in the order of the sources; folders' and patterns' as a person counts.
 
     Parameters
     ----------
     sources : sequence of str or Path
         Files, folders (with those in them), patterns such as ``"plate*/*.tif"``, and OME-Zarr.
-    but : Path, optional
+    excluded : Path, optional
         A folder that is left out: the labels', often inside that of the images.
 
     Raises
@@ -61,7 +61,7 @@ def find_images(sources: Sequence[str | Path], but: Path | None = None) -> list[
     """
     found: dict[str, ImageAddress] = {}
     for source in sources:
-        for one in _in_source(Path(source), but):
+        for one in _in_source(Path(source), excluded):
             if one.name in found:
                 raise ValueError(
                     f"{found[one.name].path} and {one.path} have one name, and so would their "
@@ -95,7 +95,7 @@ def folder_of(source: str | Path) -> Path:
     return path.parent
 
 
-def _in_source(source: Path, but: Path | None) -> Iterator[ImageAddress]:
+def _in_source(source: Path, excluded: Path | None) -> Iterator[ImageAddress]:
     if _is_pattern(source):
         root = _fixed_part(source)
         matches = (Path(one) for one in glob.glob(str(source), recursive=True))
@@ -105,16 +105,16 @@ def _in_source(source: Path, but: Path | None) -> Iterator[ImageAddress]:
     elif is_one_image(source):
         yield from _in_file(source, source.parent)
     else:
-        for path in _in_folder(source, but):
+        for path in _in_folder(source, excluded):
             yield from _in_file(path, source)
 
 
-def _in_folder(folder: Path, but: Path | None) -> Iterator[Path]:
+def _in_folder(folder: Path, excluded: Path | None) -> Iterator[Path]:
     for path in sorted(folder.iterdir(), key=_as_counted):
-        if path.name.startswith(".") or (but is not None and _is_same(path, but)):
+        if path.name.startswith(".") or (excluded is not None and _is_same(path, excluded)):
             continue
         if path.is_dir() and not is_zarr(path):
-            yield from _in_folder(path, but)
+            yield from _in_folder(path, excluded)
         elif path.is_dir() or _is_image(path):
             yield path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import os
 import secrets
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from napari_pisam.system import lock_file, move_into_place, open_files_stay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg", ".webp", ".bmp"})
@@ -73,6 +74,24 @@ def replacing(path: Path) -> Iterator[Path]:
             if descriptor >= 0:
                 os.close(descriptor)
             part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there stays.
+    """
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write rows, the names of the columns first, as CSV in UTF-8; see `write_text`."""
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def _new_part(path: Path) -> tuple[Path, int]:

@@ -43,7 +43,7 @@ _LARGEST_TILE = 1 << 30
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # TIFF's numbers, from its specification.
 _GREY, _RGB, _PALETTE, _HOLES, _INK, _YCBCR, _RAW = (0, 1), 2, 3, 4, 5, 6, 34892
-_JPEG_COMPRESSIONS = (6, 7, 33007, 34892, 34933)
+JPEG_COMPRESSIONS = (6, 7, 33007, 34892, 34933)
 # What tifffile calls the layouts in which each image of its own is a position.
 _POSITIONED = ("ome", "generic", "uniform", "shaped")
 _NO_POSITIONS = ("label", "macro", "thumbnail", "overview")
@@ -296,8 +296,8 @@ def _check_pages_end(path: Path, file: tifffile.TiffFile) -> None:
     while 0 < offset < handle.size:
         if offset in seen:
             raise ImageFileError(
-                f"{path} says after its page {len(seen)} that an earlier one is next, expected an "
-                "end. Check that it is whole, or save it anew."
+                f"{path} is damaged: its list of pages goes back to an earlier one after page "
+                f"{len(seen)}. Check that it is whole, or save it anew."
             )
         seen.add(offset)
         handle.seek(offset)
@@ -388,10 +388,10 @@ def _tiff_picture(path: Path, data: Any, axes: str, page: tifffile.TiffPage) -> 
     name = getattr(page.photometric, "name", page.photometric)
     photometric, extra = int(page.photometric), tuple(int(e) for e in page.extrasamples)
     known = (*_GREY, _RGB, _PALETTE, _HOLES, _INK, _YCBCR, _RAW)
-    is_decoded = photometric != _YCBCR or int(page.compression) in _JPEG_COMPRESSIONS
+    is_decoded = photometric != _YCBCR or int(page.compression) in JPEG_COMPRESSIONS
     if photometric not in known or not is_decoded:
         raise ImageFileError(
-            f"{path} keeps its colours as {name}, expected grey, RGB or CMYK. Save it as RGB."
+            f"{path} has the colour space {name}, expected grey, RGB or CMYK. Save it as RGB."
         )
     if "S" not in axes:
         return ImageFile(path, data, axes)
@@ -401,7 +401,7 @@ def _tiff_picture(path: Path, data: Any, axes: str, page: tifffile.TiffPage) -> 
     if photometric == _INK:
         if samples - len(extra) != _INKS or isinstance(data, list):
             raise ImageFileError(
-                f"{path} keeps {samples} inks of a print, expected CMYK of at most "
+                f"{path} has {samples} ink channels, expected CMYK (four) of at most "
                 f"{_SMALL >> 20} MiB. Save it as RGB."
             )
         light = ink_to_light(np.moveaxis(np.asarray(data), axis, -1)[..., :_INKS])
@@ -442,7 +442,7 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
                     frames = getattr(picture, "n_frames", 1)
                     if frames > 1 and picture.format != "MPO":
                         raise ImageFileError(
-                            f"{path} is a film of {frames} pictures, expected one. Save "
+                            f"{path} has {frames} frames, expected one picture. Save "
                             "the frames as a TIFF."
                         )
                     yield picture

@@ -18,6 +18,8 @@ Limits: TypeAlias = NDArray[np.float64]
 
 _SAMPLE_BLOCK = 256
 _SAMPLE_BLOCKS = 16
+# Values that are converted to float at a time.
+_BLOCK_VALUES = 1 << 20
 _SAMPLE_PIXELS = _SAMPLE_BLOCKS * _SAMPLE_BLOCK**2
 
 
@@ -118,6 +120,11 @@ class ImageSource:
         if contrast_limits is not None:
             self._limits = self._checked_limits(contrast_limits)
 
+    @classmethod
+    def of(cls, image: Any) -> ImageSource:
+        """Return an image that is a source already, or make a source of one plane."""
+        return image if isinstance(image, ImageSource) else cls(image)
+
     def at(self, plane: Sequence[int]) -> ImageSource:
         """Look at another plane of the same image, with contrast limits of its own if none are set.
 
@@ -213,6 +220,31 @@ class ImageSource:
             index[self._channel_axis] = channel
             planes.append(np.asarray(array[tuple(index)]))
         return np.stack(planes, axis=-1)
+
+    def read_rgb(self, window: tuple[slice, slice], level: int = 0) -> NDArray[np.float32]:
+        """Read a window of one level as it is shown, by the contrast limits; see `read`.
+
+        Returns
+        -------
+        (h, w, 3) float32 array
+            From 0 to 255. Grey has three equal channels; a missing third channel is black. NaN is
+            black, infinity is clipped.
+        """
+        pixels, limits = self.read(window, level), self.contrast_limits
+        height, width, channels = pixels.shape
+        exact = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
+        low: NDArray[np.floating[Any]] = limits[:, 0].astype(exact)
+        gain: NDArray[np.floating[Any]] = (255.0 / (limits[:, 1] - limits[:, 0])).astype(exact)
+        rgb = np.zeros((height, width, 3), dtype=np.float32)
+        rows = max(1, _BLOCK_VALUES // (width * channels))
+        for start in range(0, height, rows):
+            part: NDArray[np.floating[Any]] = pixels[start : start + rows].astype(exact)
+            with np.errstate(over="ignore", invalid="ignore"):
+                part = np.nan_to_num((part - low) * gain, nan=0.0, posinf=255.0, neginf=0.0)
+            rgb[start : start + rows, :, :channels] = np.clip(part, 0.0, 255.0)
+        if channels == 1:
+            rgb[..., 1:] = rgb[..., :1]
+        return rgb
 
     @property
     def contrast_limits(self) -> Limits:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_pisam.images.crops import shared_slices
 from napari_pisam.images.files import LABEL_TILE as _TILE
 from napari_pisam.images.files import replacing
 from napari_pisam.images.pixel_size import resolution_tags
@@ -18,23 +19,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_pisam.images.crops import Bbox, CroppedMask
+
     Overlap = Literal["keep", "overwrite"]
 
 TIFF_SUFFIXES = (".tif", ".tiff")
 
 _CLASSIC_BYTES = 2 << 30
-
-
-class Crop(Protocol):
-    """A mask that keeps its own window of the image only."""
-
-    @property
-    def crop(self) -> NDArray[np.bool_]:
-        """(h, w) pixels of the window."""
-
-    @property
-    def bbox(self) -> tuple[int, int, int, int]:
-        """(row0, col0, row1, col1) of the window, px, half open."""
 
 
 def label_path(path: Path) -> Path:
@@ -66,7 +57,7 @@ def label_dtype(largest: int) -> np.dtype[Any]:
 
 
 def label_tiles(
-    masks: Mapping[int, Crop],
+    masks: Mapping[int, CroppedMask],
     shape: tuple[int, int],
     overlap: Overlap = "keep",
     dtype: np.dtype[Any] | None = None,
@@ -75,7 +66,7 @@ def label_tiles(
 
     Parameters
     ----------
-    masks : mapping of int to Crop
+    masks : mapping of int to CroppedMask
         By label, in the order in which they are written.
     shape : (int, int)
         (H, W) of the image, px.
@@ -92,7 +83,7 @@ def label_tiles(
     dtype = label_dtype(max(masks, default=0)) if dtype is None else dtype
     # What is painted last stays.
     order = list(masks.items())[:: -1 if overlap == "keep" else 1]
-    members: dict[tuple[int, int], list[tuple[int, Crop]]] = {}
+    members: dict[tuple[int, int], list[tuple[int, CroppedMask]]] = {}
     for label, mask in order:
         row0, col0, row1, col1 = mask.bbox
         if mask.crop.size:
@@ -103,33 +94,18 @@ def label_tiles(
         for across in range(-(-shape[1] // _TILE)):
             tile = np.zeros((_TILE, _TILE), dtype=dtype)
             for label, mask in members.get((down, across), ()):
-                _paint(tile, (down * _TILE, across * _TILE), label, mask)
+                here, there = shared_slices(_window(down, across), mask.bbox)
+                tile[here][mask.crop[there]] = label
             yield tile
 
 
-def _paint(tile: NDArray[Any], origin: tuple[int, int], label: int, mask: Crop) -> None:
-    row0, col0, row1, col1 = mask.bbox
-    top, left = max(row0, origin[0]), max(col0, origin[1])
-    bottom, right = min(row1, origin[0] + _TILE), min(col1, origin[1] + _TILE)
-    part = mask.crop[top - row0 : bottom - row0, left - col0 : right - col0]
-    there = tile[top - origin[0] : bottom - origin[0], left - origin[1] : right - origin[1]]
-    there[part] = label
-
-
-def write_labels(
-    path: Path,
-    masks: Mapping[int, Crop],
-    shape: tuple[int, int],
-    description: Mapping[str, Any],
-    overlap: Overlap = "keep",
-) -> None:
-    """Write the masks of one plane; see `write_label_stack`."""
-    write_label_stack(path, {(): masks}, shape, description, overlap)
+def _window(down: int, across: int) -> Bbox:
+    return down * _TILE, across * _TILE, (down + 1) * _TILE, (across + 1) * _TILE
 
 
 def write_label_stack(
     path: Path,
-    planes: Mapping[tuple[int, ...], Mapping[int, Crop]],
+    planes: Mapping[tuple[int, ...], Mapping[int, CroppedMask]],
     shape: tuple[int, ...],
     description: Mapping[str, Any],
     overlap: Overlap = "keep",
@@ -142,27 +118,26 @@ def write_label_stack(
     ----------
     path : Path
         The file; what is there is replaced.
-    planes : mapping of tuple of int to mapping of int to Crop
+    planes : mapping of tuple of int to mapping of int to CroppedMask
         Masks by label, by the index of their plane; the others are empty.
     shape : tuple of int
         (..., H, W) of the image, px.
     description : mapping
-        Written as JSON into the TIFF's ImageDescription.
+        Written as JSON into the TIFF's ImageDescription; a ``version`` also into its Software.
     overlap
         See `label_tiles`.
     scale, units : sequence, optional
-        Size of a pixel along each axis, and the unit's name; see `write_label_tiles`.
+        Size of a pixel along each axis, and the unit's name: where it is a length, the rows' and
+        the columns' are written into the TIFF's resolution.
     """
     dtype = label_dtype(max((label for masks in planes.values() for label in masks), default=0))
-    software = f"napari-pisam {description.get('version', '')}".strip()
     *leading, height, width = shape
-    with replacing(path) as part:
-        tiles = (
-            tile
-            for index in np.ndindex(*leading)
-            for tile in label_tiles(planes.get(index, {}), (height, width), overlap, dtype)
-        )
-        write_label_tiles(part, tiles, shape, dtype, description, software, scale[-2:], units[-2:])
+    tiles = (
+        tile
+        for index in np.ndindex(*leading)
+        for tile in label_tiles(planes.get(index, {}), (height, width), overlap, dtype)
+    )
+    _write_tiles(path, tiles, shape, dtype, description, scale, units)
 
 
 def write_label_array(
@@ -180,10 +155,10 @@ def write_label_array(
         The file; what is there is replaced.
     labels : (..., H, W) integer array
         numpy, zarr or anything that is read by windows; 32 bits at most.
-    description : mapping
-        Written as JSON into the TIFF's ImageDescription.
+    description
+        See `write_label_stack`.
     scale, units : sequence, optional
-        Size of a pixel along each axis, and the unit's name; see `write_label_tiles`.
+        See `write_label_stack`.
 
     Raises
     ------
@@ -195,11 +170,7 @@ def write_label_array(
     dtype, shape = np.dtype(labels.dtype), tuple(int(size) for size in labels.shape)
     if dtype.itemsize > 4:
         dtype = np.dtype(np.uint32)
-    with replacing(path) as part:
-        tiles = _array_tiles(labels, shape, dtype)
-        write_label_tiles(
-            part, tiles, shape, dtype, description, "napari-pisam", scale[-2:], units[-2:]
-        )
+    _write_tiles(path, _array_tiles(labels, shape, dtype), shape, dtype, description, scale, units)
 
 
 def _array_tiles(
@@ -221,54 +192,34 @@ def _array_tiles(
                 yield tile
 
 
-def write_label_tiles(
-    part: Path,
+def _write_tiles(
+    path: Path,
     tiles: Iterator[NDArray[np.integer[Any]]],
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     description: Mapping[str, Any],
-    software: str,
-    pixel_size: Sequence[float] = (),
-    units: Sequence[str] = (),
+    scale: Sequence[float],
+    units: Sequence[str],
 ) -> None:
-    """Write labels as a tiled, compressed TIFF that every TIFF library reads.
-
-    Parameters
-    ----------
-    part : Path
-        The file, from `replacing`.
-    tiles : iterator of (512, 512) arrays
-        Row after row, plane after plane; beyond the image zeros.
-    shape : tuple of int
-        (..., H, W) px.
-    dtype : numpy.dtype
-        Of the tiles.
-    description : mapping
-        Written as JSON into the TIFF's ImageDescription.
-    software : str
-        Written into its Software.
-    pixel_size : (2,) float, optional
-        (row, col) size of a pixel, written into its resolution where the unit is a length.
-    units : (2,) str, optional
-        The units' names.
-    """
+    """Write (512, 512) tiles, row after row, plane after plane; beyond the image zeros."""
     import tifffile
 
     if len(shape) > 2:
         # Without it the leading axes come back as one; first, or tifffile does not look at it.
         description = {"shape": list(shape), **description}
-    tifffile.imwrite(
-        part,
-        tiles,
-        shape=shape,
-        dtype=dtype,
-        tile=(_TILE, _TILE),
-        # Read by every TIFF library, unlike zstd.
-        compression="zlib",
-        photometric="minisblack",
-        bigtiff=math.prod(shape) * dtype.itemsize > _CLASSIC_BYTES,
-        description=json.dumps(dict(description)),
-        software=software,
-        metadata=None,
-        **resolution_tags(pixel_size, units),
-    )
+    with replacing(path) as part:
+        tifffile.imwrite(
+            part,
+            tiles,
+            shape=shape,
+            dtype=dtype,
+            tile=(_TILE, _TILE),
+            # Read by every TIFF library, unlike zstd.
+            compression="zlib",
+            photometric="minisblack",
+            bigtiff=math.prod(shape) * dtype.itemsize > _CLASSIC_BYTES,
+            description=json.dumps(dict(description)),
+            software=f"napari-pisam {description.get('version', '')}".strip(),
+            metadata=None,
+            **resolution_tags(scale[-2:], units[-2:]),
+        )

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_pisam.images.image_files import (
+    JPEG_COMPRESSIONS,
     ImageFileError,
     is_tiff,
     open_picture,
@@ -30,7 +31,6 @@ _LARGEST = 8 << 30
 _CLASSES, _LAST_CLASS = 8, 16
 # From this share of the largest value on, a pixel of a mask with soft edges is surely the object's.
 _SURE = 0.9
-_JPEG_COMPRESSIONS = (6, 7, 33007, 34892)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def open_mask(path: Path) -> Iterator[MaskFile]:
         base = data[0] if isinstance(data, list) else data
         alphas = sum(int(kind) in (1, 2) for kind in page.extrasamples)
         flat = _FlatArray(path, base, axes)
-        yield MaskFile(path, int(page.compression) in _JPEG_COMPRESSIONS, flat, alphas)
+        yield MaskFile(path, int(page.compression) in JPEG_COMPRESSIONS, flat, alphas)
 
 
 def read_mask(path: Path) -> NDArray[Any]:

@@ -21,6 +21,7 @@ import numpy as np
 
 from napari_pisam.images.files import LABEL_TILE
 from napari_pisam.images.label_files import label_dtype, label_tiles
+from napari_pisam.images.pixel_size import unit_written
 from napari_pisam.images.zarr_files import SUFFIX, attributes_of, is_zarr, open_zarr
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_pisam.images.label_files import Crop, Overlap
+    from napari_pisam.images.crops import CroppedMask
+    from napari_pisam.images.label_files import Overlap
 
 VERSION = "0.5"
 _GROUP = "labels"
@@ -36,8 +38,6 @@ _LAST_LEVEL = 1024
 # The table is for people to tell objects apart; beyond this it would be longer than the labels.
 _MOST_COLORS = 10_000
 _TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
-_UNITS = {"um": "micrometer", "micron": "micrometer", "microns": "micrometer", "nm": "nanometer"}
-_UNITS |= {"\N{MICRO SIGN}m": "micrometer", "mm": "millimeter", "cm": "centimeter", "m": "meter"}
 
 
 # -- where labels may be ----------------------------------------------------------------------
@@ -280,7 +280,7 @@ def _indices(folder: Path, ndim: int) -> Iterator[tuple[int, ...]]:
 
 def write_label_zarr(
     path: Path,
-    planes: Mapping[tuple[int, ...], Mapping[int, Crop]],
+    planes: Mapping[tuple[int, ...], Mapping[int, CroppedMask]],
     shape: Sequence[int],
     overlap: Overlap = "keep",
     *,
@@ -294,7 +294,7 @@ def write_label_zarr(
     ----------
     path : Path
         See `new_labels`.
-    planes : mapping of tuple of int to mapping of int to Crop
+    planes : mapping of tuple of int to mapping of int to CroppedMask
         Masks by label, by the index of their plane; the others are empty.
     shape : sequence of int
         (..., H, W) of the image, px.
@@ -425,7 +425,7 @@ def _make(
 
 def _axis(name: str, unit: str) -> dict[str, str]:
     axis = {"name": name} | ({"type": _TYPES[name]} if name in _TYPES else {})
-    known = _UNITS.get(unit, unit)
+    known = unit_written(unit, "name")
     return axis | ({"unit": known} if known not in ("", "pixel") else {})
 
 

@@ -5,30 +5,54 @@ from __future__ import annotations
 import contextlib
 import math
 import xml.etree.ElementTree as ElementTree
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _MICRO, _MU = "\N{MICRO SIGN}", "\N{GREEK SMALL LETTER MU}"
-# TIFF knows centimetres and inches only.
-_CENTIMETRES = {
-    "nanometer": 1e-7,
-    "nm": 1e-7,
-    "micrometer": 1e-4,
-    "micron": 1e-4,
-    "microns": 1e-4,
-    "um": 1e-4,
-    f"{_MICRO}m": 1e-4,
-    f"{_MU}m": 1e-4,
-    "millimeter": 0.1,
-    "mm": 0.1,
-    "centimeter": 1.0,
-    "cm": 1.0,
-    "inch": 2.54,
-    "meter": 100.0,
-    "m": 100.0,
-}
+
+
+class Length(NamedTuple):
+    """A unit of length and how it is written.
+
+    Attributes
+    ----------
+    short : str
+        In ASCII: "um".
+    name : str
+        As NGFF wants it: "micrometer".
+    symbol : str
+        As OME wants it, with the micro sign.
+    centimetres : float
+        How long it is; TIFF knows centimetres and inches only.
+    """
+
+    short: str
+    name: str
+    symbol: str
+    centimetres: float
+
+
+_LENGTHS = (
+    Length("nm", "nanometer", "nm", 1e-7),
+    Length("um", "micrometer", f"{_MICRO}m", 1e-4),
+    Length("mm", "millimeter", "mm", 0.1),
+    Length("cm", "centimeter", "cm", 1.0),
+    Length("m", "meter", "m", 100.0),
+    Length("in", "inch", "in", 2.54),
+)
+LENGTHS = {text: unit for unit in _LENGTHS for text in (unit.short, unit.name, unit.symbol)}
+"""Units of length by every way in which files and napari write them."""
+LENGTHS |= dict.fromkeys(("micron", "microns", f"{_MU}m"), LENGTHS["um"])
+
+
+def unit_written(unit: str, way: Literal["short", "name", "symbol"]) -> str:
+    """Return a unit as it is written in one way, see `Length`; what is no length as it is."""
+    known = LENGTHS.get(unit)
+    return unit if known is None else str(getattr(known, way))
+
+
 # Fractions of 32-bit numbers.
 _RESOLUTIONS = (1e-9, 4e9)
 _CENTIMETRE, _INCH = 3, 2
@@ -104,8 +128,7 @@ def resolution_tags(size: Sequence[float], units: Sequence[str]) -> dict[str, An
     dict
         Empty where the units are no lengths, or TIFF has no such numbers.
     """
-    lengths = [_CENTIMETRES.get(str(unit)) for unit in units]
-    known = [length for length in lengths if length is not None]
+    known = [LENGTHS[str(unit)].centimetres for unit in units if str(unit) in LENGTHS]
     if len(size) != 2 or len(known) != 2 or not all(size):
         return {}
     # The size of a pixel that is shown mirrored is negative.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_pisam.images.files import replacing
+from napari_pisam.images.files import write_csv
 
 if TYPE_CHECKING:
     import os
@@ -34,9 +34,8 @@ def write_tracks(path: str | os.PathLike[str], table: NDArray[Any]) -> None:
             f"The tracks have {table.shape[1]} columns, expected 5 (track, t, y, x, area) or 6 "
             "(with z). Take them from napari_pisam.tracks."
         )
-    lines = [",".join(["track_id", "t", *places, "area"])]
-    for track, time, *middle, area in table.tolist():
-        fields = [f"{track:.0f}", f"{time:.0f}", *(f"{value:.3f}" for value in middle)]
-        lines.append(",".join([*fields, f"{area:.0f}"]))
-    with replacing(Path(path)) as part:
-        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rows = [
+        [f"{track:.0f}", f"{time:.0f}", *(f"{value:.3f}" for value in middle), f"{area:.0f}"]
+        for track, time, *middle, area in table.tolist()
+    ]
+    write_csv(Path(path), [["track_id", "t", *places, "area"], *rows])

@@ -175,8 +175,8 @@ def _checked_array(folder: Path) -> Literal[2, 3]:
     unknown = [name for name in names if name.removeprefix("numcodecs.") not in _CODECS]
     if unknown:
         raise ValueError(
-            f"its array {folder.name!r} is packed by {unknown[0]!r}, which is not known to be "
-            "harmless. Save it anew with blosc, zstd or gzip"
+            f"its array {folder.name!r} is compressed by the codec {unknown[0]!r}, which might run "
+            "code that is in the file. Save it anew with blosc, zstd or gzip"
         )
     if math.prod(chunk.integers(1)) * 8 > _LARGEST_CHUNK:
         raise chunk.wrong(f"chunks of at most {_LARGEST_CHUNK >> 23} million values")

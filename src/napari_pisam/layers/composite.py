@@ -10,7 +10,7 @@ import numpy as np
 from napari_pisam.images.image_source import ImageSource
 from napari_pisam.layers.geometry import is_rgb, spatial_shape
 from napari_pisam.layers.images import image_source_of
-from napari_pisam.layers.transforms import placement_of
+from napari_pisam.layers.transforms import lie_alike
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,20 +128,15 @@ def layers_at(image: Any, layers: Sequence[Any]) -> list[Any]:
     """Return the visible Image layers that lie as one does, itself too; the lowest first."""
     from napari.layers import Image, Labels
 
-    place, shape = placement_of(image), spatial_shape(image)
+    shape = spatial_shape(image)
     return [
         layer
         for layer in layers
         if isinstance(layer, Image)
         and not isinstance(layer, Labels)
         and layer.visible
-        and (layer is image or (spatial_shape(layer) == shape and _lies_alike(layer, place)))
+        and (layer is image or (spatial_shape(layer) == shape and lie_alike(layer, image)))
     ]
-
-
-def _lies_alike(layer: Any, place: Any) -> bool:
-    own = placement_of(layer)
-    return bool(np.allclose(own.linear, place.linear) and np.allclose(own.offset, place.offset))
 
 
 def are_channels(layers: Sequence[Any]) -> bool:

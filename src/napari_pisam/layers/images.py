@@ -152,7 +152,7 @@ def image_source_of(
         channel_axis=None if plane.channel_axis is None else len(leading),
         channels=channels,
         rgb=rgb,
-        contrast_limits=None if rgb or own_contrast or not is_layer else _limits(image),
+        contrast_limits=None if rgb or own_contrast or not is_layer else contrast_of(image),
     )
     return DisplayedPlane(source, plane, plane.axes)
 
@@ -174,7 +174,7 @@ def describe_view(image: Any, plane: ImagePlane) -> str:
             parts.append(f"the {mode} of axis {axis} from {part.start} to {last}")
         elif index is not None and plane.shape[axis] > 1:
             parts.append(f"{axis_name(image, axis)} {index} (0 to {plane.shape[axis] - 1})")
-    limits = None if is_rgb(image) else _limits(image)
+    limits = None if is_rgb(image) else contrast_of(image)
     if limits is not None:
         parts.append(f"contrast {limits[0]:g} to {limits[1]:g}")
     return f"Seen{'' if image.visible else ', though hidden'}: {'; '.join(parts)}"
@@ -195,6 +195,7 @@ def _levels(data: Any) -> list[Any]:
     return [data]
 
 
-def _limits(layer: Any) -> tuple[float, float] | None:
+def contrast_of(layer: Any) -> tuple[float, float] | None:
+    """Contrast limits of an Image layer, which say what the user sees; None where they say none."""
     low, high = (float(value) for value in layer.contrast_limits)
     return (low, high) if np.isfinite((low, high)).all() and high > low else None

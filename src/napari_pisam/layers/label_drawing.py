@@ -9,9 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_pisam.images.crops import Bbox
     from napari_pisam.layers.labels import LabelsPlane
-
-    Bounds = tuple[int, int, int, int]
 
 # What OpenGL takes as one texture nearly everywhere; napari shows larger planes reduced.
 _TEXTURE = 16_384
@@ -22,7 +21,7 @@ _LARGEST_STEP = 64
 
 
 def refresh_labels_windows(
-    labels: LabelsPlane, windows: Sequence[Bounds], *, is_displayed: bool = False
+    labels: LabelsPlane, windows: Sequence[Bbox], *, is_displayed: bool = False
 ) -> None:
     """Show what was written to windows.
 
@@ -50,7 +49,7 @@ def refresh_labels_windows(
         layer.refresh(extent=False, thumbnail=False)
 
 
-def _draw_reduced(labels: LabelsPlane, windows: Sequence[Bounds], partial: Any) -> bool:
+def _draw_reduced(labels: LabelsPlane, windows: Sequence[Bbox], partial: Any) -> bool:
     """Send windows of a plane that is too large for one texture; whether that was possible.
 
     napari draws every second (third, ...) row and column of such a plane, and draws all of it
@@ -84,7 +83,7 @@ def _draw_reduced(labels: LabelsPlane, windows: Sequence[Bounds], partial: Any) 
     return bool(pictures)
 
 
-def _joined(windows: Sequence[Bounds]) -> Sequence[Bounds]:
+def _joined(windows: Sequence[Bbox]) -> Sequence[Bbox]:
     """Leave out empty windows; one around all where that is little to send."""
     full = [window for window in windows if window[2] > window[0] and window[3] > window[1]]
     if len(full) < 2:

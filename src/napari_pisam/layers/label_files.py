@@ -123,6 +123,9 @@ def _of_plane(state: Any) -> list[tuple[str, Any, dict[str, Any], str]]:
     import numpy as np
     import pandas as pd
 
+    from napari_pisam.layers.style import BOX_COLOR
+    from napari_pisam.predict.click_sorting import LABELS
+    from napari_pisam.predict.drawn_shapes import shapes_of
     from napari_pisam.session.labels import tiles_of_records
 
     height, width = state.shape
@@ -136,29 +139,37 @@ def _of_plane(state: Any) -> list[tuple[str, Any, dict[str, Any], str]]:
         row0, col0, row1, col1 = tile.bbox
         labels[row0:row1, col0:col1] = one
     views = [record.view for record in state.records]
-    asked = [one for one in views if one.prompts is not None]
-    boxed = [one for one in asked if one.prompts.box is not None]
+    asked = [(one.id, one.prompts) for one in views if one.prompts is not None]
     clicks = [
-        (point, "FG" if is_fg else "BG", one.id)
-        for one in asked
-        for point, is_fg in zip(one.prompts.points.tolist(), one.prompts.labels, strict=True)
+        (places[0], LABELS[is_fg], number)
+        for number, prompts in asked
+        for places, is_fg in prompts.strokes
+        if len(places) == 1
     ]
+    shapes = [(shape, number) for number, prompts in asked for shape in shapes_of(prompts)]
     classes = {one.id: one.class_name for one in views if one.class_name}
     features = {"index": [one.id for one in views]}
     if classes:
         features["class"] = [classes.get(one.id, "") for one in views]
-    corners = [np.reshape(one.prompts.box, (2, 2)) for one in boxed]
+    signs = list(LABELS.values())
     return [
         ("labels", labels, {"features": pd.DataFrame(features)}, "labels"),
         (
             "boxes",
-            corners,
+            [np.array(shape.vertices) for shape, _ in shapes],
             {
                 "ndim": 2,
-                "shape_type": "rectangle",
+                "shape_type": [shape.shape_type for shape, _ in shapes] or "rectangle",
                 "face_color": "transparent",
-                "edge_color": "#56b4e9",
-                "features": pd.DataFrame({"object": [one.id for one in boxed]}),
+                "edge_color": BOX_COLOR,
+                "features": pd.DataFrame(
+                    {
+                        "object": [number for _, number in shapes],
+                        "label": [LABELS[shape.is_foreground] for shape, _ in shapes],
+                        "use": [shape.use for shape, _ in shapes],
+                        "after": [shape.after for shape, _ in shapes],
+                    }
+                ),
             },
             "shapes",
         ),
@@ -168,9 +179,7 @@ def _of_plane(state: Any) -> list[tuple[str, Any, dict[str, Any], str]]:
             {
                 "features": pd.DataFrame(
                     {
-                        "label": pd.Categorical(
-                            [label for _, label, _ in clicks], categories=["FG", "BG"]
-                        ),
+                        "label": pd.Categorical([says for _, says, _ in clicks], signs),
                         "object": [number for *_, number in clicks],
                     }
                 )

@@ -13,7 +13,7 @@ from napari_pisam.images.ngff_labels import is_label_group, new_labels, open_lab
 from napari_pisam.layers.geometry import ImagePlane, plane_of, spatial_shape
 from napari_pisam.layers.label_arrays import MirroredLabels, empty_labels, is_kept, wider_labels
 from napari_pisam.layers.prompt_layers import prompt_axes
-from napari_pisam.layers.transforms import placement_of, transform_of
+from napari_pisam.layers.transforms import lie_alike, transform_of
 from napari_pisam.session.labels import wider_dtype
 from napari_pisam.session.rollback import RollbackJournal, roll_back
 
@@ -313,23 +313,49 @@ def labels_plane(layer: Any, plane: ImagePlane, image: Any = None) -> LabelsPlan
             f"The Labels layer {layer.name!r} is a dask array: what is written to it is computed "
             f"again and again. {advice}"
         )
+    sizes = enumerate(plane.shape)
+    kept = (axis for axis, size in sizes if axis != plane.channel_axis and size > 1)
+    extra = missing_axes(layer, plane, image, next(kept, 0), advice)
+    axes = plane.axes[0] - extra, plane.axes[1] - extra
+    return LabelsPlane(layer, axes, plane.index[extra:])
+
+
+def missing_axes(layer: Any, plane: ImagePlane, image: Any, most: int, advice: str) -> int:
+    """Return how many of an image's axes, from the first on, a Labels layer has not.
+
+    Parameters
+    ----------
+    layer : napari Labels layer
+    plane : ImagePlane
+        Of the image.
+    image : napari Image layer or None
+        To check that both lie alike.
+    most : int
+        How many may be missing.
+    advice : str
+        What to do where it does not fit.
+
+    Raises
+    ------
+    ValueError
+        If it is of another size or lies elsewhere.
+    """
+    data = layer.data[0] if layer.multiscale else layer.data
     shape = tuple(int(size) for size in data.shape)
+    of = "" if image is None else f" {image.name!r}"
     # Layers meet from their last axis on.
     extra = len(plane.shape) - len(shape)
-    dropped = range(max(extra, 0))
-    fits = extra >= 0 and all(a == plane.channel_axis or plane.shape[a] == 1 for a in dropped)
-    if not fits or shape != plane.shape[extra:] or min(plane.axes) < extra:
+    if not 0 <= extra <= most or shape != plane.shape[extra:] or min(plane.axes) < extra:
         raise ValueError(
             f"The Labels layer {layer.name!r} has shape {shape}, expected {plane.shape} as the "
-            f"image. {advice}"
+            f"image{of}. {advice}"
         )
     if image is not None and not lie_alike(layer, image, extra):
         raise ValueError(
-            f"The Labels layer {layer.name!r} lies elsewhere than the image (another scale, "
+            f"The Labels layer {layer.name!r} lies elsewhere than the image{of} (another scale, "
             f"translation or rotation). {advice}"
         )
-    axes = plane.axes[0] - extra, plane.axes[1] - extra
-    return LabelsPlane(layer, axes, plane.index[extra:])
+    return extra
 
 
 def finish_edits(layer: Any) -> bool:
@@ -397,17 +423,6 @@ def promote_labels(layer: Any, value: int) -> None:
             f"one of {new} and open it again."
         )
     layer.data = wider_labels(data, new)
-
-
-def lie_alike(labels: Any, image: Any, extra: int = 0) -> bool:
-    """Whether a layer lies pixel on pixel where the last axes, from `extra` on, of another lie."""
-    own, theirs = placement_of(labels), placement_of(image)
-    axes = range(extra, theirs.ndim)
-    linear, offset = theirs.part(axes)
-    size = np.abs(linear).max()
-    shift = np.abs(own.offset - offset).max()
-    # A hundredth of a pixel is not seen.
-    return bool(np.abs(own.linear - linear).max() <= 1e-6 * size and shift <= 1e-2 * size)
 
 
 def plane_is_displayed(plane: ImagePlane, image: Any, dims: Any) -> bool:

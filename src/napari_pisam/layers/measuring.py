@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_pisam.images.pixel_size import unit_written
 from napari_pisam.layers.geometry import is_rgb, plane_of, spatial_shape
 from napari_pisam.layers.images import axis_name, image_source_of
-from napari_pisam.layers.labels import lie_alike
-from napari_pisam.layers.transforms import placement_of, unit_ratio
+from napari_pisam.layers.transforms import lie_alike, placement_of, unit_ratio
 from napari_pisam.measure.regions import Pixel, measure_objects, with_unit
 from napari_pisam.measure.volumes import measure_volumes
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     Channels = list[tuple[tuple[str, ...], ImageSource]]
     Rows = dict[int, dict[str, float]]
 
-_SHORT = {"pixel": "px", "micrometer": "um", "nanometer": "nm", "millimeter": "mm"}
 _COLOURS = ("red", "green", "blue")
 # Of napari's own features of labels: which label a line is about.
 _INDEX = "index"
@@ -42,7 +41,7 @@ def pixel_of(image: Any, plane: ImagePlane) -> Pixel:
     if place.units is None:
         return Pixel(height, width)
     of_rows, of_cols = (place.units[axis] for axis in plane.axes)
-    unit = _SHORT.get(str(of_rows), str(of_rows))
+    unit = "px" if str(of_rows) == "pixel" else unit_written(str(of_rows), "short")
     if unit == "px" and (height, width) != (1.0, 1.0):
         unit = "units"
     return Pixel(height, width * unit_ratio(of_cols, of_rows), unit)

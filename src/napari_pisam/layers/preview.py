@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_pisam.images.crops import seen_in
 from napari_pisam.layers.prompt_layers import prompt_axes
 from napari_pisam.layers.transforms import transform_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_pisam.images.crops import Bbox
     from napari_pisam.layers.geometry import ImagePlane
-    from napari_pisam.layers.label_drawing import Bounds
     from napari_pisam.predict.mask import Mask
 
 PREVIEW_COLORS = {
@@ -102,10 +103,9 @@ def show_preview(layer: Any, image: Any, plane: ImagePlane, mask: Mask | None) -
     axes = prompt_axes(image, plane.channel_axis)
     key = (0,) * (len(plane.shape) - len(axes))
     window = _window(layer, plane, mask)
-    block = np.zeros((window[2] - window[0], window[3] - window[1]), dtype=np.uint8)
-    if mask is not None and mask.crop.size:
-        row0, col0, row1, col1 = mask.bbox
-        block[row0 - window[0] : row1 - window[0], col0 - window[1] : col1 - window[1]] = mask.crop
+    nothing = np.zeros((0, 0), dtype=np.bool_), (0, 0, 0, 0)
+    crop, bbox = nothing if mask is None else (mask.crop, mask.bbox)
+    block = seen_in(window, crop, bbox).astype(np.uint8)
     data = _in_layer(block, plane)[key]
     origin = [0 if index is None else index for index in plane.index]
     origin[plane.axes[0]], origin[plane.axes[1]] = window[:2]
@@ -125,7 +125,7 @@ def show_preview(layer: Any, image: Any, plane: ImagePlane, mask: Mask | None) -
     layer.editable = False
 
 
-def _window(layer: Any, plane: ImagePlane, mask: Mask | None) -> Bounds:
+def _window(layer: Any, plane: ImagePlane, mask: Mask | None) -> Bbox:
     """Return the part of the plane that the layer covers: as before where the mask fits into that.
 
     A little more than the mask, for clicks to change it, and never many times as much.

@@ -18,13 +18,14 @@ from napari_pisam.layers.style import (
 )
 from napari_pisam.layers.transforms import transform_of
 from napari_pisam.predict.areas import LINES, Use, corners_of
+from napari_pisam.predict.drawn_shapes import PromptShape, shapes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
-    from napari_pisam.layers.prompts import LayerShapes
+    from napari_pisam.predict.drawn_shapes import DrawnShapes
     from napari_pisam.predict.prompts import Prompts
 
 Label: TypeAlias = Literal["FG", "BG"]
@@ -394,8 +395,8 @@ def _write_shapes(
         for row, vertices in enumerate(shapes.data)
         if owners[row] == object_id and mapping.on_plane(vertices).all()
     ]
-    there = _DrawnShapes.of(read_shapes(image, plane, shapes, []), rows)
-    wanted = [] if prompts is None else list(_wanted(prompts))
+    there = _ShapesThere.of(read_shapes(image, plane, shapes, []), rows)
+    wanted = [] if prompts is None else list(shapes_of(prompts))
     missing = [one for one in wanted if not there.take(one)]
     after = {row: one.after for row, one in there.kept.items() if one.after >= 0}
     features = shapes.features
@@ -421,40 +422,14 @@ def _write_shapes(
         _set_defaults(shapes, before)
 
 
-class _Wanted(NamedTuple):
-    """A shape that is to be there; `after` is -1 where it says nothing."""
-
-    shape_type: str
-    vertices: Any
-    is_foreground: bool = True
-    use: str = Use.BOX.value
-    after: int = -1
-
-
-def _wanted(prompts: Prompts) -> Iterator[_Wanted]:
-    if prompts.box is not None:
-        yield _Wanted("rectangle", corners_of(prompts.box))
-    for area in prompts.areas:
-        use = Use.PART if area.is_box else Use.OUTLINE
-        corners = corners_of(area.box) if area.is_box else area.vertices
-        kind = "rectangle" if area.is_box else "polygon"
-        yield _Wanted(kind, corners, area.is_foreground, use.value)
-    clicks = 0
-    for places, is_foreground in prompts.strokes:
-        if len(places) > 1:
-            yield _Wanted("path", places, is_foreground, after=clicks)
-        else:
-            clicks += 1
-
-
-class _DrawnShapes(NamedTuple):
+class _ShapesThere(NamedTuple):
     """The shapes of an object that are there; those that stay are taken one by one."""
 
     rows: dict[int, tuple[tuple[str, bool], NDArray[np.float64]]]
-    kept: dict[int, _Wanted]
+    kept: dict[int, PromptShape]
 
     @classmethod
-    def of(cls, shapes: LayerShapes, rows: Sequence[int]) -> _DrawnShapes:
+    def of(cls, shapes: DrawnShapes, rows: Sequence[int]) -> _ShapesThere:
         found: dict[int, tuple[tuple[str, bool], NDArray[np.float64]]] = {}
         for box in shapes.boxes:
             found[box.row] = (Use.BOX, True), np.array(corners_of(box.box))
@@ -468,7 +443,7 @@ class _DrawnShapes(NamedTuple):
         # Of two boxes the later one counts.
         return cls({row: found[row] for row in reversed(rows) if row in found}, {})
 
-    def take(self, wanted: _Wanted) -> bool:
+    def take(self, wanted: PromptShape) -> bool:
         """Keep a shape that is what is wanted; whether there is one."""
         kind = wanted.shape_type if wanted.shape_type == "path" else wanted.use
         places = np.array(wanted.vertices)

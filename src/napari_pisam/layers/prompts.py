@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from napari_pisam.layers.geometry import ImagePlane, PlaneMap, as_plane
-from napari_pisam.predict.areas import LINES, Area, Use, outline_of
+from napari_pisam.predict.areas import LINES, Use
 from napari_pisam.predict.click_sorting import (
     LABEL,
     Click,
-    clicks_by_object,
     describe_strays,
     is_foreground,
     label_column,
     says_background,
-    strokes_in_order,
 )
-from napari_pisam.predict.prompts import Prompts
+from napari_pisam.predict.drawn_shapes import DrawnShapes, ShapeKind, sorted_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from numpy.typing import NDArray
-
     from napari_pisam.predict.areas import Box
+    from napari_pisam.predict.drawn_shapes import DrawnBox
+    from napari_pisam.predict.prompts import Prompts
 
 # Rounding on the way through two transforms must not put a click on the border outside.
 _BORDER = 1e-3
@@ -59,41 +57,6 @@ class Reason(NamedTuple):
     object_id: int | None
     text: str
     is_unclear: bool = False
-
-
-@dataclass(frozen=True)
-class LayerBox:
-    """The bounding box of shape number `row` in its layer; without an object if it names none."""
-
-    row: int
-    object_id: int | None
-    box: Box
-
-
-@dataclass(frozen=True)
-class LayerScribble:
-    """The scribble that shape number `row` is."""
-
-    row: int
-    click: Click
-
-
-@dataclass(frozen=True)
-class LayerArea:
-    """The further box or outline that shape number `row` is, or where its object is not."""
-
-    row: int
-    object_id: int
-    area: Area
-
-
-@dataclass(frozen=True)
-class LayerShapes:
-    """What the shapes on a plane ask for, each kind in the order of the layer."""
-
-    boxes: list[LayerBox] = field(default_factory=list)
-    scribbles: list[LayerScribble] = field(default_factory=list)
-    areas: list[LayerArea] = field(default_factory=list)
 
 
 def prompts_from_layers(
@@ -133,28 +96,17 @@ def prompts_from_layers(
     """
     plane = as_plane(image, dims)
     ignored: list[Reason] = []
-    drawn = LayerShapes() if shapes is None else read_shapes(image, plane, shapes, ignored)
-    boxes, areas = drawn.boxes, drawn.areas
+    drawn = DrawnShapes() if shapes is None else read_shapes(image, plane, shapes, ignored)
     clicks = [] if points is None else read_clicks(image, plane, points, ignored)
-    clicks += [one.click for one in drawn.scribbles]
-    named = {one.object_id for one in clicks} | {one.object_id for one in areas}
-    of_object = _number_boxes(boxes, named, ignored)
-    members, strays = clicks_by_object(of_object, clicks)
+    clicks += drawn.clicks
+    named = {one.object_id for one in clicks} | {one.object_id for one in drawn.areas}
+    of_object = _number_boxes(drawn.boxes, named, ignored)
+    prompts, problems, strays = sorted_prompts(of_object, clicks, drawn.areas)
     if strays:
         ignored.append(Reason(None, describe_strays(strays), is_unclear=True))
-    wanted = sorted({*members, *(one.object_id for one in areas)})
-    prompts = {}
-    for number in wanted if object_id is None else [object_id]:
-        own = members.get(number, [])
-        parts = [one.area for one in areas if one.object_id == number]
-        says = [one.is_foreground for one in own] + [one.is_foreground for one in parts]
-        if number in of_object or any(says):
-            strokes = strokes_in_order(own)
-            prompts[number] = Prompts.from_strokes(of_object.get(number), strokes, areas=parts)
-        elif own or parts:
-            text = "has BG clicks alone: draw a box around it, or an FG click."
-            ignored.append(Reason(number, f"Object {number} {text}"))
+    ignored += [Reason(number, text) for number, text in problems.items()]
     if object_id is not None:
+        prompts = {number: one for number, one in prompts.items() if number == object_id}
         ignored = [one for one in ignored if one.object_id in (None, object_id)]
     return LayerPrompts(
         prompts,
@@ -163,14 +115,13 @@ def prompts_from_layers(
     )
 
 
-def read_shapes(image: Any, plane: ImagePlane, shapes: Any, ignored: list[Reason]) -> LayerShapes:
+def read_shapes(image: Any, plane: ImagePlane, shapes: Any, ignored: list[Reason]) -> DrawnShapes:
     """Read the shapes on a plane; reasons for those that are no prompts go to `ignored`.
 
-    A path or a line is a scribble: feature ``label`` says FG or BG (FG where it says nothing),
-    ``after`` how many clicks of its object came before it (all where it is below 0). Any other
-    shape is a box, or what ``use`` says (see `Use`); with the label BG its object is not there.
+    What a shape is, `DrawnShapes.add` tells, by the features ``label`` (FG where it says nothing),
+    ``use`` (see `Use`) and ``after`` (all clicks where it is below 0).
     """
-    found = LayerShapes()
+    found = DrawnShapes()
     data = [np.asarray(vertices, dtype=np.float64) for vertices in shapes.data]
     if not data:
         return found
@@ -184,7 +135,7 @@ def read_shapes(image: Any, plane: ImagePlane, shapes: Any, ignored: list[Reason
     edges = np.array(plane.size) - 0.5
     clipped = np.concatenate([np.clip(lows, -0.5, edges), np.clip(highs, -0.5, edges)], axis=1)
     kinds = _kinds(shapes, len(data))
-    is_line = np.array([kind.is_line for kind in kinds])
+    is_line = np.array([kind.is_line for kind, _ in kinds])
     is_finite = np.asarray(np.isfinite(lows + highs).all(axis=1))
     has_area = np.asarray((highs > lows).all(axis=1)) | is_line
     is_inside = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
@@ -192,7 +143,13 @@ def read_shapes(image: Any, plane: ImagePlane, shapes: Any, ignored: list[Reason
     owners = objects_of(shapes, len(data))
     for row in np.flatnonzero(chosen & is_finite & has_area & is_inside).tolist():
         own = np.clip(places[starts[row] : starts[row] + len(data[row])], -0.5, edges)
-        reason = _add_shape(found, row, owners[row], kinds[row], own, tuple(clipped[row].tolist()))
+        corners, box = [(r, c) for r, c in own.tolist()], tuple(clipped[row].tolist())
+        kind, reason = kinds[row]
+        try:
+            if not reason:
+                found.add(row, owners[row], kind, corners, box, f"Shape {row}")
+        except ValueError as error:
+            reason = str(error)
         if reason:
             ignored.append(Reason(owners[row], f"Shape {row} {reason}", is_unclear=True))
     for row in np.flatnonzero(chosen & ~(is_finite & has_area & is_inside)).tolist():
@@ -205,67 +162,26 @@ def read_shapes(image: Any, plane: ImagePlane, shapes: Any, ignored: list[Reason
     return found
 
 
-def read_boxes(image: Any, plane: ImagePlane, shapes: Any, ignored: list[Reason]) -> list[LayerBox]:
-    """Read the boxes alone; see `read_shapes`."""
-    return read_shapes(image, plane, shapes, ignored).boxes
-
-
-class _Kind(NamedTuple):
-    """What a shape's type and features say; the label is a reason where it is neither FG nor BG."""
-
-    shape_type: str
-    label: bool | str
-    use: Use | None
-    after: int | None
-
-    @property
-    def is_line(self) -> bool:
-        return self.use is None and self.shape_type in LINES
-
-
-def _kinds(shapes: Any, count: int) -> list[_Kind]:
+def _kinds(shapes: Any, count: int) -> list[tuple[ShapeKind, str]]:
+    """Read shapes' types and features; a reason where a label is neither FG nor BG."""
     features = shapes.features if len(shapes.features) == count else {}
     nothing = [None] * count
     labels, uses, afters = (list(features.get(name, nothing)) for name in (LABEL, "use", "after"))
     known = set(Use)
-    rows = zip(list(shapes.shape_type), labels, uses, afters, strict=True)
+    rows = zip(map(str, shapes.shape_type), labels, uses, afters, strict=True)
     kinds = []
     for shape_type, label, use, after in rows:
         # A box that was drawn as a path is one only where its use says so.
         given = Use(str(use)) if str(use) in known else None
-        given = None if str(shape_type) in LINES and given is Use.BOX else given
+        given = None if shape_type in LINES and given is Use.BOX else given
         number = _as_number(after)
-        says: bool | str = not says_background(label)
-        if str(shape_type) in LINES and given is None and label is not None and label == label:
-            says = _as_label(label)
         order = int(number) if number is not None and number >= 0 else None
-        kinds.append(_Kind(str(shape_type), says, given, order))
+        kind = ShapeKind(shape_type, not says_background(label), given, order)
+        says = _as_label(label) if kind.is_line and label is not None and label == label else None
+        if isinstance(says, bool):
+            kind = kind._replace(is_foreground=says)
+        kinds.append((kind, says if isinstance(says, str) else ""))
     return kinds
-
-
-def _add_shape(
-    found: LayerShapes,
-    row: int,
-    owner: int | None,
-    kind: _Kind,
-    places: NDArray[np.float64],
-    box: Box,
-) -> str:
-    """Add what a shape is; or say why it is nothing."""
-    if isinstance(kind.label, str):
-        return kind.label
-    if kind.is_line:
-        first, *line = ((float(r), float(c)) for r, c in places)
-        click = Click(owner, first, kind.label, f"Shape {row}", tuple(line), kind.after)
-        found.scribbles.append(LayerScribble(row, click))
-    elif kind.label and kind.use in (None, Use.BOX):
-        found.boxes.append(LayerBox(row, owner, box))
-    elif owner is None:
-        return "names no object that it is of: give it a feature 'object'."
-    else:
-        corners = outline_of(kind.shape_type, places) if kind.use is Use.OUTLINE else box
-        found.areas.append(LayerArea(row, owner, Area.of(corners, kind.label)))
-    return ""
 
 
 def read_clicks(image: Any, plane: ImagePlane, points: Any, ignored: list[Reason]) -> list[Click]:
@@ -344,7 +260,7 @@ def _as_label(value: Any) -> bool | str:
 
 
 def _number_boxes(
-    boxes: Iterable[LayerBox], named: set[int | None], ignored: list[Reason]
+    boxes: Iterable[DrawnBox], named: set[int | None], ignored: list[Reason]
 ) -> dict[int, Box]:
     """Find every box an object; a shape without one gets its place in the layer if free."""
     boxes = list(boxes)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_pisam.images.label_formats.annotations import painted
 from napari_pisam.layers.geometry import PlaneMap, plane_of, spatial_shape
 from napari_pisam.layers.images import image_source_of
 from napari_pisam.layers.prompts import prompts_from_layers
@@ -85,20 +86,13 @@ def segment_layers(
             "click. Pass shapes=..., points=... or both; dims=viewer.dims for another plane."
         )
     view = image_source_of(image_layer, plane)
-    height, width = view.source.shape
     if predictor is None:
         from napari_pisam.predict.predictor import Predictor as NewPredictor
 
         predictor = NewPredictor(model)
     predictor.set_image(view.source)
-    labels = np.zeros(
-        (height, width), dtype=np.uint16 if max(found.prompts) < 1 << 16 else np.uint32
-    )
-    for number, mask in _predict(predictor, found.prompts).items():
-        row0, col0, row1, col1 = mask.bbox
-        part = labels[row0:row1, col0:col1]
-        part[mask.crop & (part == 0)] = number
-    return labels
+    masks = _predict(predictor, found.prompts)
+    return painted({n: (mask.bbox[:2], mask.crop) for n, mask in masks.items()}, view.source.shape)
 
 
 def _predict(predictor: Predictor, prompts: Mapping[int, Prompts]) -> dict[int, Mask]:

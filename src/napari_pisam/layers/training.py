@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.layers.geometry import PlaneMap, as_plane, is_rgb
+from napari_pisam.images.crops import shared_slices
+from napari_pisam.layers.geometry import as_plane, is_rgb
+from napari_pisam.layers.images import Reordered, contrast_of
+from napari_pisam.layers.labels import missing_axes
 from napari_pisam.learn.finetune.sources import SourceImage, UserClicks
 
 if TYPE_CHECKING:
@@ -48,25 +51,19 @@ class ArrayPlane:
     def __init__(
         self, array: Any, axes: tuple[int, int], index: tuple[int | None, ...], rgb: bool = False
     ) -> None:
-        self._array, self._axes, self._index, self._rgb = array, axes, index, rgb
-        size = tuple(int(array.shape[axis]) for axis in axes)
-        self.shape: tuple[int, ...] = (*size, int(array.shape[-1])) if rgb else size
+        leading = [axis for axis in range(len(index)) if axis not in axes]
+        colours = (len(index),) if rgb else ()
+        self._array = Reordered(array, (*leading, *axes, *colours))
+        self._place = tuple(index[axis] or 0 for axis in leading)
+        self.shape = self._array.shape[len(leading) :]
         self.dtype: np.dtype[Any] = np.dtype(array.dtype)
         self.ndim = len(self.shape)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Read a window: slices of rows and columns, and of colours where there are some."""
         parts = key if isinstance(key, tuple) else (key,)
-        parts = (*parts, *(slice(None),) * (self.ndim - len(parts)))
-        where: list[Any] = list(self._index)
-        for axis, part in zip(self._axes, parts, strict=False):
-            where[axis] = part
-        if self._rgb:
-            where.append(parts[2])
-        block = np.asarray(self._array[tuple(where)])
-        is_swapped = self._axes[0] > self._axes[1]
-        slices = isinstance(parts[0], slice) and isinstance(parts[1], slice)
-        return np.swapaxes(block, 0, 1) if is_swapped and slices else block
+        rest = (slice(None),) * (self.ndim - len(parts))
+        return np.asarray(self._array[(*self._place, *parts, *rest)])
 
 
 class MaskLabels:
@@ -93,11 +90,8 @@ class MaskLabels:
         )
         block = np.zeros((max(row1 - row0, 0), max(col1 - col0, 0)), np.uint32)
         for number, mask in self._masks.items():
-            top, left, bottom, right = mask.bbox
-            r0, r1, c0, c1 = max(top, row0), min(bottom, row1), max(left, col0), min(right, col1)
-            if r1 > r0 and c1 > c0:
-                crop = mask.crop[r0 - top : r1 - top, c0 - left : c1 - left]
-                block[r0 - row0 : r1 - row0, c0 - col0 : c1 - col0][crop] = number
+            here, there = shared_slices((row0, col0, row1, col1), mask.bbox)
+            block[here][mask.crop[there]] = number
         return block
 
 
@@ -200,15 +194,8 @@ def take_pair(image: Any, labels: Any, dims: Any = None, *, all_slices: bool = F
     """
     plane = as_plane(image, dims)
     data = _level0(labels)
-    shape = tuple(int(size) for size in data.shape)
-    extra = len(plane.shape) - len(shape)
-    fits = extra >= 0 and shape == plane.shape[extra:] and min(plane.axes) >= extra
-    if not fits or (all_slices and extra):
-        raise ValueError(
-            f"The Labels layer {labels.name!r} has shape {shape}, expected {plane.shape} as the "
-            f"image {image.name!r}. Choose the labels that belong to this image."
-        )
-    _check_place(image, labels, plane, extra)
+    advice = "Choose the labels that belong to this image."
+    extra = missing_axes(labels, plane, image, 0 if all_slices else len(plane.shape), advice)
     if all_slices:
         is_small = isinstance(data, np.ndarray) and data.size <= _COPIED_PIXELS
         taken: Any = data.copy() if is_small else data
@@ -267,7 +254,7 @@ def _pair(image: Any, plane: ImagePlane, labels: Any, *, all_slices: bool = Fals
         plane.axes,
         plane.index,
         is_rgb(image),
-        _limits(image),
+        None if is_rgb(image) else contrast_of(image),
         all_slices,
     )
 
@@ -284,29 +271,3 @@ def _clicks(one: SessionObject) -> UserClicks | None:
 
 def _level0(layer: Any) -> Any:
     return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
-
-
-def _limits(image: Any) -> tuple[float, float] | None:
-    """Contrast limits, which say what the user sees; colours are seen as they are."""
-    if is_rgb(image):
-        return None
-    low, high = (float(value) for value in image.contrast_limits)
-    return (low, high) if np.isfinite((low, high)).all() and high > low else None
-
-
-def _check_place(image: Any, labels: Any, plane: ImagePlane, extra: int) -> None:
-    height, width = plane.size
-    corners = np.zeros((3, len(plane.shape) - extra))
-    rows, cols = plane.axes[0] - extra, plane.axes[1] - extra
-    corners[1, rows], corners[2, cols] = height - 1, width - 1
-    for axis, index in enumerate(plane.index[extra:]):
-        if index is not None:
-            corners[:, axis] = index
-    found = PlaneMap(image, plane, labels).to_image(corners)
-    expected = [(0, 0), (height - 1, 0), (0, width - 1)]
-    # A hundredth of a pixel is not seen.
-    if np.abs(found - expected).max() > 0.01 * max(1, *(s / 1000 for s in plane.size)):
-        raise ValueError(
-            f"The Labels layer {labels.name!r} lies elsewhere than the image {image.name!r} "
-            "(another scale, translation or rotation). Choose the labels that belong to it."
-        )

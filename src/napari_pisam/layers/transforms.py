@@ -77,6 +77,17 @@ def placement_of(layer: Any, ndim: int | None = None) -> Placement:
     return Placement(np.stack(columns, axis=1), offset, None if units is None else tuple(units))
 
 
+def lie_alike(labels: Any, image: Any, extra: int = 0) -> bool:
+    """Whether a layer lies pixel on pixel where the last axes, from `extra` on, of another lie."""
+    own, theirs = placement_of(labels), placement_of(image)
+    axes = range(extra, theirs.ndim)
+    linear, offset = theirs.part(axes)
+    size = np.abs(linear).max()
+    shift = np.abs(own.offset - offset).max()
+    # A hundredth of a pixel is not seen.
+    return bool(np.abs(own.linear - linear).max() <= 1e-6 * size and shift <= 1e-2 * size)
+
+
 def unit_ratio(of: Any, to: Any) -> float:
     """How many `to` one `of` is; 1 where they do not compare (a length and a pixel)."""
     if of == to or of.dimensionality != to.dimensionality:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from napari_pisam.images.crops import extent
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-Slices = tuple[slice, slice]
 
 BOUNDARY_SHARE = 0.02
 """Width of the band of the boundary IoU, by the image's diagonal (Cheng et al., 2021)."""
@@ -60,14 +60,6 @@ def iou(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """Intersection over union of two (H, W) bool masks; 1 where both are empty."""
     shared, either = overlap(predicted, truth)
     return shared / either if either else 1.0
-
-
-def extent(mask: NDArray[np.bool_]) -> Slices | None:
-    """Rows and columns of the True pixels of a (H, W) bool mask; None without any."""
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return None
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
 
 
 def boundary(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from napari_pisam.model.native_libraries import import_apart
-from napari_pisam.model.remembered import Remembered
+from napari_pisam.model.weights_cache import WeightsCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +114,7 @@ class ModulatedDeformConv2d(nn.Module):
             nn.init.zeros_(parameter)
         # Set while training keeps it an ordinary convolution, at a fifth of the time.
         self.rigid = False
-        self._ordinary: Remembered[bool] = Remembered()
+        self._ordinary: WeightsCache[bool] = WeightsCache()
 
     def _learnt_shape(self) -> list[nn.Parameter]:
         return [*self.offset_conv.parameters(), *self.modulator_conv.parameters()]

@@ -266,28 +266,6 @@ class PiSam(nn.Module):
 
         Parameters
         ----------
-        image, decoded, points, labels
-            As for `refine`.
-        boxes : (B, 4) float, optional
-            The boxes that were decoded; an interactor does without.
-
-        Returns
-        -------
-        Decoded
-            For `upscale`.
-        """
-        if self.has_interactor:
-            return replace(decoded, feature=self.refine(image, decoded, points, labels))
-        earlier = None if boxes is None else decoded.low_res[:, :1].detach()
-        return self.decode(image, boxes=boxes, points=points, labels=labels, masks=earlier)
-
-    def refine(
-        self, image: EncodedImage, decoded: Decoded, points: Tensor, labels: Tensor
-    ) -> Tensor:
-        """Correct a decoded mask feature by clicks; only for ``"pisam"`` kinds.
-
-        Parameters
-        ----------
         image
             From `encode`.
         decoded
@@ -296,36 +274,27 @@ class PiSam(nn.Module):
             (x, y), frame px. All clicks of the object at once.
         labels : (B, n) int
             1 FG, 0 BG, -1 padding.
+        boxes : (B, 4) float, optional
+            The boxes that were decoded; an interactor does without.
 
         Returns
         -------
-        (B, 32, S/4, S/4) float
+        Decoded
             For `upscale`.
-
-        Raises
-        ------
-        ValueError
-            If the variant has no interactor.
         """
         if not self.has_interactor:
-            msg = (
-                f"{self.variant.name!r} has no interactor. Give the clicks to decode(), "
-                "or choose a pisam variant."
-            )
-            raise ValueError(msg)
+            earlier = None if boxes is None else decoded.low_res[:, :1].detach()
+            return self.decode(image, boxes=boxes, points=points, labels=labels, masks=earlier)
         relative = points / self.frame
         if self.variant.click_order == "rc":
             relative = relative.flip(-1)
-        feature: Tensor = self.mask_decoder.interact_2(
-            decoded.feature, decoded.token, relative, labels
-        )
-        return feature
+        feature = self.mask_decoder.interact_2(decoded.feature, decoded.token, relative, labels)
+        return replace(decoded, feature=feature)
 
     def upscale(
         self,
         image: EncodedImage,
         decoded: Decoded,
-        feature: Tensor | None = None,
         region: tuple[int, int, int, int] | None = None,
     ) -> Tensor:
         """Logits at the frame's full resolution.
@@ -335,9 +304,7 @@ class PiSam(nn.Module):
         image
             From `encode`.
         decoded
-            From `decode`.
-        feature : (B, 32, S/4, S/4) float, optional
-            From `refine`; the decoded feature unless given.
+            From `decode` or `correct`.
         region : (int, int, int, int), optional
             (row0, col0, row1, col1), half open, cells of S/4: where the high-resolution head is
             needed. Elsewhere a residual variant gives its enlarged coarse logits; other variants
@@ -349,8 +316,6 @@ class PiSam(nn.Module):
             M = 1, or SAM's 3 with multimask. For SAM and HQ-SAM the bilinear enlargement of
             their own logits.
         """
-        if feature is not None:
-            decoded = replace(decoded, feature=feature)
         logits: Tensor = self.mask_decoder.upscale(
             image, decoded, residual=self.variant.residual, region=region
         )

@@ -9,12 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_pisam.model.layer_norm import LayerNorm2d
-from napari_pisam.model.remembered import Remembered
 from napari_pisam.model.sam_modules import MLP, Attention, PositionEmbeddingRandom
+from napari_pisam.model.weights_cache import WeightsCache
 
 # Radii of the Gaussian spots that `click_maps` draws, as a share of the feature's side: about one
 # and a half and six pixels of a 256-px feature.
 _SPOT_SIGMAS = (1.5 / 256, 6 / 256)
+# Bidirectional blocks of attention.
+_BLOCKS = 2
 
 
 def image_to_tokens(attention: Attention, image: Tensor, tokens: Tensor, padding: Tensor) -> Tensor:
@@ -95,9 +97,9 @@ class _InteractionBlock(nn.Module):
 
 
 class _InteractionTransformer(nn.Module):
-    def __init__(self, width: int, depth: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_InteractionBlock(width) for _ in range(depth))
+        self.layers = nn.ModuleList(_InteractionBlock(width) for _ in range(_BLOCKS))
         self.final_attn_image_to_token = Attention(width, 1)
         self.norm_final_attn = nn.LayerNorm(width)
 
@@ -125,20 +127,18 @@ class PreciseInteractor(nn.Module):
     ----------
     width
         Channels of the mask feature and of the tokens.
-    depth
-        Number of bidirectional blocks.
     click_maps
         Also draw the clicks into the feature, as Gaussian spots of two sizes for FG and BG.
     """
 
-    def __init__(self, width: int, depth: int = 2, *, click_maps: bool = False) -> None:
+    def __init__(self, width: int, *, click_maps: bool = False) -> None:
         super().__init__()
         self.points_flag = nn.Embedding(2, width)
         self.pe_layer = PositionEmbeddingRandom(width // 2)
         self.token_embed = nn.Sequential(
             nn.LayerNorm(3 * width), MLP(3 * width, 256, width, 3), nn.LayerNorm(width)
         )
-        self.transformer = _InteractionTransformer(width, depth)
+        self.transformer = _InteractionTransformer(width)
         self.out_cov = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.out_cov.weight)
         nn.init.zeros_(self.out_cov.bias)  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ class PreciseInteractor(nn.Module):
             # few pixels where SAM's own encoding blurs over a sixth of the frame.
             scale = torch.logspace(math.log10(0.35), math.log10(8.0), width // 2)
             self.pe_layer.positional_encoding_gaussian_matrix *= scale
-        self._grid_pe: Remembered[dict[tuple[int, int], Tensor]] = Remembered()
+        self._grid_pe: WeightsCache[dict[tuple[int, int], Tensor]] = WeightsCache()
 
     def grid_position_encoding(self, size: tuple[int, int]) -> Tensor:
         """Position encoding of every pixel centre, (1, H*W, width) float; kept for later calls."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from napari_pisam.model.fused_gelu import conv_gelu, linear_gelu
 from napari_pisam.model.layer_norm import LayerNorm2d
-from napari_pisam.model.remembered import Remembered
+from napari_pisam.model.weights_cache import WeightsCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,7 +160,7 @@ class _WindowAttention(nn.Module):
         rows, cols = place // window, place % window
         apart = (rows[:, None] - rows).abs() * window + (cols[:, None] - cols).abs()
         self.register_buffer("distances", apart, persistent=False)
-        self._bias: Remembered[Tensor] = Remembered()
+        self._bias: WeightsCache[Tensor] = WeightsCache()
 
     distances: Tensor
 

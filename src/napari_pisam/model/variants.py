@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,8 +89,22 @@ class Encoder(Protocol):
         """
 
 
+class _SamEncoder:
+    """What the encoders of SAMs have in common."""
+
+    takes_any_frame: ClassVar[bool] = True
+    frame_step: ClassVar[int] = 16
+    early_stride: ClassVar[int] = 16
+    is_pretrained_sam: ClassVar[bool] = True
+    backbone: ClassVar[None] = None
+
+    def with_backbone(self, backbone: str | None) -> Self:
+        """Return it as it is: it has no exchangeable part."""
+        return self
+
+
 @dataclass(frozen=True)
-class VitEncoder:
+class VitEncoder(_SamEncoder):
     """SAM's plain vision transformer (segment_anything's ``ImageEncoderViT``)."""
 
     embed_dim: int
@@ -101,19 +115,11 @@ class VitEncoder:
 
     # Its position codes are those of one frame.
     takes_any_frame: ClassVar[bool] = False
-    frame_step: ClassVar[int] = 16
-    early_stride: ClassVar[int] = 16
-    is_pretrained_sam: ClassVar[bool] = True
-    backbone: ClassVar[None] = None
 
     @property
     def early_channels(self) -> int:
         """Channels of the early feature (the first global-attention block's output)."""
         return self.embed_dim
-
-    def with_backbone(self, backbone: str | None) -> VitEncoder:
-        """Return it as it is: it has no exchangeable part."""
-        return self
 
     def fits(self, shapes: Shapes) -> bool:
         """Tell whether weights are of this encoder."""
@@ -132,29 +138,21 @@ class VitEncoder:
 
 
 @dataclass(frozen=True)
-class TinyVitEncoder:
-    """MobileSAM's TinyViT: convolutions, then attention in windows; SAM's outputs."""
+class TinyVitEncoder(_SamEncoder):
+    """MobileSAM's TinyViT: convolutions, then attention in windows; SAM's outputs.
+
+    Its position biases are those of a window, whatever the frame.
+    """
 
     widths: tuple[int, ...] = (64, 128, 160, 320)
     depths: tuple[int, ...] = (2, 2, 6, 2)
     heads: tuple[int, ...] = (2, 4, 5, 10)
     windows: tuple[int, ...] = (7, 7, 14, 7)
 
-    # Its position biases are those of a window, whatever the frame.
-    takes_any_frame: ClassVar[bool] = True
-    frame_step: ClassVar[int] = 16
-    early_stride: ClassVar[int] = 16
-    is_pretrained_sam: ClassVar[bool] = True
-    backbone: ClassVar[None] = None
-
     @property
     def early_channels(self) -> int:
         """Channels of the early feature (the first stage of a stride of 16 px)."""
         return self.widths[2]
-
-    def with_backbone(self, backbone: str | None) -> TinyVitEncoder:
-        """Return it as it is: it has no exchangeable part."""
-        return self
 
     def fits(self, shapes: Shapes) -> bool:
         """Tell whether weights are of this encoder."""

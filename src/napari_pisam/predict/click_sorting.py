@@ -25,6 +25,9 @@ REACH = 0.5
 LABEL = "label"
 """The column of a table of clicks that says FG or BG."""
 
+LABELS = {True: "FG", False: "BG"}
+"""What it says of FG and of BG."""
+
 _FG = frozenset({"fg", "foreground", "positive", "true", "1", "1.0"})
 _BG = frozenset({"bg", "background", "negative", "false", "0", "0.0"})
 # What is BG in a column of any name; elsewhere 0 and False may mean anything.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from napari_pisam.model.variants import Variant
     from napari_pisam.predict.mask import Mask
-    from napari_pisam.predict.tiles import Progress, Seen
+    from napari_pisam.predict.tiles import Progress, WholeObject
     from napari_pisam.predict.windows import Window
 
 _PLUGIN = "napari-pisam"
@@ -353,7 +353,7 @@ class RemotePredictor:
         if not self._tiles.apply(prompts):
             found: Mask = self._run("predict", [prompts], prompts)
             return found
-        whole: Seen = self._run("see", [prompts], prompts)
+        whole: WholeObject = self._run("predict_whole", [prompts], prompts)
         levels = self._image().levels
         return self._tiles.predict(whole, prompts, levels, self._look, progress, self.each)
 
@@ -361,7 +361,7 @@ class RemotePredictor:
         self, window: Window, prompts: Prompts, start: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
         found: NDArray[np.float32] = self._send(
-            "look", {window: self._frame(window)}, window, prompts, start
+            "predict_tile", {window: self._frame(window)}, window, prompts, start
         )
         return found
 

@@ -135,7 +135,7 @@ class DeviceRunner:
 
     def _move_model(self) -> None:
         # Moved in inference mode, weights would lose what tells that they changed: all that is kept
-        # of them (see `Remembered`) would be made anew, and waited for, at every prompt.
+        # of them (see `WeightsCache`) would be made anew, and waited for, at every prompt.
         with torch.inference_mode(False):
             self._model.to(self.device)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_pisam.images.crops import tight
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -90,8 +92,8 @@ class Mask:
         for part, values in _blocks(logits, rows, cols, (row0, col0, row1, col1)):
             np.greater(values, 0, out=crop[part])
         origin = window[0] + row0, window[1] + col0
-        tight = cls.of_crop(crop, origin, shape, score, window)
-        return replace(tight, _frame_logits=logits, _transform=transform)
+        found = cls.of_crop(crop, origin, shape, score, window)
+        return replace(found, _frame_logits=logits, _transform=transform)
 
     @classmethod
     def of_crop(
@@ -111,18 +113,10 @@ class Mask:
         shape, score, window
             See the class; the mask's own bbox serves as the window where there is none.
         """
-        rows, cols = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
-        if rows.size == 0:
-            place = origin if window is None else window[:2]
-            bbox = (*place, *place)
-            tight = np.zeros((0, 0), dtype=np.bool_)
-        else:
-            row0, col0 = int(rows[0]), int(cols[0])
-            tight = crop[row0 : int(rows[-1]) + 1, col0 : int(cols[-1]) + 1].copy()
-            row0, col0 = origin[0] + row0, origin[1] + col0
-            bbox = (row0, col0, row0 + tight.shape[0], col0 + tight.shape[1])
-        tight.flags.writeable = False
-        return cls(shape, bbox, tight, score, bbox if window is None else window)
+        pixels, bbox = tight(crop, origin)
+        if window is not None and not pixels.size:
+            bbox = (*window[:2], *window[:2])
+        return cls(shape, bbox, pixels, score, window or bbox)
 
     def cleaned(self, cleaning: Cleaning) -> Mask:
         """Return it tidied up, without logits; itself where nothing would be left of it."""
@@ -149,8 +143,9 @@ class Mask:
         """
         if self._frame_logits is None:
             raise ValueError(
-                "This mask was kept without its logits, or made of tiles. Predict it again to get "
-                "them, a large object in parts."
+                "This mask has no logits: they were left out to save memory, or the object was "
+                "predicted in tiles, being larger than the network's frame. Predict it, or a part "
+                "of it, again to get them."
             )
         return self._frame_logits
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from functools import partial, reduce
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from napari_pisam.images.crops import seen_in
 from napari_pisam.images.image_source import ImageSource
 from napari_pisam.model.folding import folded
 from napari_pisam.predict.areas import pixels_of
@@ -18,9 +19,9 @@ from napari_pisam.predict.device import DeviceRunner, select_device, select_prec
 from napari_pisam.predict.embedding_cache import WindowEncoder
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.preprocessing import SentImage
-from napari_pisam.predict.prompts import MaskPrompt, Prompts, box_rows, overlap
+from napari_pisam.predict.prompts import MaskPrompt, Prompts, box_rows
 from napari_pisam.predict.stages import RefinementCache, Stages, take
-from napari_pisam.predict.tiles import Seen, TiledObjects
+from napari_pisam.predict.tiles import TiledObjects, WholeObject
 from napari_pisam.predict.windows import stable_window
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ class Predictor:
         if isinstance(model, torch.nn.Module):
             network = model
         else:
-            from napari_pisam.weights.loading import resolve_model
+            from napari_pisam.weights.loading import load_model
 
-            network = resolve_model(model, progress=progress)
+            network = load_model(model, progress=progress).model
         self._model: PiSam = network.eval()
         self._runner = DeviceRunner(self._model, chosen, dtype)
         # What is moved to another device must be the network itself.
@@ -389,13 +390,13 @@ class Predictor:
     def _predict_one(self, prompts: Prompts, progress: Progress | None = None) -> Mask:
         source = self._image()
         if self._tiles.apply(prompts):
-            seen = self.see(prompts)
-            return self._tiles.predict(seen, prompts, source.levels, self.look, progress)
+            seen = self.predict_whole(prompts)
+            return self._tiles.predict(seen, prompts, source.levels, self.predict_tile, progress)
         window = self._window(prompts)
         decoded, logits = self._logits(window, prompts)
         return self._stages.masks([window], logits, source.shape, decoded)[0]
 
-    def see(self, prompts: Prompts) -> Seen:
+    def predict_whole(self, prompts: Prompts) -> WholeObject:
         """Look at a large object as a whole, before it is looked at in tiles."""
         window = self._window(prompts)
         decoded, logits = self._logits(window, prompts)
@@ -404,7 +405,7 @@ class Predictor:
             _, first = self._logits(window, prompts.first_clicks(0))
             self._stages.keep_local(window, first[0], logits[0], prompts)
         score = self._stages.score(logits[0], float(decoded.iou[0, 0]))
-        return Seen(logits[0], self._stages.transform(window), score)
+        return WholeObject(logits[0], self._stages.transform(window), score)
 
     def _logits(self, window: Window, prompts: Prompts) -> tuple[Decoded, NDArray[np.float32]]:
         """Decode prompts in a window, and the (1, h, w) logits of its frame after the clicks."""
@@ -427,7 +428,7 @@ class Predictor:
         boxes = [prompts.region]
         return decoded, self._stages.logits([window], encoded, decoded, clicks, boxes, start, cache)
 
-    def look(
+    def predict_tile(
         self, window: Window, prompts: Prompts, start: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
         """Look at a tile: its (h, w) logits, from (1, S/4, S/4) logits that are known of it."""
@@ -485,7 +486,7 @@ def composed(
         crops += [] if prompts.mask is None else [prompts.mask]
         if not crops:
             return parts[0].without_logits()
-        start = reduce(MaskPrompt.joined_with, crops)
+        start = MaskPrompt.joined(crops)
         found = Mask.of_crop(start.crop, start.origin, shape, score)
         if strokes:
             found = predict_one(Prompts.from_strokes(None, strokes, start))
@@ -508,9 +509,7 @@ def _without(mask: Mask, areas: Sequence[Area], strokes: Sequence[Stroke]) -> Ma
             line = CLICKS.clicks_along(np.array(places) + 0.5, every_pixel=True)
             for row, col in np.unique(np.floor(line).astype(int) - origin, axis=0).tolist():
                 crop[max(row - 1, 0) : max(row + 2, 0), max(col - 1, 0) : max(col + 2, 0)] = False
-    kept = mask.crop.copy()
-    here, there = overlap(mask.bbox, (*origin, *np.add(origin, crop.shape).tolist()))
-    kept[here] &= ~crop[there]
+    kept = mask.crop & ~seen_in(mask.bbox, crop, MaskPrompt(crop, origin).bbox)
     return Mask.of_crop(kept, mask.bbox[:2], mask.shape, mask.score, mask.window)
 
 

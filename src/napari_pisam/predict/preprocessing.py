@@ -18,7 +18,7 @@ from napari_pisam.predict.windows import MEAN_SAMPLES
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_pisam.images.image_source import ImageSource, Limits
+    from napari_pisam.images.image_source import ImageSource
     from napari_pisam.predict.prompts import MaskPrompt
     from napari_pisam.predict.windows import Window
 
@@ -116,24 +116,6 @@ def _coverage(edges: NDArray[np.float64], length: int) -> Any:
     return sparse.csr_array((share, (cells, pixels)), shape=(len(counts), length))
 
 
-def _to_rgb(pixels: NDArray[Any], limits: Limits) -> NDArray[np.float32]:
-    """(h, w, C) any dtype -> (h, w, 3) float32 in 0..255; NaN is black, infinity is clipped."""
-    height, width, channels = pixels.shape
-    exact = np.float32 if pixels.dtype.itemsize <= 2 else np.float64
-    low: NDArray[np.floating[Any]] = limits[:, 0].astype(exact)
-    gain: NDArray[np.floating[Any]] = (255.0 / (limits[:, 1] - limits[:, 0])).astype(exact)
-    rgb = np.zeros((height, width, 3), dtype=np.float32)
-    rows = max(1, _BLOCK_VALUES // (width * channels))
-    for start in range(0, height, rows):
-        part: NDArray[np.floating[Any]] = pixels[start : start + rows].astype(exact)
-        with np.errstate(over="ignore", invalid="ignore"):
-            part = np.nan_to_num((part - low) * gain, nan=0.0, posinf=255.0, neginf=0.0)
-        rgb[start : start + rows, :, :channels] = np.clip(part, 0.0, 255.0)
-    if channels == 1:
-        rgb[..., 1:] = rgb[..., :1]
-    return rgb
-
-
 def _read_reduced(source: ImageSource, window: Window) -> NDArray[np.float32]:
     """Read a window in bounded blocks, each averaged before the next is read."""
     step = window.step
@@ -150,8 +132,7 @@ def _read_reduced(source: ImageSource, window: Window) -> NDArray[np.float32]:
         for left in range(0, width, across):
             col = window.col0 + left * step
             cols = slice(col, min(col + across * step, window.col1), stride)
-            block = source.read((rows, cols), window.level)
-            part = _block_means(_to_rgb(block, source.contrast_limits), step, stride)
+            part = _block_means(source.read_rgb((rows, cols), window.level), step, stride)
             rgb[top : top + down, left : left + across] = part
     return rgb
 
@@ -228,8 +209,7 @@ def to_frame(
     if window.step > 1:
         rgb = _read_reduced(source, window)
     else:
-        pixels = source.read((window.rows, window.cols), window.level)
-        rgb = _to_rgb(pixels, source.contrast_limits)
+        rgb = source.read_rgb((window.rows, window.cols), window.level)
     planes = np.ascontiguousarray(rgb.transpose(2, 0, 1))
     size = FrameTransform.of(window, frame).size
     if planes.shape[1:] == size:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_pisam.images.crops import CroppedMask, around, seen_in, tight
 from napari_pisam.predict.areas import Area, pixels_of
 from napari_pisam.predict.click_sorting import is_foreground
 
@@ -20,17 +21,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_pisam.images.crops import Bbox
     from napari_pisam.predict.areas import Box
     from napari_pisam.predict.click_sorting import Stroke
-
-
-@runtime_checkable
-class _HasCrop(Protocol):
-    @property
-    def crop(self) -> NDArray[np.bool_]: ...
-
-    @property
-    def bbox(self) -> tuple[int, int, int, int]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +53,7 @@ class MaskPrompt:
         if isinstance(mask, MaskPrompt):
             return mask
         origin = (0, 0)
-        if isinstance(mask, _HasCrop):
+        if isinstance(mask, CroppedMask):
             origin = (int(mask.bbox[0]), int(mask.bbox[1]))
             values = np.asarray(mask.crop)
         elif isinstance(mask, tuple) and len(mask) == 2 and np.ndim(mask[0]) == 2:
@@ -87,44 +80,36 @@ class MaskPrompt:
                     "Pass one object, for example mask=(labels == 3)."
                 )
             values = values != 0
-        rows = np.flatnonzero(values.any(axis=1))
-        cols = np.flatnonzero(values.any(axis=0))
-        if rows.size == 0:
+        crop, bbox = tight(values, origin)
+        if not crop.size:
             raise ValueError(
                 f"The mask of shape {values.shape} has no True pixel, expected at least one. "
                 "Leave the mask out to start from nothing."
             )
-        crop = values[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1].copy()
-        crop.flags.writeable = False
-        return cls(crop, (origin[0] + int(rows[0]), origin[1] + int(cols[0])))
+        return cls(crop, bbox[:2])
+
+    @classmethod
+    def joined(cls, parts: Sequence[MaskPrompt]) -> MaskPrompt:
+        """Build from the pixels of one or more."""
+        window = around(part.bbox for part in parts)
+        crop = np.logical_or.reduce([seen_in(window, part.crop, part.bbox) for part in parts])
+        return cls.from_any((crop, window[:2]))
 
     @property
-    def bbox(self) -> tuple[int, int, int, int]:
+    def bbox(self) -> Bbox:
         """(row0, col0, row1, col1) of the crop in the image, px, half open."""
         (row, col), (height, width) = self.origin, self.crop.shape
         return row, col, row + height, col + width
 
-    def joined_with(self, other: MaskPrompt) -> MaskPrompt:
-        """Return the pixels of both."""
-        pairs = zip(self.bbox, other.bbox, strict=True)
-        (row0, *_), (col0, *_), (_, row1), (_, col1) = (sorted(pair) for pair in pairs)
-        crop = np.zeros((row1 - row0, col1 - col0), dtype=np.bool_)
-        for one in (self, other):
-            top, left, bottom, right = one.bbox
-            crop[top - row0 : bottom - row0, left - col0 : right - col0] |= one.crop
-        return MaskPrompt.from_any((crop, (row0, col0)))
-
-    def without(self, crop: NDArray[np.bool_], origin: tuple[int, int]) -> MaskPrompt:
-        """Return it without the pixels of a crop at (row, col) `origin`.
+    def without(self, other: CroppedMask) -> MaskPrompt:
+        """Return it without the pixels of another one.
 
         Raises
         ------
         ValueError
             If none is left.
         """
-        left = self.crop.copy()
-        here, there = overlap(self.bbox, (*origin, *np.add(origin, crop.shape).tolist()))
-        left[here] &= ~crop[there]
+        left = self.crop & ~seen_in(self.bbox, other.crop, other.bbox)
         return MaskPrompt.from_any((left, self.origin))
 
     @property
@@ -132,17 +117,6 @@ class MaskPrompt:
         """The outer edges of the crop's pixels as a box."""
         row0, col0, row1, col1 = self.bbox
         return row0 - 0.5, col0 - 0.5, row1 - 0.5, col1 - 0.5
-
-
-def overlap(first: Sequence[int], second: Sequence[int]) -> tuple[Any, Any]:
-    """Where two half-open (row0, col0, row1, col1) px windows meet, as slices into each."""
-    low = np.maximum(first[:2], second[:2])
-    high = np.maximum(np.minimum(first[2:], second[2:]), low)
-    parts = []
-    for window in (first, second):
-        (r0, c0), (r1, c1) = (low - window[:2]).tolist(), (high - window[:2]).tolist()
-        parts.append((slice(r0, r1), slice(c0, c1)))
-    return parts[0], parts[1]
 
 
 def _checked_box(box: ArrayLike) -> Box:
@@ -321,7 +295,7 @@ class Prompts:
         object.__setattr__(self, "areas", tuple(areas))
         is_there = any(area.is_foreground for area in self.areas)
         if self.box is None and self.mask is None and not flags.any() and not is_there:
-            given = f"{len(rc)} BG clicks alone" if len(rc) else "no prompt"
+            given = f"only BG clicks ({len(rc)})" if len(rc) else "no prompt"
             raise ValueError(
                 f"Given {given}, expected a box, a mask or at least one FG click. "
                 "Draw a box around the object or click on it."
@@ -444,9 +418,9 @@ class Prompts:
         mask = self.mask
         if outlines:
             drawn = MaskPrompt.from_any(pixels_of(outlines))
-            mask = drawn if mask is None else mask.joined_with(drawn)
+            mask = MaskPrompt.joined([drawn] if mask is None else [mask, drawn])
         if mask is not None and self.not_here:
-            mask = mask.without(*pixels_of(self.not_here))
+            mask = mask.without(MaskPrompt(*pixels_of(self.not_here)))
         return self._with(mask=mask, areas=tuple(a for a in self.areas if a not in outlines))
 
     def validated_for(self, shape: Iterable[int]) -> Prompts:

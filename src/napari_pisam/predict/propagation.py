@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 import scipy
 
+from napari_pisam.images.crops import around, seen_in
 from napari_pisam.images.image_source import ImageSource
+from napari_pisam.predict.mask import Mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.predict.areas import Box
-    from napari_pisam.predict.mask import Mask
 
 _Run: TypeAlias = "Callable[[list[Mask], Sequence[int]], Iterator[FollowedSlice]]"
 
@@ -475,15 +476,9 @@ def _together(
     first: Mask, second: Mask
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], tuple[int, int]]:
     """Both masks in the box around both, and where that begins."""
-    row0, col0 = (min(first.bbox[axis], second.bbox[axis]) for axis in (0, 1))
-    row1, col1 = (max(first.bbox[axis], second.bbox[axis]) for axis in (2, 3))
-    crops = []
-    for mask in (first, second):
-        crop = np.zeros((row1 - row0, col1 - col0), dtype=bool)
-        top, left = mask.bbox[0] - row0, mask.bbox[1] - col0
-        crop[top : top + mask.crop.shape[0], left : left + mask.crop.shape[1]] = mask.crop
-        crops.append(crop)
-    return crops[0], crops[1], (row0, col0)
+    window = around((first.bbox, second.bbox))
+    one, other = (seen_in(window, mask.crop, mask.bbox) for mask in (first, second))
+    return one, other, window[:2]
 
 
 def _mixed(first: Mask, second: Mask, share: float) -> Mask:
@@ -503,12 +498,4 @@ def _mixed(first: Mask, second: Mask, share: float) -> Mask:
 
 def _tight(crop: NDArray[np.bool_], origin: tuple[int, int], like: Mask) -> Mask:
     """Make a mask of a crop, with the rest from another one."""
-    if not crop.any():
-        empty = np.zeros((0, 0), dtype=bool)
-        return replace(like.without_logits(), bbox=(*origin, *origin), crop=empty)
-    rows, cols = np.flatnonzero(crop.any(axis=1)), np.flatnonzero(crop.any(axis=0))
-    crop = crop[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1].copy()
-    crop.flags.writeable = False
-    top, left = origin[0] + int(rows[0]), origin[1] + int(cols[0])
-    bbox = (top, left, top + crop.shape[0], left + crop.shape[1])
-    return replace(like.without_logits(), bbox=bbox, crop=crop)
+    return Mask.of_crop(crop, origin, like.shape, like.score, like.window)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from napari_pisam.images.crops import around, seen_in
 from napari_pisam.measure.click_rule import evaluation_click
 from napari_pisam.measure.metrics import iou
 
@@ -65,8 +66,8 @@ def refined(predictor: Predictor, prompts: Prompts) -> Mask | None:
     best: tuple[float, Mask] | None = None
     for _ in range(_MOST_CLICKS + 1):
         mask = predictor.predict(asked).without_logits()
-        window = _around(crude, mask)
-        truth, found = _pixels(crude, window), _pixels(mask, window)
+        window = around([one.bbox for one in (crude, mask) if one.crop.size])
+        truth, found = (seen_in(window, one.crop, one.bbox) for one in (crude, mask))
         agreement = iou(found, truth)
         if best is None or agreement > best[0]:
             best = agreement, mask
@@ -83,20 +84,6 @@ def _with_margin(crude: MaskPrompt) -> Box:
     row0, col0, row1, col1 = crude.box
     down, across = _MARGIN * (row1 - row0), _MARGIN * (col1 - col0)
     return row0 - down, col0 - across, row1 + down, col1 + across
-
-
-def _around(crude: MaskPrompt, mask: Mask) -> tuple[int, int, int, int]:
-    boxes = np.array([crude.bbox, mask.bbox] if mask.crop.size else [crude.bbox])
-    low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
-    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
-
-
-def _pixels(mask: Mask | MaskPrompt, window: tuple[int, int, int, int]) -> NDArray[np.bool_]:
-    pixels = np.zeros((window[2] - window[0], window[3] - window[1]), dtype=bool)
-    row0, col0, row1, col1 = mask.bbox
-    if mask.crop.size:
-        pixels[row0 - window[0] : row1 - window[0], col0 - window[1] : col1 - window[1]] = mask.crop
-    return pixels
 
 
 def _near_edge(truth: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from napari_pisam.images.crops import extent, seen_in
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.preprocessing import FrameTransform
 from napari_pisam.predict.prompts import MaskPrompt, Prompts
@@ -125,12 +126,16 @@ class _RoughMask:
 
     def outline(self) -> tuple[int, int, int, int]:
         """(row0, col0, row1, col1) of the True pixels of the crop, half open."""
-        rows, cols = (np.flatnonzero(self.crop.any(axis=axis)) for axis in (1, 0))
-        return int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1
+        rows, cols = extent(self.crop) or (slice(0, 0), slice(0, 0))
+        return rows.start, cols.start, rows.stop, cols.stop
+
+    def seen_in(self, row0: int, col0: int, row1: int, col1: int) -> NDArray[np.bool_]:
+        """Return the pixels of the crop from the first to the last; False beyond it."""
+        return seen_in((row0, col0, row1 + 1, col1 + 1), self.crop, (0, 0, *self.crop.shape))
 
 
 @dataclass(frozen=True)
-class Seen:
+class WholeObject:
     """An object as it is seen in one frame.
 
     Attributes
@@ -230,7 +235,7 @@ class TiledObjects:
 
     def predict(
         self,
-        whole: Seen,
+        whole: WholeObject,
         prompts: Prompts,
         levels: Sequence[tuple[int, int]],
         look_at: LookAt,
@@ -241,7 +246,7 @@ class TiledObjects:
 
         Parameters
         ----------
-        whole : Seen
+        whole : WholeObject
             The object as a whole, in one frame.
         prompts : Prompts
             All of the object's.
@@ -262,7 +267,7 @@ class TiledObjects:
             if not found.crop.any():
                 break
             tiling = _Tiling(grid, self.side, found)
-            asked = [t for t in tiling.tiles if Look.at(t, grid, found, prompts) is not None]
+            asked = [t for t in tiling.tiles if TileView.at(t, grid, found, prompts) is not None]
             # An outline is as many times longer in tiles as these are smaller.
             finer = sum(max(grid.pixel) / max(one.pixel) for one in grids[place + 1 :])
             total = math.ceil(done + len(asked) * (1 + finer))
@@ -296,7 +301,7 @@ class TiledObjects:
     ) -> NDArray[np.float32]:
         """Logits of a tile: what was found before, and what is seen near the outline."""
         # Made anew for every tile in turn: all looks of a large object would fill the memory.
-        look = Look.at(tile, grid, found, prompts)
+        look = TileView.at(tile, grid, found, prompts)
         logits = _start(tile, grid, found)
         if look is None:
             return logits
@@ -372,7 +377,7 @@ class _Tiling:
 
 
 @dataclass(frozen=True)
-class Look:
+class TileView:
     """What is asked of a tile, and where the answer counts.
 
     Attributes
@@ -390,7 +395,7 @@ class Look:
     near: NDArray[np.bool_]
 
     @classmethod
-    def at(cls, tile: _Tile, grid: _Grid, found: _RoughMask, prompts: Prompts) -> Look | None:
+    def at(cls, tile: _Tile, grid: _Grid, found: _RoughMask, prompts: Prompts) -> TileView | None:
         """Return it, or None where there is nothing to be found."""
         from scipy import ndimage  # when it is used: a dock opens sooner
 
@@ -398,7 +403,7 @@ class Look:
         rows = found.places(grid, tile.row, ends[0], 0)
         cols = found.places(grid, tile.col, ends[1], 1)
         origin = rows[0] - _REACH, cols[0] - _REACH
-        around = _part(found.crop, origin, (rows[-1] + _REACH + 1, cols[-1] + _REACH + 1))
+        around = found.seen_in(*origin, rows[-1] + _REACH, cols[-1] + _REACH)
         size = 2 * _REACH + 1
         near = ndimage.maximum_filter(around, size) != ndimage.minimum_filter(around, size)
         strokes = list(_strokes_in(tile, grid, prompts))
@@ -413,8 +418,9 @@ class Look:
         if not start.any():
             is_there = any(is_foreground for _, is_foreground in strokes)
             return cls(Prompts.from_strokes(None, strokes), start, near) if is_there else None
-        r, c = (np.flatnonzero(start.any(axis=axis)) for axis in (1, 0))
-        box = np.array([[r[0], c[0]], [r[-1] + 1, c[-1] + 1]]) + np.array([tile.row, tile.col])
+        rows_in, cols_in = extent(start) or (slice(0, 0), slice(0, 0))
+        box = np.array([[rows_in.start, cols_in.start], [rows_in.stop, cols_in.stop]])
+        box += np.array([tile.row, tile.col])
         corners = box * grid.pixel - 0.5
         return cls(Prompts.from_strokes(corners.ravel(), strokes), start, near)
 
@@ -450,23 +456,9 @@ def _start(tile: _Tile, grid: _Grid, found: _RoughMask) -> NDArray[np.float32]:
     """Make logits of a tile from what was found before."""
     rows = found.places(grid, tile.row, tile.ends[0], 0)
     cols = found.places(grid, tile.col, tile.ends[1], 1)
-    part = _part(found.crop, (rows[0], cols[0]), (rows[-1] + 1, cols[-1] + 1))
+    part = found.seen_in(rows[0], cols[0], rows[-1], cols[-1])
     inside = part[np.ix_(rows - rows[0], cols - cols[0])]
     return np.where(inside, _SURE, -_SURE)
-
-
-def _part(
-    crop: NDArray[np.bool_], first: tuple[Any, Any], ends: tuple[Any, Any]
-) -> NDArray[np.bool_]:
-    """Cut a part out; False where it is beyond the crop."""
-    part = np.zeros((ends[0] - first[0], ends[1] - first[1]), dtype=np.bool_)
-    inner, outer = [], []
-    for low, high, size in zip(first, ends, crop.shape, strict=True):
-        begin, end = np.clip((low, high), 0, size)
-        outer.append(slice(begin, end))
-        inner.append(slice(begin - low, end - low))
-    part[tuple(inner)] = crop[tuple(outer)]
-    return part
 
 
 def _finer(levels: Sequence[tuple[int, int]], pixel: tuple[float, float]) -> Iterator[_Grid]:
@@ -503,16 +495,10 @@ def _within(
     ]
 
 
-def _mask_of(found: _RoughMask, whole: Seen, shape: tuple[int, int]) -> Mask:
+def _mask_of(found: _RoughMask, whole: WholeObject, shape: tuple[int, int]) -> Mask:
     """Turn what was found in the image's own pixels into a mask of an image of (H, W) px."""
     transform = whole.transform
     corners = np.clip(transform.from_frame([(0, 0), transform.size[::-1]]) + 0.5, 0, shape)
     window = (*np.floor(corners[0]).astype(int).tolist(), *np.ceil(corners[1]).astype(int).tolist())
-    bbox, crop = (*window[:2], *window[:2]), np.zeros((0, 0), dtype=np.bool_)
-    if found.crop.any():
-        row0, col0, row1, col1 = found.outline()
-        top, left = (round(edge) for edge in found.edge)
-        crop = np.ascontiguousarray(found.crop[row0:row1, col0:col1])
-        bbox = (top + row0, left + col0, top + row1, left + col1)
-    crop.flags.writeable = False
-    return Mask(shape, bbox, crop, whole.score, window)
+    edge = round(found.edge[0]), round(found.edge[1])
+    return Mask.of_crop(found.crop, edge, shape, whole.score, window)

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_pisam.images.crops import Bbox
     from napari_pisam.predict.mask import Mask
-    from napari_pisam.session.merge import Bbox
 
 _Records: TypeAlias = "dict[int, Record | None]"
 

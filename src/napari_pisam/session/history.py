@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from napari_pisam.session.records import PromptStep
 
 if TYPE_CHECKING:
-    from napari_pisam.session.merge import Bbox, Patch
+    from napari_pisam.images.crops import Bbox
+    from napari_pisam.session.merge import Patch
     from napari_pisam.session.records import JournalEntry, Record
 
 

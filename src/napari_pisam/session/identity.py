@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_pisam.images.crops import Bbox
     from napari_pisam.images.image_source import ImageSource
-    from napari_pisam.session.merge import Bbox
 
 WHOLE_BYTES = 64 << 20
 """Images of at most so many bytes are hashed whole where they are in memory."""

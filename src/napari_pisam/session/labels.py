@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-    from napari_pisam.session.merge import Bbox, Patch
+    from napari_pisam.images.crops import Bbox
+    from napari_pisam.session.merge import Patch
     from napari_pisam.session.records import Record, SessionObject
     from napari_pisam.session.tiles import LabelTile
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from napari_pisam.images.crops import shared_slices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from napari_pisam.images.crops import Bbox
     from napari_pisam.predict.mask import Mask
-
-Bbox: TypeAlias = tuple[int, int, int, int]
-"""(row0, col0, row1, col1) px, half open."""
 
 # Packed bits of masks have long runs: more effort gains little.
 _EFFORT = 1
@@ -230,12 +230,8 @@ def _packed(values: NDArray[Any]) -> int | bytes:
 
 def paste_mask(target: NDArray[np.bool_], bbox: Bbox, mask: Mask) -> None:
     """Set those pixels of a window, (h, w) bool, that are in a mask."""
-    row0, col0 = max(bbox[0], mask.bbox[0]), max(bbox[1], mask.bbox[1])
-    row1, col1 = min(bbox[2], mask.bbox[2]), min(bbox[3], mask.bbox[3])
-    if row1 > row0 and col1 > col0:
-        top, left = mask.bbox[:2]
-        part = mask.crop[row0 - top : row1 - top, col0 - left : col1 - left]
-        target[row0 - bbox[0] : row1 - bbox[0], col0 - bbox[1] : col1 - bbox[1]] |= part
+    here, there = shared_slices(bbox, mask.bbox)
+    target[here] |= mask.crop[there]
 
 
 def read_window(labels: Any, bbox: Bbox) -> NDArray[Any]:

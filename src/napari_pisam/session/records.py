@@ -14,9 +14,10 @@ from napari_pisam.session.merge import paste_mask
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_pisam.images.crops import Bbox
     from napari_pisam.predict.areas import Box
     from napari_pisam.predict.prompts import MaskPrompt, Prompts
-    from napari_pisam.session.merge import Bbox, CommitRule, Patch
+    from napari_pisam.session.merge import CommitRule, Patch
     from napari_pisam.session.tiles import LabelTile
 
 

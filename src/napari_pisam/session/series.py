@@ -77,7 +77,7 @@ class Series:
         if labels is None and given:
             labels = folder_of(given[0]) / "labels"
         self.labels = Path(labels or "labels")
-        self.images: tuple[ImageAddress, ...] = tuple(find_images(given, but=self.labels))
+        self.images: tuple[ImageAddress, ...] = tuple(find_images(given, excluded=self.labels))
         # Of images too that are not there now: a disk may not be connected.
         self._states: dict[str, State] = {}
         at = self._load()

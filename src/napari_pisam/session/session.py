@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from psygnal import Signal
 
 from napari_pisam.predict.prompts import MaskPrompt, Prompts
@@ -30,11 +29,12 @@ from napari_pisam.session.requests import Execute, failure_sentence
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import ArrayLike
 
+    from napari_pisam.images.crops import Bbox
     from napari_pisam.measure.cleaning import Cleaning
     from napari_pisam.predict.mask import Mask
-    from napari_pisam.session.merge import Bbox
     from napari_pisam.session.numbers import LabelNumbers
     from napari_pisam.session.predicting import Predicts
 
@@ -592,7 +592,7 @@ class Session:
         scores = [view.mask.score for view in views if view.mask is not None]
         # Of several, it comes from nowhere else as it is.
         source = views[0].source if len(pixels) == len(views) == 1 else ()
-        mask = mask_from_label(_joined(list(pixels.values())), self._image_shape())
+        mask = mask_from_label(MaskPrompt.joined(list(pixels.values())), self._image_shape())
         kinds = {view.id: view.class_name for view in views if view.class_name}
         kind = kinds.get(id) or next(iter(kinds.values()), "")
         new = _of_mask(id, replace(mask, score=min(scores, default=1.0)), source, kind)
@@ -925,14 +925,3 @@ def _of_mask(id_: int, mask: Mask, source: tuple[int, ...], class_name: str) -> 
     prompts = Prompts(mask=MaskPrompt.from_any(mask))
     view = SessionObject(id_, prompts, mask.without_logits(), False, False, class_name, source)
     return Record(view, prompts)
-
-
-def _joined(parts: Sequence[MaskPrompt]) -> MaskPrompt:
-    """Put the pixels of masks together."""
-    lows = np.min([part.bbox[:2] for part in parts], axis=0)
-    highs = np.max([part.bbox[2:] for part in parts], axis=0)
-    crop = np.zeros(highs - lows, dtype=np.bool_)
-    for part in parts:
-        top, left = part.bbox[0] - lows[0], part.bbox[1] - lows[1]
-        crop[top : top + part.crop.shape[0], left : left + part.crop.shape[1]] |= part.crop
-    return MaskPrompt.from_any((crop, (int(lows[0]), int(lows[1]))))

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_pisam.images.crops import Bbox
     from napari_pisam.images.json_reader import Node
     from napari_pisam.session.file_format import Arrays
-    from napari_pisam.session.merge import Bbox
     from napari_pisam.session.records import SessionState
 
 _JSON = "session.json"

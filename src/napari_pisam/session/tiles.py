@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_pisam.images.crops import shared_slices
 from napari_pisam.session.merge import Patch, inflated, read_window
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_pisam.session.merge import Bbox
+    from napari_pisam.images.crops import Bbox
 
 TILE = 512
 _EFFORT = 1
@@ -189,7 +190,5 @@ def _parts(row0: int, row1: int, col0: int, col1: int) -> Iterator[Any]:
     """Return the tiles of a window: (key, slices of the window, slices of the tile)."""
     for down, across in _keys((row0, col0, row1, col1)):
         top, left = down * TILE, across * TILE
-        r0, r1 = max(row0, top), min(row1, top + TILE)
-        c0, c1 = max(col0, left), min(col1, left + TILE)
-        part = (slice(r0 - row0, r1 - row0), slice(c0 - col0, c1 - col0))
-        yield (down, across), part, (slice(r0 - top, r1 - top), slice(c0 - left, c1 - left))
+        tile = top, left, top + TILE, left + TILE
+        yield (down, across), *shared_slices((row0, col0, row1, col1), tile)

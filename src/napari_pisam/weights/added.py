@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_pisam.images.files import replacing
+from napari_pisam.images.files import replacing, write_text
 from napari_pisam.images.json_reader import parse
 from napari_pisam.model.variants import VARIANTS
 from napari_pisam.system import user_folder
 from napari_pisam.weights.catalogue import CATALOGUE
-from napari_pisam.weights.download import ResumableDownload, part_of
+from napari_pisam.weights.download import ResumableDownload
 from napari_pisam.weights.files import CheckpointError, mismatch, regular_file, split_hash
 
 if TYPE_CHECKING:
@@ -115,8 +115,6 @@ def add_model(
     expected: str | None = None,
     licence: str | None = None,
     progress: Callable[[int, int | None], None] | None = None,
-    cancel: Callable[[], bool] | None = None,
-    allow_local_http: bool = False,
 ) -> AddedModel:
     """Copy or download a checkpoint, and give it a name.
 
@@ -131,7 +129,7 @@ def add_model(
         for right.
     licence
         Of the weights, where the file does not say it itself.
-    progress, cancel, allow_local_http
+    progress
         As for `napari_pisam.weights.cache.download`.
 
     Raises
@@ -160,14 +158,11 @@ def add_model(
                 target,
                 expected=expected,
                 progress=progress,
-                cancel=cancel,
-                allow_local_http=allow_local_http,
             ).run()
         else:
             _copy(regular_file(source), target, expected)
         model = _described(target, name, source, licence)
-        with replacing(record) as part:
-            part.write_text(json.dumps(asdict(model), indent=1) + "\n", encoding="utf-8")
+        write_text(record, json.dumps(asdict(model), indent=1) + "\n")
     finally:
         if not record.is_file():
             target.unlink(missing_ok=True)
@@ -199,7 +194,8 @@ def _copy(source: Path, target: Path, expected: str | None) -> None:
 
 def _described(path: Path, name: str, source: str, licence: str | None) -> AddedModel:
     """Read what was copied, as untrusted data, and say what it is."""
-    from napari_pisam.weights.checkpoint import read_checkpoint, variant_of
+    from napari_pisam.weights.checkpoint import variant_of
+    from napari_pisam.weights.checkpoint_format import read_checkpoint
 
     checkpoint = read_checkpoint(path)
     stated = None if checkpoint.header is None else checkpoint.header.licence
@@ -214,18 +210,3 @@ def _described(path: Path, name: str, source: str, licence: str | None) -> Added
         licence=" ".join((licence or stated or "not stated").split())[:_MAX_LICENCE],
         source=source if is_address else str(Path(source).absolute()),
     )
-
-
-def remove_added(model: AddedModel) -> list[Path]:
-    """Delete an added model's copy and its record; the file that it came from stays.
-
-    Raises
-    ------
-    OSError
-        If a file cannot be deleted.
-    """
-    path = model.path
-    there = [file for file in (path.with_suffix(".json"), path, part_of(path)) if file.is_file()]
-    for file in there:
-        file.unlink()
-    return there

@@ -13,7 +13,6 @@ from napari_pisam.weights.download import (
     DownloadCancelled,
     DownloadError,
     ResumableDownload,
-    part_of,
 )
 from napari_pisam.weights.files import mismatch
 
@@ -61,7 +60,6 @@ def download(
     *,
     progress: Callable[[int, int | None], None] | None = None,
     cancel: Callable[[], bool] | None = None,
-    allow_local_http: bool = False,
 ) -> Path:
     """Download public weights into the cache, unless they are there and right already.
 
@@ -73,8 +71,6 @@ def download(
         Called with (bytes so far, bytes in all or None).
     cancel
         Asked between pieces; true stops the download. What has arrived is kept.
-    allow_local_http
-        Permit plain ``http`` from this very machine (for tests).
 
     Raises
     ------
@@ -103,7 +99,6 @@ def download(
             size=entry.size if entry.is_exact_size else None,
             progress=progress,
             cancel=cancel,
-            allow_local_http=allow_local_http,
         )
         try:
             fetching.run()
@@ -119,27 +114,3 @@ def download(
         else:
             break
     return path
-
-
-def remove_download(name: str) -> list[Path]:
-    """Delete a public model's weights, and what has arrived of them.
-
-    Returns
-    -------
-    list of Path
-        What was deleted; empty where nothing was there.
-
-    Raises
-    ------
-    ValueError
-        If it is not a model that can be downloaded.
-    OSError
-        If a file cannot be deleted.
-    """
-    path = cached_path(name)
-    part = part_of(path)
-    files = [path, part, part.with_name(f"{part.name}.json")]
-    there = [file for file in files if file.is_file()]
-    for file in there:
-        file.unlink()
-    return there

@@ -14,12 +14,9 @@ from napari_pisam.model.variants import FIRST_FOCUS_FRAME, VARIANTS, get_variant
 from napari_pisam.weights.checkpoint_format import (
     RECOMPUTED,
     Checkpoint,
-    infer_variant,
     read_checkpoint,
-    save_checkpoint,
 )
-from napari_pisam.weights.checkpoint_header import CheckpointHeader
-from napari_pisam.weights.files import CheckpointError, file_sha256
+from napari_pisam.weights.files import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,20 +26,7 @@ if TYPE_CHECKING:
 
     from napari_pisam.model.pisam import PiSam
     from napari_pisam.model.variants import Variant
-
-__all__ = [
-    "Checkpoint",
-    "CheckpointError",
-    "CheckpointHeader",
-    "build_from_checkpoint",
-    "file_sha256",
-    "infer_variant",
-    "initialise_pisam_from",
-    "load_into",
-    "read_checkpoint",
-    "save_checkpoint",
-    "variant_of",
-]
+    from napari_pisam.weights.checkpoint_header import CheckpointHeader
 
 _RGB_SEED = 0
 _SHOWN = 8

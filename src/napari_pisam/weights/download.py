@@ -14,7 +14,7 @@ import shutil
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from napari_pisam.images.files import replacing
+from napari_pisam.images.files import write_text
 from napari_pisam.system import lock_file, move_into_place, open_files_stay
 from napari_pisam.weights.files import MAX_BYTES, mismatch
 
@@ -31,7 +31,6 @@ _TIMEOUT = (10.0, 30.0)  # s: to connect, and between two pieces
 _CHUNK = 256 * 1024
 _MAX_REDIRECTS = 10
 _TRIES_IN_VAIN = 5
-_LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 class DownloadError(RuntimeError):
@@ -63,8 +62,6 @@ class ResumableDownload:
         Called with (bytes so far, bytes in all or None).
     cancel
         Asked between pieces; true stops the download.
-    allow_local_http
-        Permit plain ``http`` from this very machine (for tests).
     """
 
     def __init__(
@@ -76,7 +73,6 @@ class ResumableDownload:
         size: int | None = None,
         progress: Callable[[int, int | None], None] | None = None,
         cancel: Callable[[], bool] | None = None,
-        allow_local_http: bool = False,
     ) -> None:
         self.url = url
         self.path = path
@@ -86,7 +82,6 @@ class ResumableDownload:
         self.size = size
         self.progress = progress
         self.cancel = cancel
-        self.allow_local_http = allow_local_http
         self._file: IO[bytes]
 
     @property
@@ -268,7 +263,7 @@ class ResumableDownload:
         url = self.url
         # Redirects are followed here, so that each one is checked before it is asked.
         for _ in range(_MAX_REDIRECTS):
-            if not _is_allowed(url, local_http=self.allow_local_http):
+            if not _is_allowed(url):
                 msg = f"{url} is not an https address; weights are downloaded over https only."
                 raise DownloadError(msg)
             try:
@@ -307,22 +302,18 @@ class ResumableDownload:
 
     def _write_state(self, response: requests.Response, total: int | None) -> None:
         state = {"url": self.url, "validator": _validator(response), "total": total}
-        with replacing(self.state_file) as part:
-            part.write_text(json.dumps(state), encoding="utf-8")
+        write_text(self.state_file, json.dumps(state))
 
     def _discard(self) -> None:
         self._file.truncate(0)
         self.state_file.unlink(missing_ok=True)
 
 
-def _is_allowed(url: str, *, local_http: bool) -> bool:
+def _is_allowed(url: str) -> bool:
     try:
-        parts = urlsplit(url)
+        return urlsplit(url).scheme == "https"
     except ValueError:
         return False
-    return parts.scheme == "https" or (
-        local_http and parts.scheme == "http" and parts.hostname in _LOCAL
-    )
 
 
 def _validator(response: requests.Response) -> str | None:

@@ -10,21 +10,15 @@ from napari_pisam.model.variants import VARIANTS
 from napari_pisam.weights.added import added_models
 from napari_pisam.weights.cache import cache_folder, cached_path, download
 from napari_pisam.weights.catalogue import CATALOGUE, EMBEDDED, is_public
-from napari_pisam.weights.checkpoint import (
-    Checkpoint,
-    CheckpointError,
-    build_from_checkpoint,
-    read_checkpoint,
-)
+from napari_pisam.weights.checkpoint import build_from_checkpoint
+from napari_pisam.weights.checkpoint_format import Checkpoint, read_checkpoint
 from napari_pisam.weights.embedded import embedded_file
-from napari_pisam.weights.files import file_hash
+from napari_pisam.weights.files import CheckpointError, file_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari_pisam.model.pisam import PiSam
-
-__all__ = ["LoadedModel", "load_model", "resolve_model"]
 
 
 @dataclass(frozen=True)
@@ -35,16 +29,6 @@ class LoadedModel:
     sha256: str
     licence: str | None
     source: str
-
-
-def resolve_model(
-    name_or_path: str | Path,
-    *,
-    progress: Callable[[int, int | None], None] | None = None,
-    cancel: Callable[[], bool] | None = None,
-) -> PiSam:
-    """Build the model that a name or a path stands for; see `load_model`."""
-    return load_model(name_or_path, progress=progress, cancel=cancel).model
 
 
 def load_model(

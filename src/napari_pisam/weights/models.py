@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from napari_pisam.model.variants import VARIANTS
-from napari_pisam.weights.added import AddedModel, added_models, remove_added
-from napari_pisam.weights.cache import cached_path, remove_download
+from napari_pisam.weights.added import AddedModel, added_models
+from napari_pisam.weights.cache import cached_path
 from napari_pisam.weights.catalogue import CATALOGUE, CatalogueEntry, is_public
 from napari_pisam.weights.download import part_of
 from napari_pisam.weights.embedded import embedded_file, embedded_hash
@@ -198,4 +198,11 @@ def remove(name: str) -> list[Path]:
     if name in CATALOGUE and not is_public(name):
         msg = f"{name!r} is part of the package and cannot be removed."
         raise ValueError(msg)
-    return remove_download(name) if added is None else remove_added(added)
+    path = cached_path(name) if added is None else added.path
+    part = part_of(path)
+    # The record of an added model first: without it, what is left counts for nothing.
+    files = [path.with_suffix(".json"), path, part, part.with_name(f"{part.name}.json")]
+    there = [file for file in files if file.is_file()]
+    for file in there:
+        file.unlink()
+    return there

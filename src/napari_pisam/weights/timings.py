@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_pisam.images.files import replacing
+from napari_pisam.images.files import write_text
 from napari_pisam.weights.cache import cache_folder
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ def keep_seconds(measured: Mapping[str, float]) -> None:
     path = _file()
     path.parent.mkdir(parents=True, exist_ok=True)
     values = {"machine": _machine(), "seconds": kept_seconds() | dict(measured)}
-    with replacing(path) as part:
-        part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(values, indent=1) + "\n")
 
 
 def _file() -> Path:

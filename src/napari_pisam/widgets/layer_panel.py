@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QWidget
 
-from napari_pisam.layers import is_own
+from napari_pisam.layers.prompt_layers import is_own
 from napari_pisam.widgets.parts import button
 from napari_pisam.widgets.text import PlainLabel, tip
 

@@ -17,7 +17,7 @@ from napari_pisam.docks.segment.image_kinds import ImageKinds
 from napari_pisam.docks.segment.keys import bind_keys, keys_table
 from napari_pisam.docks.segment.object_table import ObjectTable
 from napari_pisam.docks.segment.series import SeriesWork
-from napari_pisam.layers import unwrapped
+from napari_pisam.layers.proxies import unwrapped
 from napari_pisam.widgets.background import Background
 from napari_pisam.widgets.busy_bar import BusyBar
 from napari_pisam.widgets.channels import ChannelPanel

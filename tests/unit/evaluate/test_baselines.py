@@ -9,7 +9,6 @@ import pytest
 
 from napari_pisam.evaluate import baselines
 from napari_pisam.evaluate.baselines import BASELINES, FilledBox, GrabCut, OtsuInBox, RandomWalker
-from napari_pisam.evaluate.display import rgb_window
 from napari_pisam.evaluate.protocols import box_of
 from napari_pisam.measure.metrics import iou
 
@@ -140,16 +139,3 @@ def test_an_image_is_needed_first():
 def test_grabcut_without_opencv_says_what_to_install():
     with pytest.raises(ImportError, match="pip install opencv-python-headless"):
         GrabCut()
-
-
-def test_16_bit_grey_is_shown_by_its_contrast():
-    image = np.linspace(1000, 3000, 400).reshape(20, 20).astype(np.uint16)
-    shown = rgb_window(image, slice(0, 20), slice(0, 20))
-    assert (shown.shape, shown.dtype) == ((20, 20, 3), np.uint8)
-    assert (shown.min(), shown.max()) == (0, 255)
-    assert (shown[..., 0] == shown[..., 2]).all()
-
-
-def test_8_bit_rgb_is_shown_as_it_is():
-    image = np.random.default_rng(1).integers(0, 256, (12, 14, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(rgb_window(image, slice(2, 9), slice(0, 14)), image[2:9])

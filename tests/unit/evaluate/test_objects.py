@@ -10,7 +10,6 @@ from napari_pisam.evaluate.objects import (
     best_label,
     saved_object,
     targets,
-    to_binary,
     to_probability,
 )
 from napari_pisam.images.mask_files import connected_parts
@@ -80,21 +79,6 @@ def test_touching_instances_stay_apart_and_diagonal_neighbours_are_connected():
     assert areas(mask, "instances", "each") == [(1, 3), (2, 3)]
     diagonal = np.eye(5, dtype=np.uint8)
     assert connected_parts(diagonal).max() == 1
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (np.array([[0, 1]], np.uint8), [False, True]),
-        (np.array([[0, 100]], np.uint8), [False, True]),
-        (np.array([[120, 140, 255]], np.uint8), [False, True, True]),
-        (np.array([[0, 65535]], np.uint16), [False, True]),
-        (np.array([[0, 0]], np.uint8), [False, False]),
-        (np.array([[True, False]]), [True, False]),
-    ],
-)
-def test_foreground_is_above_half_of_the_largest_value(values, expected):
-    assert to_binary(values).tolist() == [expected]
 
 
 @pytest.mark.parametrize(

@@ -221,3 +221,11 @@ def test_only_the_chosen_window_of_a_dask_array_is_computed():
     )
     ImageSource(image).read((slice(0, 16), slice(16, 32)))
     assert seen == [(0, 1)]
+
+
+def test_16_bit_grey_is_shown_by_its_contrast():
+    image = np.linspace(1000, 3000, 400).reshape(20, 20).astype(np.uint16)
+    shown = ImageSource(image).read_rgb((slice(0, 20), slice(0, 20)))
+    assert (shown.shape, shown.dtype) == ((20, 20, 3), np.float32)
+    assert (shown.min(), shown.max()) == (0, 255)
+    assert (shown[..., 0] == shown[..., 2]).all()

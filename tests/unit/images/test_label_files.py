@@ -17,7 +17,6 @@ from napari_pisam.images.label_files import (
     label_path,
     write_label_array,
     write_label_stack,
-    write_labels,
 )
 
 
@@ -42,7 +41,7 @@ def painted(shape, *crops):
 @pytest.mark.parametrize("overlap", ["keep", "overwrite"])
 def test_masks_are_drawn_across_tiles(tmp_path, overlap):
     masks = {3: square(480, 490, 60), 8: square(500, 500, 100)}
-    write_labels(tmp_path / "a.tif", masks, (700, 1100), {}, overlap)
+    write_label_stack(tmp_path / "a.tif", {(): masks}, (700, 1100), {}, overlap)
     order = list(masks.items())
     expected = painted((700, 1100), *(order if overlap == "overwrite" else order[::-1]))
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), expected)

@@ -11,7 +11,6 @@ from napari.components import ViewerModel
 
 from lazy_arrays import Lazy
 from napari_pisam.images.image_source import ImageSource
-from napari_pisam.layers import plane_of
 from napari_pisam.layers.composite import (
     Channel,
     are_channels,
@@ -21,6 +20,7 @@ from napari_pisam.layers.composite import (
     default_colors,
     layers_at,
 )
+from napari_pisam.layers.geometry import plane_of
 
 WINDOW = (slice(2, 6), slice(3, 9))
 

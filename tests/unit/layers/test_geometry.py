@@ -13,7 +13,8 @@ pytest.importorskip("napari", reason="napari is not installed: pip install 'napa
 from napari.components import ViewerModel
 from napari.layers import Image, Points, Shapes
 
-from napari_pisam.layers import PlaneMap, plane_of, prompts_from_layers
+from napari_pisam.layers.geometry import PlaneMap, plane_of
+from napari_pisam.layers.prompts import prompts_from_layers
 from napari_pisam.layers.transforms import placement_of, transform_of
 
 SHAPE = (60, 80)

@@ -13,7 +13,8 @@ pytest.importorskip("napari", reason="napari is not installed: pip install 'napa
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_pisam.layers import describe_view, image_source_of, plane_of
+from napari_pisam.layers.geometry import plane_of
+from napari_pisam.layers.images import describe_view, image_source_of
 
 RNG = np.random.default_rng(0)
 STACK = RNG.integers(0, 255, (4, 20, 30), dtype=np.uint8)

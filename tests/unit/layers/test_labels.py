@@ -16,19 +16,22 @@ pytest.importorskip("napari", reason="napari is not installed: pip install 'napa
 from napari.components import ViewerModel
 from napari.layers import Labels
 
-from napari_pisam.layers import (
+from napari_pisam.layers import label_arrays
+from napari_pisam.layers.geometry import plane_of
+from napari_pisam.layers.label_drawing import refresh_labels_windows
+from napari_pisam.layers.labels import (
     LabelsPlane,
-    label_arrays,
     labels_plane,
     new_labels_layer,
-    new_preview_layer,
     plane_is_displayed,
-    plane_of,
     promote_labels,
-    refresh_labels_windows,
+)
+from napari_pisam.layers.preview import (
+    PREVIEW_COLORS,
+    color_unlike,
+    new_preview_layer,
     show_preview,
 )
-from napari_pisam.layers.preview import PREVIEW_COLORS, color_unlike
 from napari_pisam.predict.mask import Mask
 
 ORDERS = [(0, 1, 2), (2, 0, 1), (1, 2, 0), (0, 2, 1), (1, 0, 2), (2, 1, 0)]

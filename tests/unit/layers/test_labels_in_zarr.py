@@ -61,7 +61,7 @@ def test_a_layer_on_disk_is_painted_written_and_opened_again(tmp_path):
     pytest.importorskip("napari", reason="napari is not installed")
     from napari.components import ViewerModel
 
-    from napari_pisam.layers import plane_of
+    from napari_pisam.layers.geometry import plane_of
 
     path = tmp_path / "labels.zarr"
     for turn in range(2):

@@ -10,8 +10,9 @@ pytest.importorskip("napari", reason="napari is not installed: pip install 'napa
 from napari.components import ViewerModel
 from napari.layers import Image, Points, Shapes
 
-from napari_pisam import layers
-from napari_pisam.layers import prompts_from_layers, write_prompts
+from napari_pisam.layers import prompt_layers as layers
+from napari_pisam.layers.prompt_layers import write_prompts
+from napari_pisam.layers.prompts import prompts_from_layers
 from napari_pisam.predict.areas import Area, Use
 from napari_pisam.predict.prompts import Prompts
 
@@ -270,7 +271,7 @@ def test_bg_clicks_alone_are_no_object():
     points = Points([[15, 15]], features={"label": ["BG"], "object": [2]})
     found = prompts_from_layers(plain(), None, points)
     assert found.prompts == {}
-    assert "Object 2 has BG clicks alone" in found.ignored[0]
+    assert "Object 2: Given only BG clicks" in found.ignored[0]
 
 
 def test_the_later_of_two_boxes_of_an_object_counts():

@@ -27,7 +27,7 @@ from napari_pisam.learn.objective import Objective
 from napari_pisam.model import variants
 from napari_pisam.weights import loading as weights
 from napari_pisam.weights.catalogue import CATALOGUE
-from napari_pisam.weights.checkpoint import read_checkpoint
+from napari_pisam.weights.checkpoint_format import read_checkpoint
 
 BASE = micro_model(residual=True).state_dict()
 

@@ -16,8 +16,8 @@ from napari_pisam.learn.objective import Objective
 from napari_pisam.learn.starting import stiffen
 from napari_pisam.model.deform_conv import ModulatedDeformConv2d, modulated_deform_conv2d
 from napari_pisam.model.pisam import build_model
-from napari_pisam.model.remembered import Remembered
 from napari_pisam.model.variants import CompactEncoder, TinyVitEncoder
+from napari_pisam.model.weights_cache import WeightsCache
 from napari_pisam.predict import predictor as predictors
 from napari_pisam.predict.device import DeviceRunner, is_out_of_memory
 from napari_pisam.predict.predictor import Predictor
@@ -58,8 +58,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(params=["cuda", "mps"])
 def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDevice]:
-    # Values are looked at once after each change of weights (see test_remembered); here are none.
-    monkeypatch.setattr(Remembered, "of", lambda self, weights, make: make())
+    # Values are looked at once after each change of weights (test_weights_cache); here are none.
+    monkeypatch.setattr(WeightsCache, "of", lambda self, weights, make: make())
     monkeypatch.setattr(ModulatedDeformConv2d, "is_ordinary", lambda self: False)
     with FakeDevice(request.param) as device:
         yield device

@@ -132,14 +132,14 @@ def test_shapes_of_every_stage_for_several_prompts_of_one_image() -> None:
     model = micro_model()
     encoded = model.encode(torch.rand(1, 3, 40, 64) * 255)
     decoded = model.decode(encoded, boxes=BOX.expand(3, 4))
-    feature = model.refine(encoded, decoded, POINTS.expand(3, -1, -1), LABELS.expand(3, -1))
+    corrected = model.correct(encoded, decoded, POINTS.expand(3, -1, -1), LABELS.expand(3, -1))
     assert encoded.embedding.shape == (1, 256, 4, 4)
     assert encoded.rgb is not None
     assert encoded.rgb.shape == (1, 8, 64, 64)
     assert encoded.size == (40, 64)
     assert decoded.coarse.shape == (3, 1, 16, 16)
-    assert decoded.feature.shape == feature.shape == (3, 32, 16, 16)
-    assert model.upscale(encoded, decoded, feature).shape == (3, 1, 64, 64)
+    assert decoded.feature.shape == corrected.feature.shape == (3, 32, 16, 16)
+    assert model.upscale(encoded, corrected).shape == (3, 1, 64, 64)
 
 
 @torch.inference_mode()
@@ -163,8 +163,8 @@ def test_padding_clicks_change_nothing() -> None:
     padded_points = torch.cat([POINTS, torch.full((1, 3, 2), 7.0)], dim=1)
     padded_labels = torch.cat([LABELS, torch.full((1, 3), -1)], dim=1)
     torch.testing.assert_close(
-        model.refine(encoded, decoded, POINTS, LABELS),
-        model.refine(encoded, decoded, padded_points, padded_labels),
+        model.correct(encoded, decoded, POINTS, LABELS).feature,
+        model.correct(encoded, decoded, padded_points, padded_labels).feature,
         atol=1e-5,
         rtol=1e-5,
     )
@@ -176,8 +176,8 @@ def test_the_order_of_clicks_changes_nothing() -> None:
     encoded = model.encode(torch.rand(1, 3, 64, 64) * 255)
     decoded = model.decode(encoded, boxes=BOX)
     torch.testing.assert_close(
-        model.refine(encoded, decoded, POINTS, LABELS),
-        model.refine(encoded, decoded, POINTS.flip(1), LABELS.flip(1)),
+        model.correct(encoded, decoded, POINTS, LABELS).feature,
+        model.correct(encoded, decoded, POINTS.flip(1), LABELS.flip(1)).feature,
         atol=1e-5,
         rtol=1e-5,
     )
@@ -189,8 +189,8 @@ def test_click_order_rc_swaps_the_coordinates() -> None:
     encoded = xy.encode(torch.rand(1, 3, 64, 64) * 255)
     decoded = xy.decode(encoded, boxes=BOX)
     torch.testing.assert_close(
-        rc.refine(encoded, decoded, POINTS.flip(-1), LABELS),
-        xy.refine(encoded, decoded, POINTS, LABELS),
+        rc.correct(encoded, decoded, POINTS.flip(-1), LABELS).feature,
+        xy.correct(encoded, decoded, POINTS, LABELS).feature,
     )
 
 
@@ -207,9 +207,8 @@ def test_a_loss_after_clicks_trains_the_interactor_and_the_rgb_embedding() -> No
     model = micro_model().train()
     encoded = model.encode(torch.rand(1, 3, 64, 64) * 255)
     decoded = model.decode(encoded, boxes=BOX)
-    model.upscale(
-        encoded, decoded, model.refine(encoded, decoded, POINTS, LABELS)
-    ).mean().backward()
+    corrected = model.correct(encoded, decoded, POINTS, LABELS)
+    model.upscale(encoded, corrected).mean().backward()
     for part in (model.mask_decoder.interact_2, model.rgb_embedding, model.image_encoder):
         assert any(p.grad is not None and p.grad.any() for p in part.parameters())
 
@@ -231,14 +230,6 @@ def test_points_without_labels_are_an_error() -> None:
 def test_an_image_larger_than_the_frame_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"\(1, 3, 65, 64\).*at most 64"):
         micro_model().encode(torch.zeros(1, 3, 65, 64))
-
-
-def test_a_sam_has_no_interactor() -> None:
-    model = micro_model(kind="sam")
-    encoded = model.encode(torch.zeros(1, 3, 64, 64))
-    decoded = model.decode(encoded, boxes=BOX)
-    with pytest.raises(ValueError, match="has no interactor"):
-        model.refine(encoded, decoded, POINTS, LABELS)
 
 
 def test_building_a_model_leaves_the_random_state_alone() -> None:

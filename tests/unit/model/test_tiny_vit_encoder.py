@@ -17,11 +17,8 @@ from napari_pisam.model.folding import folded
 from napari_pisam.model.layer_norm import LayerNorm2d
 from napari_pisam.model.pisam import build_model
 from napari_pisam.model.variants import TinyVitEncoder, get_variant
-from napari_pisam.weights.checkpoint import (
-    build_from_checkpoint,
-    initialise_pisam_from,
-    read_checkpoint,
-)
+from napari_pisam.weights.checkpoint import build_from_checkpoint, initialise_pisam_from
+from napari_pisam.weights.checkpoint_format import read_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from scipy import ndimage
 from micro import MICRO
 from napari_pisam.predict.preprocessing import FrameTransform
 from napari_pisam.predict.prompts import Prompts
-from napari_pisam.predict.tiles import Seen, TiledObjects, _weights
+from napari_pisam.predict.tiles import TiledObjects, WholeObject, _weights
 from napari_pisam.predict.windows import choose_window
 
 SIDE = MICRO.frame
@@ -48,7 +48,7 @@ class Ripples:
         return self.distance(rows, cols), transform
 
     def whole(self, box):
-        return Seen(*self._logits(choose_window(Prompts(box), self.shape, frame=SIDE)), 0.9)
+        return WholeObject(*self._logits(choose_window(Prompts(box), self.shape, frame=SIDE)), 0.9)
 
     def look_at(self, window, prompts, start):
         assert start is None or start.shape == (1, SIDE // 4, SIDE // 4)
@@ -70,6 +70,14 @@ class Ripples:
         return tiles.predict(seen, prompts, [self.shape], self.look_at, progress)
 
 
+@pytest.fixture(scope="module")
+def found():
+    """A network that has looked at its object in tiles: itself, the tiles, the mask, how many."""
+    network, tiles = Ripples(1500), TiledObjects(MICRO)
+    mask = network.predict(tiles)
+    return network, tiles, mask, len(network.windows)
+
+
 def iou(one, other):
     return (one & other).sum() / (one | other).sum()
 
@@ -85,11 +93,13 @@ def test_the_tiles_of_every_pixel_count_once_in_all(size, side):
 
 
 @pytest.mark.parametrize("spoils_edges", [False, True])
-def test_an_outline_is_found_to_the_pixel_whatever_a_tile_says_at_its_edges(spoils_edges):
-    network = Ripples(1500, spoils_edges)
+def test_an_outline_is_found_to_the_pixel_whatever_a_tile_says_at_its_edges(found, spoils_edges):
+    network, _, mask, _ = found
+    if spoils_edges:
+        network = Ripples(1500, spoils_edges)
+        mask = network.predict(TiledObjects(MICRO))
     coarse = network.whole(network.box())
     assert max(coarse.transform.scale) < 1 / 20
-    mask = network.predict(TiledObjects(MICRO))
     assert iou(mask.to_array(), network.truth()) > 0.999
     assert mask.score == 0.9
     row0, col0, row1, col1 = mask.bbox
@@ -107,10 +117,9 @@ def test_the_time_is_that_of_the_outline_and_not_of_the_area():
     assert counts[1] < 5 * counts[0]  # by its area it would be 9 times
 
 
-def test_what_changes_in_one_place_is_looked_at_there_alone():
-    network, tiles = Ripples(1500), TiledObjects(MICRO)
-    network.predict(tiles)
-    everywhere, network.windows = len(network.windows), []
+def test_what_changes_in_one_place_is_looked_at_there_alone(found):
+    network, tiles, _, everywhere = found
+    network.windows = []
     prompts = Prompts(network.box(), [(750, 1275)], [True])
     network.predict(tiles, prompts)
     assert 0 < len(network.windows) < everywhere / 8
@@ -121,15 +130,16 @@ def test_what_changes_in_one_place_is_looked_at_there_alone():
     assert not network.windows
 
 
-def test_a_scribble_is_looked_at_along_its_whole_line():
-    network, tiles = Ripples(1500), TiledObjects(MICRO)
-    network.predict(tiles)
+def test_a_scribble_is_looked_at_along_its_whole_line(found, monkeypatch):
+    network, tiles, *_ = found
     network.windows, asked = [], []
     look = network.look_at
-    network.look_at = lambda window, prompts, start: (
-        asked.append(prompts.strokes),
-        look(window, prompts, start),
-    )[1]
+
+    def look_at(window, prompts, start):
+        asked.append(prompts.strokes)
+        return look(window, prompts, start)
+
+    monkeypatch.setattr(network, "look_at", look_at)
     line = ((400.0, 700.0), (400.0, 1000.0))
     network.predict(tiles, Prompts.from_strokes(network.box(), [(line, True)]))
     assert all(one for one in asked)
@@ -193,13 +203,13 @@ def test_tiles_are_of_the_largest_frame_that_the_network_knows():
 def test_seams_of_forced_tiles_are_not_seen():
     """Tiles of 512 px against one frame of 1,024, with the embedded model."""
     from napari_pisam.predict.predictor import Predictor
-    from napari_pisam.weights.loading import resolve_model
+    from napari_pisam.weights.loading import load_model
 
     network = Ripples(1024)
     noise = np.random.default_rng(0).normal(0, 12, network.shape)
     image = np.where(network.truth(), 150, 90) + ndimage.gaussian_filter(noise, 1.5) * 3
     image = np.clip(image, 0, 255).astype(np.uint8)
-    model = resolve_model("tiny")
+    model = load_model("tiny").model
     # Else a box of this size would be seen in a smaller frame, which is another question.
     model.variant = replace(model.variant, focus=replace(model.variant.focus, frame=1024))
     predictor = Predictor(model, "cpu", "fp32")

@@ -14,12 +14,11 @@ from napari_pisam.images.label_formats.table import read_table_boxes, write_rows
 from napari_pisam.measure.regions import measure_objects
 from napari_pisam.predict.areas import Area
 from napari_pisam.predict.click_sorting import Click
+from napari_pisam.predict.drawn_shapes import DrawnBox
 from napari_pisam.predict.prompt_files import (
-    FileBox,
     collect_prompts,
     planes_of,
     prompts_digest,
-    read_boxes,
     read_clicks,
     read_shapes,
     write_prompts,
@@ -75,7 +74,7 @@ FULL = """index,shape-type,vertex-index,axis-0,axis-1,object,label,use,after
 def test_paths_are_scribbles_and_columns_say_what_other_shapes_are(write):
     shapes = read_shapes(write(FULL))
     points = write("index,axis-0,axis-1,label,object\n0,15,30,FG,3\n1,16,31,BG,3\n", "points.csv")
-    prompts = collect_prompts(shapes.boxes, read_clicks(points) + shapes.scribbles, shapes.areas)
+    prompts = collect_prompts(shapes.boxes, read_clicks(points) + shapes.clicks, shapes.areas)
     assert prompts[3] == Prompts.from_strokes(
         (10, 20, 30, 40),
         [
@@ -93,11 +92,11 @@ def test_written_prompts_come_back(write, tmp_path):
     shapes = read_shapes(write(FULL))
     start = np.zeros((20, 20), bool)
     start[3:9, 4:12] = True
-    prompts = collect_prompts(shapes.boxes, shapes.scribbles, shapes.areas)
+    prompts = collect_prompts(shapes.boxes, shapes.clicks, shapes.areas)
     prompts[9] = Prompts(points=[(5, 5), (1, 2)], labels=[False, True], mask=start)
     write_prompts(tmp_path / "b.csv", tmp_path / "p.csv", prompts)
     again, clicks = read_shapes(tmp_path / "b.csv"), read_clicks(tmp_path / "p.csv")
-    found = collect_prompts(again.boxes, clicks + again.scribbles, again.areas)
+    found = collect_prompts(again.boxes, clicks + again.clicks, again.areas)
     assert {3: found[3], 5: found[5]} == {3: prompts[3], 5: prompts[5]}
     assert found[9].strokes == prompts[9].strokes
     assert found[9].with_start().mask.box == prompts[9].mask.box
@@ -107,7 +106,7 @@ def test_written_prompts_come_back(write, tmp_path):
 def test_written_prompts_open_in_napari(write, tmp_path):
     io = pytest.importorskip("napari_builtins.io", reason="napari is not installed")
     shapes = read_shapes(write(FULL))
-    prompts = collect_prompts(shapes.boxes, shapes.scribbles, shapes.areas)
+    prompts = collect_prompts(shapes.boxes, shapes.clicks, shapes.areas)
     write_prompts(tmp_path / "b.csv", tmp_path / "p.csv", prompts)
     data, settings, kind = io.csv_to_layer_data(str(tmp_path / "b.csv"), require_type="shapes")
     assert kind == "shapes"
@@ -118,7 +117,7 @@ def test_written_prompts_open_in_napari(write, tmp_path):
 def test_a_name_of_a_class_in_the_labels_of_shapes_is_no_bg(write):
     lines = [f"{line},0" if line[0].isdigit() else line for line in SHAPES.splitlines()]
     text = "\n".join(lines).replace("axis-1", "axis-1,label") + "\n"
-    assert len(read_boxes(write(text))) == 2
+    assert len(read_shapes(write(text)).boxes) == 2
 
 
 @pytest.mark.parametrize(
@@ -136,9 +135,9 @@ def test_a_column_that_says_nothing_known_is_refused(write, row, match):
 
 
 def test_any_shape_gives_its_bounding_box(write):
-    assert read_boxes(write(SHAPES)) == [
-        FileBox(1, (10.0, 20.5, 30.0, 40.0)),
-        FileBox(2, (5.0, 50.0, 25.0, 70.0)),
+    assert read_shapes(write(SHAPES)).boxes == [
+        DrawnBox(1, (10.0, 20.5, 30.0, 40.0)),
+        DrawnBox(2, (5.0, 50.0, 25.0, 70.0)),
     ]
 
 
@@ -150,7 +149,7 @@ def test_shapes_are_read_as_napari_writes_them(tmp_path):
     layer.add_ellipses(np.array([[20, 30], [10, 15]]))
     layer.add_polygons(np.array([[5, 5], [9, 12], [3, 8.0]]))
     path = io.napari_write_shapes(str(tmp_path / "shapes.csv"), *layer.as_layer_data_tuple()[:2])
-    assert [box.box for box in read_boxes(tmp_path / path)] == [
+    assert [box.box for box in read_shapes(tmp_path / path).boxes] == [
         (1, 2.5, 30, 40),
         (10, 15, 30, 45),
         (3, 5, 9, 12),
@@ -165,7 +164,7 @@ def test_shapes_of_a_stack_are_read_as_napari_writes_them(tmp_path):
     planes = [np.insert(corners, 0, z, axis=1) for z in (0, 4)]
     layer = Shapes(planes, shape_type="rectangle")
     path = io.napari_write_shapes(str(tmp_path / "shapes.csv"), *layer.as_layer_data_tuple()[:2])
-    assert read_boxes(tmp_path / path, plane=(4,)) == [FileBox(2, (1, 2, 6, 8))]
+    assert read_shapes(tmp_path / path, plane=(4,)).boxes == [DrawnBox(2, (1, 2, 6, 8))]
 
 
 @pytest.mark.parametrize(
@@ -208,26 +207,26 @@ def test_points_without_labels_are_foreground(write):
 
 def test_file_without_rows_has_no_prompts(write):
     assert read_clicks(write("index,axis-0,axis-1\n")) == []
-    assert read_boxes(write("index,shape-type,vertex-index,axis-0,axis-1\n")) == []
+    assert read_shapes(write("index,shape-type,vertex-index,axis-0,axis-1\n")).boxes == []
 
 
 def test_spreadsheet_mark_and_line_ends_do_not_matter(write):
     text = SHAPES.replace("\n", "\r\n")
-    assert len(read_boxes(write(text, encoding="utf-8-sig"))) == 2
+    assert len(read_shapes(write(text, encoding="utf-8-sig")).boxes) == 2
 
 
 def test_only_shapes_of_the_plane_are_read(write):
     path = write(STACKED)
-    assert read_boxes(path, plane=(0, 3)) == [FileBox(1, (1, 2, 8, 9))]
+    assert read_shapes(path, plane=(0, 3)).boxes == [DrawnBox(1, (1, 2, 8, 9))]
 
 
 def test_object_number_does_not_depend_on_the_plane(write):
-    assert read_boxes(write(STACKED), plane=(1, 3)) == [FileBox(2, (4, 5, 6, 7))]
+    assert read_shapes(write(STACKED), plane=(1, 3)).boxes == [DrawnBox(2, (4, 5, 6, 7))]
 
 
 def test_axis_of_channels_matches_any_index(write):
     path = write(STACKED)
-    assert [box.object_id for box in read_boxes(path, plane=(None, 3))] == [1, 2]
+    assert [box.object_id for box in read_shapes(path, plane=(None, 3)).boxes] == [1, 2]
 
 
 def test_prompts_without_the_axis_of_channels_match_too(write):
@@ -236,7 +235,7 @@ def test_prompts_without_the_axis_of_channels_match_too(write):
 
 
 def test_prompts_without_leading_axes_belong_to_every_plane(write):
-    assert len(read_boxes(write(SHAPES), plane=(0, 3))) == 2
+    assert len(read_shapes(write(SHAPES), plane=(0, 3)).boxes) == 2
 
 
 def test_prompts_of_one_plane_fit_an_image_without_planes(write):
@@ -246,7 +245,7 @@ def test_prompts_of_one_plane_fit_an_image_without_planes(write):
 
 def test_prompts_of_several_planes_do_not_fit_an_image_without_planes(write):
     with pytest.raises(ValueError, match=r"2 axes before row and column.*2 planes"):
-        read_boxes(write(STACKED))
+        read_shapes(write(STACKED))
 
 
 @pytest.mark.parametrize(
@@ -298,7 +297,7 @@ def test_points_file_that_is_none_is_refused(write, text, match):
 )
 def test_shapes_file_that_is_none_is_refused(write, text, match):
     with pytest.raises(ValueError, match=match):
-        read_boxes(write(text))
+        read_shapes(write(text))
 
 
 def test_file_in_another_encoding_is_refused(write):
@@ -308,7 +307,7 @@ def test_file_in_another_encoding_is_refused(write):
 
 
 def test_click_that_names_its_object_may_lie_anywhere():
-    boxes = [FileBox(1, (0, 0, 5, 5)), FileBox(2, (10, 10, 20, 20))]
+    boxes = [DrawnBox(1, (0, 0, 5, 5)), DrawnBox(2, (10, 10, 20, 20))]
     prompts = collect_prompts(boxes, [Click(1, (15, 15), False)])
     assert prompts[1].points.tolist() == [[15, 15]]
 
@@ -316,7 +315,7 @@ def test_click_that_names_its_object_may_lie_anywhere():
 def test_clicks_outside_all_boxes_are_named(write):
     [click] = read_clicks(write("index,axis-0,axis-1\n0,30,4.5\n"))
     with pytest.raises(ValueError, match=r"1 click.*prompts.csv, line 2, at \(30, 4.5\).*'object'"):
-        collect_prompts([FileBox(1, (0, 0, 5, 5))], [click])
+        collect_prompts([DrawnBox(1, (0, 0, 5, 5))], [click])
 
 
 def test_clicks_alone_are_one_object():
@@ -332,13 +331,17 @@ def test_clicks_alone_with_numbers_are_those_objects():
 
 
 def test_object_of_background_clicks_alone_is_named():
-    with pytest.raises(ValueError, match="Object 3: Given 1 BG clicks alone"):
-        collect_prompts([FileBox(1, (0, 0, 5, 5))], [Click(3, (1, 1), False)])
+    with pytest.raises(ValueError, match="Object 3: Given only BG clicks"):
+        collect_prompts([DrawnBox(1, (0, 0, 5, 5))], [Click(3, (1, 1), False)])
 
 
 @given(st.lists(st.tuples(st.floats(0, 99), st.floats(0, 99)), max_size=20))
 def test_every_click_in_a_box_is_of_exactly_one_object(points):
-    boxes = [FileBox(1, (0, 0, 99, 99)), FileBox(2, (20, 20, 60, 60)), FileBox(3, (0, 50, 9, 99))]
+    boxes = [
+        DrawnBox(1, (0, 0, 99, 99)),
+        DrawnBox(2, (20, 20, 60, 60)),
+        DrawnBox(3, (0, 50, 9, 99)),
+    ]
     prompts = collect_prompts(boxes, [Click(None, point, True) for point in points])
     assert sorted(tuple(p) for one in prompts.values() for p in one.points.tolist()) == sorted(
         points
@@ -365,7 +368,7 @@ def test_a_table_of_measures_gives_boxes_under_its_labels(tmp_path):
     table = regionprops_table(labels, properties=("label", "area", "bbox"))
     lines = [",".join(table), *(",".join(map(str, row)) for row in zip(*table.values()))]  # noqa: B905
     theirs.write_text("\n".join(lines))
-    expected = [FileBox(7, (2.5, 3.5, 11.5, 19.5)), FileBox(300, (19.5, 29.5, 29.5, 44.5))]
+    expected = [DrawnBox(7, (2.5, 3.5, 11.5, 19.5)), DrawnBox(300, (19.5, 29.5, 29.5, 44.5))]
     for path in (own, theirs):
         assert read_shapes(path).boxes == expected
         assert planes_of(path) == set()

@@ -27,7 +27,7 @@ def test_box_corners_may_come_in_any_order(box):
     ("prompts", "message"),
     [
         ({}, "no prompt"),
-        ({"points": [(1, 1)], "labels": [False]}, "BG clicks alone"),
+        ({"points": [(1, 1)], "labels": [False]}, "only BG clicks"),
         ({"points": [], "labels": []}, "no prompt"),
         ({"box": (1, 2, 3)}, "four numbers"),
         ({"box": [(1, 2, 3, 4)]}, "predict_many"),

@@ -12,7 +12,7 @@ from micro import micro_model
 from napari_pisam.model import variants
 from napari_pisam.model.pisam import build_model
 from napari_pisam.predict.predictor import Predictor
-from napari_pisam.weights.checkpoint import save_checkpoint
+from napari_pisam.weights.checkpoint_format import save_checkpoint
 from recipes.tiny.config import RecipeConfig
 from recipes.tiny.export import model_of_run, run_of
 from recipes.tiny.starting import compared_variant, starting_model

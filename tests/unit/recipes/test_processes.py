@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from micro import micro_model
-from napari_pisam.weights.checkpoint import save_checkpoint
+from napari_pisam.weights.checkpoint_format import save_checkpoint
 from recipes.tiny.config import RecipeConfig
 from recipes.tiny.starting import load_initial
 from training_sets import write_set

@@ -59,7 +59,7 @@ def test_an_object_is_measured_as_the_protocols_measure_it():
     assert [row[f"iou_{n}"] for n in (0, 1, 3, 5, 10)] == [run.ious[n] for n in (0, 1, 3, 5, 10)]
     assert row["filled"] == pytest.approx(run.ious[0])
     assert row["boundary_iou_0"] == metrics.boundary_iou(run.first, truth)
-    after = protocols.ask(system, protocols.box_of(truth), run.clicks[:5])
+    after = protocols.predict_mask(system, protocols.box_of(truth), run.clicks[:5])
     assert row["boundary_iou_5"] == metrics.boundary_iou(after, truth)
     assert row["noc_90"] == metrics.number_of_clicks(run.ious, 0.9, 10)
     assert row["kind_both"] == row["iou_5"]

@@ -16,7 +16,7 @@ from napari_pisam.learn.dataset import TrainingSamples
 from napari_pisam.learn.objective import Draws, Objective
 from napari_pisam.model import variants
 from napari_pisam.model.variants import CompactEncoder
-from napari_pisam.weights.checkpoint import read_checkpoint, save_checkpoint
+from napari_pisam.weights.checkpoint_format import read_checkpoint, save_checkpoint
 from recipes.tiny import training
 from recipes.tiny.config import RecipeConfig
 from recipes.tiny.samples import validation_samples

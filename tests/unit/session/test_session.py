@@ -826,7 +826,7 @@ def test_an_open_object_is_reshaped_and_clicks_go_on_from_there():
 def test_two_become_one_and_one_two_each_in_one_step():
     session = squares()
     before = session.labels.copy()
-    both = session.pixels(1).joined_with(session.pixels(2))
+    both = MaskPrompt.joined([session.pixels(1), session.pixels(2)])
     session.reshape({1: both, 2: None})
     assert session.get(2) is None
     assert np.array_equal(session.labels == 1, before > 0)

@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from file_server import serve
+from file_server import local_http, serve
 from micro import MICRO, micro_model
 from napari_pisam.model import variants
 from napari_pisam.weights import added
 from napari_pisam.weights.added import add_model, added_models
 from napari_pisam.weights.catalogue import CATALOGUE
-from napari_pisam.weights.checkpoint import CheckpointError, save_checkpoint
+from napari_pisam.weights.checkpoint_format import save_checkpoint
 from napari_pisam.weights.download import DownloadError
-from napari_pisam.weights.files import file_hash
+from napari_pisam.weights.files import CheckpointError, file_hash
 from napari_pisam.weights.loading import load_model
 from napari_pisam.weights.models import list_models, network_of, remove, verify
 
@@ -69,16 +69,14 @@ def test_changed_copy_is_refused_on_every_load(ours):
 
 
 def test_model_at_an_address_is_downloaded_and_checked(ours, folder):
-    with serve() as server:
+    with serve() as server, local_http():
         server.data = ours.read_bytes()
         server.cut_every = len(server.data) // 3
         address = f"{server.address}/files/net.safetensors?download=1"
-        model = add_model(
-            address, expected=file_hash(ours, "xxh128"), licence="MIT", allow_local_http=True
-        )
+        model = add_model(address, expected=file_hash(ours, "xxh128"), licence="MIT")
         assert (model.name, model.source, model.hash) == ("net", address, file_hash(ours))
         with pytest.raises(DownloadError, match="expected 0000"):
-            add_model(address, "other", expected="md5:" + "0" * 32, allow_local_http=True)
+            add_model(address, "other", expected="md5:" + "0" * 32)
     assert names(folder) == ["net.json", "net.safetensors"]
     load_model("net")
 

@@ -15,15 +15,10 @@ from micro_checkpoints import make_micro_a_variant, masks, micro_model, same, to
 from napari_pisam.model.pisam import build_model
 from napari_pisam.model.variants import VARIANTS
 from napari_pisam.weights import checkpoint as ck
-from napari_pisam.weights.checkpoint import (
-    CheckpointError,
-    file_sha256,
-    initialise_pisam_from,
-    load_into,
-    read_checkpoint,
-    save_checkpoint,
-)
+from napari_pisam.weights.checkpoint import initialise_pisam_from, load_into
+from napari_pisam.weights.checkpoint_format import read_checkpoint, save_checkpoint
 from napari_pisam.weights.checkpoint_header import CheckpointHeader
+from napari_pisam.weights.files import CheckpointError, file_sha256
 
 DECODER = ("mask_decoder.", "rgb_embedding.")
 
@@ -198,7 +193,7 @@ def test_newer_format_says_to_update(tmp_path):
     ],
 )
 def test_malformed_header_is_refused(tmp_path, change, message):
-    header = ck.CheckpointHeader(variant="tiny", licence="MIT").to_metadata()
+    header = CheckpointHeader(variant="tiny", licence="MIT").to_metadata()
     path = tmp_path / "a.safetensors"
     save_file({"a": torch.ones(1)}, path, header | change)
     with pytest.raises(CheckpointError, match=message):

@@ -16,9 +16,9 @@ from napari_pisam.model import variants
 from napari_pisam.weights import embedded as embedded_module
 from napari_pisam.weights import loading as weights
 from napari_pisam.weights.catalogue import CATALOGUE, EMBEDDED
-from napari_pisam.weights.checkpoint import CheckpointError, save_checkpoint
-from napari_pisam.weights.files import file_hash, split_hash
-from napari_pisam.weights.loading import load_model, resolve_model
+from napari_pisam.weights.checkpoint_format import save_checkpoint
+from napari_pisam.weights.files import CheckpointError, file_hash, split_hash
+from napari_pisam.weights.loading import load_model
 from napari_pisam.weights.models import list_models, verify
 
 
@@ -105,14 +105,14 @@ def test_public_model_is_loaded_from_the_cache(micro_registry, monkeypatch):
 
 def test_hash_is_checked_on_every_load(micro_registry, monkeypatch):
     path = put_sam(micro_registry, monkeypatch)
-    resolve_model("sam_vit_b")
+    load_model("sam_vit_b")
     status = path.stat()
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(CheckpointError, match="damaged or was changed"):
-        resolve_model("sam_vit_b")
+        load_model("sam_vit_b")
 
 
 def test_absent_public_model_is_downloaded(micro_registry, monkeypatch):
@@ -123,14 +123,14 @@ def test_absent_public_model_is_downloaded(micro_registry, monkeypatch):
         put_sam(micro_registry, monkeypatch)
 
     monkeypatch.setattr(weights, "download", fake)
-    assert equals(resolve_model("sam_vit_b"), micro_state("sam"))
+    assert equals(load_model("sam_vit_b").model, micro_state("sam"))
     assert asked == ["sam_vit_b"]
 
 
 def test_public_file_with_another_model_in_it_is_refused(micro_registry, monkeypatch):
     put_sam(micro_registry, monkeypatch, micro_state("hqsam"))
     with pytest.raises(CheckpointError, match="holds a hqsam_vit_b, expected a sam_vit_b"):
-        resolve_model("sam_vit_b")
+        load_model("sam_vit_b")
 
 
 def test_file_put_there_by_hand_must_have_the_pinned_hash(micro_registry):
@@ -138,7 +138,7 @@ def test_file_put_there_by_hand_must_have_the_pinned_hash(micro_registry):
     torch.save(micro_state("hqsam"), path)
     found = hashlib.md5(path.read_bytes()).hexdigest()
     with pytest.raises(CheckpointError) as caught:
-        resolve_model("hqsam_vit_b")
+        load_model("hqsam_vit_b")
     message = str(caught.value)
     assert found in message
     assert CATALOGUE["hqsam_vit_b"].hash.removeprefix("md5:") in message
@@ -153,7 +153,7 @@ def test_decoder_finds_a_base_that_is_pinned_by_another_hash(micro_registry, mon
     entry = replace(CATALOGUE["hqsam_vit_b"], hash=f"md5:{md5.hexdigest()}")
     monkeypatch.setitem(CATALOGUE, "hqsam_vit_b", entry)
     save_decoder(tmp_path / "mine.safetensors", sha256.hexdigest())
-    model = resolve_model(tmp_path / "mine.safetensors")
+    model = load_model(tmp_path / "mine.safetensors").model
     position = micro_state("hqsam")["image_encoder.pos_embed"]
     assert torch.equal(model.image_encoder.pos_embed, position)
 
@@ -174,12 +174,12 @@ def test_model_of_micro_sam_is_loaded_by_its_name(micro_registry, monkeypatch):
 )
 def test_network_without_public_weights_asks_for_a_file(name, instead):
     with pytest.raises(CheckpointError, match=rf"path of its checkpoint.* '{instead}'"):
-        resolve_model(name)
+        load_model(name)
 
 
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(CheckpointError, match=r"neither a model nor a file.*tiny"):
-        resolve_model("huge")
+        load_model("huge")
 
 
 def test_checkpoint_file_is_loaded_by_its_path(micro_registry, tmp_path):
@@ -206,7 +206,7 @@ def test_decoder_finds_its_base_in_the_cache_by_hash(micro_registry, monkeypatch
     sam = put_sam(micro_registry, monkeypatch)
     base_sha256 = hashlib.sha256(sam.read_bytes()).hexdigest()
     save_decoder(tmp_path / "mine.safetensors", base_sha256)
-    model = resolve_model(tmp_path / "mine.safetensors")
+    model = load_model(tmp_path / "mine.safetensors").model
     for key, value in model.state_dict().items():
         kind = "sam" if key.startswith(("image_encoder.", "prompt_encoder.")) else "pisam"
         assert torch.equal(value, micro_state(kind)[key]), key
@@ -215,7 +215,7 @@ def test_decoder_finds_its_base_in_the_cache_by_hash(micro_registry, monkeypatch
 def test_decoder_of_unknown_base_names_the_hash(micro_registry, tmp_path):
     save_decoder(tmp_path / "mine.safetensors", "5" * 64)
     with pytest.raises(CheckpointError, match="5555"):
-        resolve_model(tmp_path / "mine.safetensors")
+        load_model(tmp_path / "mine.safetensors")
 
 
 def test_published_decoder_takes_sam_from_the_cache(micro_registry, monkeypatch, tmp_path):
@@ -227,10 +227,10 @@ def test_published_decoder_takes_sam_from_the_cache(micro_registry, monkeypatch,
     }
     torch.save({"model_state_dict": state}, tmp_path / "published.pth")
     with pytest.raises(CheckpointError, match="napari-pisam models download sam_vit_b"):
-        resolve_model(tmp_path / "published.pth")
+        load_model(tmp_path / "published.pth")
     put_sam(micro_registry, monkeypatch)
     with pytest.warns(UserWarning, match="RGB embedding"):
-        model = resolve_model(tmp_path / "published.pth")
+        model = load_model(tmp_path / "published.pth").model
     assert model.variant.residual is False
     assert torch.equal(model.image_encoder.pos_embed, micro_state("sam")["image_encoder.pos_embed"])
 
@@ -258,7 +258,7 @@ def test_embedded_model_is_loaded(embedded):
 
 def test_changed_embedded_file_is_refused(embedded):
     embedded.write_bytes(embedded.read_bytes()[:-1] + b"x")
-    for use in (resolve_model, verify):
+    for use in (load_model, verify):
         with pytest.raises(CheckpointError, match="SHA-256"):
             use("tiny")
 
@@ -267,14 +267,14 @@ def test_changed_embedded_file_is_refused(embedded):
 def test_absent_file_of_the_embedded_model_is_named(embedded, missing):
     embedded.with_name(missing).unlink()
     with pytest.raises(CheckpointError, match=rf"{missing}.*Reinstall"):
-        resolve_model("tiny")
+        load_model("tiny")
     assert {row.name: row.status for row in list_models()}["tiny"] == "missing"
 
 
 def test_installation_without_embedded_model_says_to_reinstall(monkeypatch, tmp_path):
     monkeypatch.setattr(embedded_module, "embedded_folder", lambda: tmp_path / "none")
     with pytest.raises(CheckpointError, match="Reinstall"):
-        resolve_model("tiny")
+        load_model("tiny")
 
 
 def test_list_needs_no_torch():

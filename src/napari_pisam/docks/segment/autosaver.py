@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from psygnal import Signal
 
 from napari_pisam.docks.segment.files import Identities, level_of, take_snapshot
-from napari_pisam.layers import image_source_of
+from napari_pisam.layers.images import image_source_of
 from napari_pisam.session.autosave import Autosaves, Generation, autosave_folder
 from napari_pisam.session.file_format import PackedMasks
 from napari_pisam.session.identity import image_key, sampled_signature, stamp_of_layer
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_pisam.docks.segment.files import Snapshot
     from napari_pisam.docks.segment.planes import Planes
     from napari_pisam.images.image_source import ImageSource
-    from napari_pisam.layers import ImagePlane
+    from napari_pisam.layers.geometry import ImagePlane
     from napari_pisam.session.session import Execute
 
 

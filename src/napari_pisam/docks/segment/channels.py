@@ -8,7 +8,6 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from psygnal import Signal
 
-from napari_pisam.layers import describe_view, image_source_of
 from napari_pisam.layers.composite import (
     are_channels,
     channel_of_axis,
@@ -18,14 +17,15 @@ from napari_pisam.layers.composite import (
     layers_at,
 )
 from napari_pisam.layers.geometry import is_rgb, spatial_shape
+from napari_pisam.layers.images import describe_view, image_source_of
 from napari_pisam.session.storage import SeenChannel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_pisam.images.image_source import ImageSource
-    from napari_pisam.layers import ImagePlane
     from napari_pisam.layers.composite import Channel
+    from napari_pisam.layers.geometry import ImagePlane
 
 _MOST = 32
 

@@ -9,15 +9,15 @@ import numpy as np
 
 from napari_pisam.docks.segment.preview import keeping_selection, put_below_prompts
 from napari_pisam.docks.segment.stack_run import InSlices
-from napari_pisam.layers import LabelsPlane, new_labels_layer
 from napari_pisam.layers.label_drawing import refresh_labels_windows
+from napari_pisam.layers.labels import LabelsPlane, new_labels_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from napari_pisam.docks.segment.workspace import Workspace
+    from napari_pisam.images.crops import Bbox
     from napari_pisam.session.classes import ObjectClass
-    from napari_pisam.session.merge import Bbox
     from napari_pisam.session.session import Session, SessionObject
 
 _MOST_CLASSES = 255

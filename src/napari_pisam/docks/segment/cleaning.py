@@ -73,9 +73,7 @@ def merge(session: Session, numbers: Sequence[int]) -> None:
     """
     if len(numbers) < 2:
         raise ValueError("Select two objects or more in the list (Ctrl or Shift), then merge them.")
-    together = _pixels(session, numbers[0])
-    for number in numbers[1:]:
-        together = together.joined_with(_pixels(session, number))
+    together = MaskPrompt.joined([_pixels(session, number) for number in numbers])
     session.reshape({numbers[0]: together, **dict.fromkeys(numbers[1:])})
 
 

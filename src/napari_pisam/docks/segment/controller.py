@@ -21,15 +21,15 @@ from napari_pisam.docks.segment.tools import Tools
 from napari_pisam.docks.segment.view import centre_view
 from napari_pisam.docks.segment.workspace import NO_IMAGE, Workspace
 from napari_pisam.docks.segment.writing import commit, segment
-from napari_pisam.layers import (
+from napari_pisam.layers.prompt_layers import (
     is_own,
+    prompt_axes,
     relabel_clicks,
     relabel_shapes,
     set_click_label,
     set_shape_kind,
-    unwrapped,
 )
-from napari_pisam.layers.prompt_layers import prompt_axes
+from napari_pisam.layers.proxies import unwrapped
 from napari_pisam.predict.areas import Use
 from napari_pisam.session.records import same_prompts
 from napari_pisam.session.session import LabelOverflowError

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_pisam.images.ngff_labels import check_label_place, finish_labels, is_label_group
-from napari_pisam.layers import labels_layer_on_disk
 from napari_pisam.layers.label_arrays import needs_disk
-from napari_pisam.layers.labels import labels_shape
+from napari_pisam.layers.labels import labels_layer_on_disk, labels_shape
 from napari_pisam.session.rollback import place_of
 
 if TYPE_CHECKING:

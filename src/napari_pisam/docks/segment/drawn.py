@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_pisam.layers import is_own
-from napari_pisam.layers.prompts import (
-    LayerShapes,
-    Reason,
-    objects_of,
-    read_clicks,
-    read_shapes,
-)
+from napari_pisam.layers.prompt_layers import is_own
+from napari_pisam.layers.prompts import Reason, objects_of, read_clicks, read_shapes
 from napari_pisam.predict.areas import Area
 from napari_pisam.predict.click_sorting import clicks_by_object, describe_strays, strokes_in_order
+from napari_pisam.predict.drawn_shapes import DrawnShapes
 from napari_pisam.predict.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -25,10 +20,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_pisam.layers import ImagePlane
-    from napari_pisam.layers.prompts import LayerBox
+    from napari_pisam.layers.geometry import ImagePlane
     from napari_pisam.predict.areas import Box
     from napari_pisam.predict.click_sorting import Stroke
+    from napari_pisam.predict.drawn_shapes import DrawnBox
     from napari_pisam.session.session import Session
 
 
@@ -89,16 +84,16 @@ class PlanePrompts(NamedTuple):
     """What is on a plane: by object; boxes of no object; why something is not used."""
 
     objects: dict[int, Drawn]
-    waiting: list[LayerBox]
+    waiting: list[DrawnBox]
     ignored: list[str]
 
 
 def read_drawn(image: Any, plane: ImagePlane, shapes: Any, points: Any) -> PlanePrompts:
     """Read the prompt layers, either of which may be None; see `clicks_by_object`."""
     reasons: list[Reason] = []
-    drawn = LayerShapes() if shapes is None else read_shapes(image, plane, shapes, reasons)
+    drawn = DrawnShapes() if shapes is None else read_shapes(image, plane, shapes, reasons)
     clicks = [] if points is None else read_clicks(image, plane, points, reasons)
-    clicks += [one.click for one in drawn.scribbles]
+    clicks += drawn.clicks
     objects: dict[int, Drawn] = {}
     for box in drawn.boxes:
         if box.object_id is not None:
@@ -132,13 +127,13 @@ SHAPE_USES = {
 
 
 def changed_shape(
-    found: PlanePrompts, drawn: LayerShapes, row: int, vertices: NDArray[np.float64], use: str
+    found: PlanePrompts, drawn: DrawnShapes, row: int, vertices: NDArray[np.float64], use: str
 ) -> tuple[int, Drawn] | None:
     """Make a shape something else to its object; what was the box before stays a further one.
 
     Parameters
     ----------
-    found, drawn : PlanePrompts, LayerShapes
+    found, drawn : PlanePrompts, DrawnShapes
         What is on the plane.
     row : int
         Of the shape.
@@ -167,7 +162,7 @@ def changed_shape(
     return number, replace(kept, areas=[*kept.areas, area])
 
 
-def _without(found: PlanePrompts, drawn: LayerShapes, row: int) -> tuple[int | None, Drawn]:
+def _without(found: PlanePrompts, drawn: DrawnShapes, row: int) -> tuple[int | None, Drawn]:
     """Return whose shape it is, and what is drawn of that object without it."""
     for box in drawn.boxes:
         if box.row == row and box.object_id in found.objects:
@@ -271,7 +266,7 @@ class WaitingBoxes:
         """Forget what was taken out: another plane is shown."""
         self._taken.clear()
 
-    def read(self, found: Sequence[LayerBox], layer: Any) -> None:
+    def read(self, found: Sequence[DrawnBox], layer: Any) -> None:
         """Note the boxes of no object that are in the layer now, on the displayed plane."""
         self._layer = layer
         self._here = {one.box: one.row for one in found}

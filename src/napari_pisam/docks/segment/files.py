@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_pisam.images.label_files import write_label_array
 from napari_pisam.images.label_formats import LabelImage
-from napari_pisam.layers import image_source_of
+from napari_pisam.layers.images import image_source_of
 from napari_pisam.layers.measuring import pixel_of
 from napari_pisam.session.identity import PlaneIdentity, is_in_memory, stamp_of_layer
 from napari_pisam.session.storage import ImageView, SavedPlane, SessionFile, save_planes
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_pisam.docks.segment.planes import Planes
     from napari_pisam.images.label_formats import LabelFormat
-    from napari_pisam.layers import ImagePlane
+    from napari_pisam.layers.geometry import ImagePlane
     from napari_pisam.session.classes import ObjectClass
     from napari_pisam.session.records import SessionState
 

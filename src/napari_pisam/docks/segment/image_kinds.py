@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 from napari_pisam.images.kinds import ImageKind, guess_kind
-from napari_pisam.layers import image_source_of
+from napari_pisam.layers.images import image_source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_pisam.layers import ImagePlane
+    from napari_pisam.layers.geometry import ImagePlane
     from napari_pisam.session.session import Execute
 
 

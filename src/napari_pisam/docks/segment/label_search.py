@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_pisam.layers import LabelsPlane
+    from napari_pisam.layers.labels import LabelsPlane
 
 _BLOCK = 1 << 24
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_pisam.layers import unwrapped
+from napari_pisam.layers.proxies import unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_pisam.images.crops import Bbox
     from napari_pisam.images.image_source import ImageSource
-    from napari_pisam.layers import LabelsPlane
-    from napari_pisam.session.merge import Bbox
+    from napari_pisam.layers.labels import LabelsPlane
     from napari_pisam.session.session import Execute, SessionObject
 
 Channels = list[tuple[tuple[str, ...], "ImageSource"]]

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from napari_pisam.docks.segment.rows import Column, ListedObject
     from napari_pisam.docks.segment.stack_run import Line
     from napari_pisam.docks.segment.workspace import Workspace
-    from napari_pisam.layers import ImagePlane
-    from napari_pisam.session.merge import Bbox
+    from napari_pisam.images.crops import Bbox
+    from napari_pisam.layers.geometry import ImagePlane
     from napari_pisam.session.session import Execute, Session
 
 _KNOWN = {column.key for column in KNOWN_COLUMNS}

@@ -10,7 +10,8 @@ from napari_pisam.docks.segment.label_search import find_label
 
 if TYPE_CHECKING:
     from napari_pisam.docks.segment.workspace import Workspace
-    from napari_pisam.layers import ImagePlane, LabelsPlane
+    from napari_pisam.layers.geometry import ImagePlane
+    from napari_pisam.layers.labels import LabelsPlane
     from napari_pisam.session.session import Execute, Session
 
 

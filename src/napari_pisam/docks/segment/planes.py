@@ -10,16 +10,18 @@ from weakref import WeakKeyDictionary
 from psygnal import Signal
 
 from napari_pisam.docks.segment.channels import Channels
-from napari_pisam.layers import (
-    LabelsPlane,
-    image_source_of,
-    labels_plane,
-    plane_of,
-    promote_labels,
-    refresh_labels_windows,
-)
+from napari_pisam.layers.geometry import plane_of
+from napari_pisam.layers.images import image_source_of
+from napari_pisam.layers.label_drawing import refresh_labels_windows
 from napari_pisam.layers.label_numbers import LayerNumbers
-from napari_pisam.layers.labels import finish_edits, painted_windows, plane_is_displayed
+from napari_pisam.layers.labels import (
+    LabelsPlane,
+    finish_edits,
+    labels_plane,
+    painted_windows,
+    plane_is_displayed,
+    promote_labels,
+)
 from napari_pisam.measure.cleaning import Cleaning
 from napari_pisam.session.classes import ClassList
 from napari_pisam.session.requests import failure_sentence
@@ -28,9 +30,9 @@ from napari_pisam.session.session import CommitRule, Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_pisam.images.crops import Bbox
     from napari_pisam.images.image_source import ImageSource
-    from napari_pisam.layers import ImagePlane
-    from napari_pisam.layers.label_drawing import Bounds
+    from napari_pisam.layers.geometry import ImagePlane
     from napari_pisam.session.session import Execute, ModelRef
 
 
@@ -403,7 +405,7 @@ class Planes:
         self._set_labels(session)
         return True
 
-    def refresh_labels(self, labels: Any, windows: list[Bounds], dims: Any) -> None:
+    def refresh_labels(self, labels: Any, windows: list[Bbox], dims: Any) -> None:
         """Show what was written into windows of labels, which may be others than those of now."""
         plane = self.plane if labels is self.labels else None
         shown = plane is not None and plane_is_displayed(plane, self.image, dims)

@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_pisam.layers import new_preview_layer, show_preview
-from napari_pisam.layers.preview import color_preview, color_unlike
+from napari_pisam.layers.preview import color_preview, color_unlike, new_preview_layer, show_preview
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari_pisam.layers import ImagePlane
+    from napari_pisam.layers.geometry import ImagePlane
     from napari_pisam.predict.mask import Mask
 
 NAME = "Pi-SAM preview"

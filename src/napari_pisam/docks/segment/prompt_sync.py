@@ -15,9 +15,14 @@ from napari_pisam.docks.segment.drawn import (
     targets,
     under_names,
 )
-from napari_pisam.layers import is_own, remove_prompts, set_current_object, write_prompts
 from napari_pisam.layers.geometry import PlaneMap
-from napari_pisam.layers.prompt_layers import assign_features
+from napari_pisam.layers.prompt_layers import (
+    assign_features,
+    is_own,
+    remove_prompts,
+    set_current_object,
+    write_prompts,
+)
 from napari_pisam.layers.prompts import objects_of, read_shapes
 from napari_pisam.predict.areas import LINES, outline_of
 from napari_pisam.predict.prompts import Prompts

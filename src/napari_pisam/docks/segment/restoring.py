@@ -6,8 +6,8 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from napari_pisam.layers import ImagePlane, image_source_of
-from napari_pisam.layers.geometry import spatial_shape
+from napari_pisam.layers.geometry import ImagePlane, spatial_shape
+from napari_pisam.layers.images import image_source_of
 from napari_pisam.session.identity import is_same_image
 from napari_pisam.session.requests import failure_sentence
 from napari_pisam.session.storage import load_session

@@ -13,8 +13,10 @@ from psygnal import Signal
 from napari_pisam.docks.segment.drawn import read_drawn
 from napari_pisam.docks.segment.files import export_job, take_snapshot
 from napari_pisam.docks.segment.series_images import LoadedImage, load_image, put_aside
-from napari_pisam.layers import PlaneMap, image_source_of, is_own, plane_of
+from napari_pisam.layers.geometry import PlaneMap, plane_of
+from napari_pisam.layers.images import image_source_of
 from napari_pisam.layers.opened import add_picture, can_show_in, replace_labels, show_picture
+from napari_pisam.layers.prompt_layers import is_own
 from napari_pisam.session.requests import failure_sentence
 from napari_pisam.session.series import Series, State
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_pisam.docks.segment.restoring import plane_of_view
 from napari_pisam.images.image_files import open_image
-from napari_pisam.layers import image_source_of, labels_plane, promote_labels
+from napari_pisam.layers.images import image_source_of
 from napari_pisam.layers.label_arrays import copied_labels, empty_labels
+from napari_pisam.layers.labels import labels_plane, promote_labels
 from napari_pisam.layers.opened import Picture, picture_of
 from napari_pisam.layers.prompt_layers import prompt_axes
 from napari_pisam.session.identity import is_same_image
@@ -20,7 +21,7 @@ from napari_pisam.session.storage import load_session
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_pisam.layers import ImagePlane
+    from napari_pisam.layers.geometry import ImagePlane
     from napari_pisam.session.records import SessionState
     from napari_pisam.session.series import Series
     from napari_pisam.session.storage import SavedPlane

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from napari_pisam.docks.segment.label_search import find_label
-from napari_pisam.layers import image_source_of
+from napari_pisam.layers.images import image_source_of
 from napari_pisam.predict.prompts import MaskPrompt
 from napari_pisam.predict.propagation import FollowedSlice, Propagation
 from napari_pisam.session.labels import LabelStore
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.images.image_source import ImageSource
-    from napari_pisam.layers import ImagePlane, LabelsPlane
+    from napari_pisam.layers.geometry import ImagePlane
+    from napari_pisam.layers.labels import LabelsPlane
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.propagation import EndOfObject
     from napari_pisam.session.session import Session, SessionObject

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_pisam.layers import ImagePlane
+    from napari_pisam.layers.geometry import ImagePlane
 
 
 def centre_view(

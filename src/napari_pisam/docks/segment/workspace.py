@@ -18,7 +18,9 @@ from napari_pisam.docks.segment.preview import (
 )
 from napari_pisam.docks.segment.prompt_sync import PromptSync
 from napari_pisam.docks.segment.tools import TOOLS
-from napari_pisam.layers import copy_prompts, is_own, new_labels_layer, new_prompt_layers, unwrapped
+from napari_pisam.layers.labels import new_labels_layer
+from napari_pisam.layers.prompt_layers import copy_prompts, is_own, new_prompt_layers
+from napari_pisam.layers.proxies import unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable

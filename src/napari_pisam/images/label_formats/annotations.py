@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from napari_pisam.images.label_files import label_dtype
 from napari_pisam.images.label_places import object_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -92,6 +94,21 @@ class LabelImage:
         return sorted({self.class_of(label) for label, _, _ in self.objects()})
 
 
+def check_size(path: Path, size: tuple[int, ...], wanted: tuple[int, int] | None) -> None:
+    """Check that labels are of the size of the picture that they are read for, if for one.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    if wanted is not None and size != wanted:
+        raise ValueError(
+            f"{path} has {size[0]} x {size[1]} px, expected {wanted[0]} x {wanted[1]} as the "
+            "picture. Choose the labels of this picture."
+        )
+
+
 def painted(objects: Crops, shape: tuple[int, int]) -> NDArray[Any]:
     """Paint objects into a label image; where they overlap the earlier one stays.
 
@@ -106,9 +123,7 @@ def painted(objects: Crops, shape: tuple[int, int]) -> NDArray[Any]:
     -------
     (H, W) ndarray of uint16 or uint32
     """
-    largest = max(objects, default=0)
-    dtype = np.uint16 if largest <= np.iinfo(np.uint16).max else np.uint32
-    labels = np.zeros(shape, dtype=dtype)
+    labels = np.zeros(shape, dtype=label_dtype(max(objects, default=0)))
     for label, ((row, col), crop) in objects.items():
         part = labels[row : row + crop.shape[0], col : col + crop.shape[1]]
         part[crop[: part.shape[0], : part.shape[1]] & (part == 0)] = label

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.images.files import replacing
+from napari_pisam.images.files import write_text
 from napari_pisam.images.label_formats.annotations import (
     UNNAMED_CLASS,
     Crops,
     LabelImage,
+    check_size,
     painted,
 )
 from napari_pisam.images.label_formats.outlines import filled, outlines
@@ -49,8 +50,7 @@ def write_coco(path: Path, image: LabelImage) -> None:
             for label, origin, crop in image.objects()
         ],
     }
-    with replacing(path) as part:
-        part.write_text(json.dumps(content), encoding="utf-8")
+    write_text(path, json.dumps(content))
 
 
 def _segmentation(
@@ -100,8 +100,7 @@ def read_coco(path: Path, shape: tuple[int, int] | None = None) -> LabelImage:
                 f"it holds {len(pictures)} pictures, expected one: write a file for each"
             )
         size = int(pictures[0]["height"]), int(pictures[0]["width"])
-        if shape is not None and size != shape:
-            raise ValueError(f"its picture has {size} px, expected {shape}")
+        check_size(path, size, shape)
         names = {int(one["id"]): str(one["name"]) for one in content.get("categories", ())}
         objects: Crops = {}
         classes: dict[int, str] = {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_pisam.images.files import replacing
+from napari_pisam.images.files import write_text
 from napari_pisam.images.label_formats.annotations import LabelImage, painted
 from napari_pisam.images.label_formats.outlines import filled, outlines, shape_around
 from napari_pisam.images.label_formats.text import read_json
@@ -45,8 +45,7 @@ def write_geojson(path: Path, image: LabelImage) -> None:
             properties["measurements"] = {k: v for k, v in known if not k.startswith("bbox")}
         features.append({"type": "Feature", "geometry": geometry, "properties": properties})
     content = {"type": "FeatureCollection", "features": features}
-    with replacing(path) as part:
-        part.write_text(json.dumps(content), encoding="utf-8")
+    write_text(path, json.dumps(content))
 
 
 def _closed(ring: Ring) -> list[list[float]]:

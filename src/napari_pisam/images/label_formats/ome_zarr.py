@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_pisam.images.image_files import open_plane
-from napari_pisam.images.label_formats.annotations import LabelImage
+from napari_pisam.images.label_formats.annotations import LabelImage, check_size
 from napari_pisam.images.label_formats.raster import pixel_size_in
 from napari_pisam.images.ngff_labels import (
     is_label_group,
     read_label_classes,
     write_label_array_zarr,
 )
+from napari_pisam.images.pixel_size import unit_written
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _LARGEST = 8 << 30
-_UNITS = {"micrometer": "um", "nanometer": "nm", "millimeter": "mm"}
 
 
 def write_ome_zarr(path: Path, image: LabelImage) -> None:
@@ -45,11 +45,7 @@ def read_ome_zarr(path: Path, shape: tuple[int, int] | None = None) -> LabelImag
     """
     with open_plane(path) as source:
         size = source.shape
-        if shape is not None and size != shape:
-            raise ValueError(
-                f"{path} has {size[0]} x {size[1]} px, expected {shape[0]} x {shape[1]} as the "
-                "picture. Choose the labels of this picture."
-            )
+        check_size(path, size, shape)
         if source.dtype.kind not in "iu" or source.n_channels > 1:
             raise ValueError(
                 f"{path} holds {source.dtype} in {source.n_channels} channel(s), expected labels: "
@@ -66,4 +62,4 @@ def read_ome_zarr(path: Path, shape: tuple[int, int] | None = None) -> LabelImag
     known = pixel_size_in(path)
     if known is None:
         return labels
-    return replace(labels, pixel_size=known[0], unit=_UNITS.get(known[1], known[1]))
+    return replace(labels, pixel_size=known[0], unit=unit_written(known[1], "short"))

@@ -10,18 +10,14 @@ import scipy
 from napari_pisam.images.files import LABEL_TILE, replacing
 from napari_pisam.images.image_files import open_image
 from napari_pisam.images.label_files import label_dtype, write_label_array
-from napari_pisam.images.label_formats.annotations import LabelImage
+from napari_pisam.images.label_formats.annotations import LabelImage, check_size
 from napari_pisam.images.mask_files import read_mask
+from napari_pisam.images.pixel_size import LENGTHS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-_MICRO = "\N{MICRO SIGN}m"
-_OME_UNITS = {"um": _MICRO, "micrometer": _MICRO, "micron": _MICRO, _MICRO: _MICRO}
-_OME_UNITS |= {"nm": "nm", "nanometer": "nm", "mm": "mm", "millimeter": "mm"}
-
 
 _LARGEST = 2**32 - 1
 
@@ -44,11 +40,7 @@ def read_picture(path: Path, shape: tuple[int, int] | None = None) -> LabelImage
         If it holds no whole numbers, is a stack, or of another size.
     """
     values = read_mask(path)
-    if shape is not None and values.shape != shape:
-        raise ValueError(
-            f"{path} has {values.shape[0]} x {values.shape[1]} px, expected {shape[0]} x "
-            f"{shape[1]} as the picture. Choose the labels of this picture."
-        )
+    check_size(path, values.shape, shape)
     labels = _whole(path, values)
     size = pixel_size_in(path)
     if size is None:
@@ -106,10 +98,10 @@ def write_ome_tiff(path: Path, image: LabelImage) -> None:
         largest = int(labels.max(initial=0))
         labels = labels.astype(label_dtype(largest))
     metadata: dict[str, object] = {"axes": "YX"}
-    unit = _OME_UNITS.get(image.unit)
+    unit = LENGTHS.get(image.unit)
     if unit is not None:
         for axis, size in zip("YX", image.pixel_size, strict=True):
-            metadata |= {f"PhysicalSize{axis}": float(size), f"PhysicalSize{axis}Unit": unit}
+            metadata |= {f"PhysicalSize{axis}": float(size), f"PhysicalSize{axis}Unit": unit.symbol}
     with replacing(path) as part:
         tifffile.imwrite(
             part,

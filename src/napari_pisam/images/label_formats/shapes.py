@@ -6,17 +6,16 @@ which follow from the order of the shapes.
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_pisam.images.files import replacing
+from napari_pisam.images.files import write_csv
 from napari_pisam.images.label_formats.annotations import LabelImage, painted
 from napari_pisam.images.label_formats.outlines import filled, single_outline
 from napari_pisam.images.label_formats.table import read_table_boxes
-from napari_pisam.images.label_formats.text import given_shape, read_text
+from napari_pisam.images.label_formats.text import given_shape
+from napari_pisam.images.layer_tables import read_layer_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,15 +26,11 @@ _AREAS = {"polygon", "rectangle"}
 
 def write_shapes(path: Path, image: LabelImage) -> None:
     """Write one picture's objects as polygons."""
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for index, (_, origin, crop) in enumerate(image.objects()):
-            corners = single_outline(crop, origin)
-            writer.writerows(
-                (index, "polygon", vertex, float(row), float(col))
-                for vertex, (row, col) in enumerate(corners)
-            )
+    rows: list[tuple[object, ...]] = [_COLUMNS]
+    for index, (_, origin, crop) in enumerate(image.objects()):
+        corners = single_outline(crop, origin).tolist()
+        rows += [(index, "polygon", vertex, *place) for vertex, place in enumerate(corners)]
+    write_csv(path, rows)
 
 
 def read_shapes(path: Path, shape: tuple[int, int] | None = None) -> LabelImage:
@@ -58,24 +53,17 @@ def read_shapes(path: Path, shape: tuple[int, int] | None = None) -> LabelImage:
             f"{path} is a table of measures: it has boxes, and no pixels or outlines. Open it as "
             "boxes (in the dock), or give it to `napari-pisam segment` as --boxes."
         )
-    corners: dict[int, list[tuple[float, float]]] = {}
-    reader = csv.DictReader(io.StringIO(read_text(path)))
-    if "axis-2" in (reader.fieldnames or ()):
-        raise ValueError(f"{path} is of shapes in a stack; expected flat ones.")
-    try:
-        for row in reader:
-            if row["shape-type"] not in _AREAS:
-                raise ValueError(f"a shape is a {row['shape-type']}, expected a polygon")
-            place = float(row["axis-0"]), float(row["axis-1"])
-            corners.setdefault(int(float(row["index"])), []).append(place)
-        rings = {index: np.array(ring, dtype=np.float64) for index, ring in corners.items()}
-        if not all(np.isfinite(ring).all() for ring in rings.values()):
-            raise ValueError("a corner is not finite")
-    except (KeyError, TypeError, ValueError, OverflowError, csv.Error) as error:
-        raise ValueError(
-            f"{path} is not a Shapes layer's file ({error}); expected the columns "
-            f"{', '.join(_COLUMNS)}."
-        ) from error
+    rows = read_layer_rows(path)
+    corners: dict[int, list[tuple[float, ...]]] = {}
+    for row in rows:
+        kind = row.cells.get("shape-type")
+        if kind not in _AREAS or "index" not in row.cells or len(row.place) > 2:
+            raise ValueError(
+                f"{row.where} is not of a flat polygon of a Shapes layer; expected the columns "
+                f"{', '.join(_COLUMNS)}, and polygons or rectangles."
+            )
+        corners.setdefault(row.integer("index"), []).append(row.place)
+    rings = {index: np.array(ring, dtype=np.float64) for index, ring in corners.items()}
     objects = {
         number: filled([[rings[index]]], shape) for number, index in enumerate(sorted(rings), 1)
     }

@@ -7,7 +7,7 @@ import io
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from napari_pisam.images.files import replacing
+from napari_pisam.images.files import write_csv
 from napari_pisam.images.label_formats.text import read_text
 
 if TYPE_CHECKING:
@@ -27,11 +27,8 @@ def write_rows(path: Path, rows: Mapping[int, Mapping[str, Any]]) -> None:
         By label; numbers with seven digits, nothing where there is no value.
     """
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["label", *names])
-        for label, row in rows.items():
-            writer.writerow([label, *(_text(row.get(name)) for name in names)])
+    lines = [[label, *(_text(row.get(name)) for name in names)] for label, row in rows.items()]
+    write_csv(path, [["label", *names], *lines])
 
 
 def _text(value: Any) -> str:

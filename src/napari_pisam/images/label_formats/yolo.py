@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_pisam.images.files import replacing
+from napari_pisam.images.files import write_text
 from napari_pisam.images.label_formats.annotations import (
     UNNAMED_CLASS,
     Crops,
@@ -38,10 +38,8 @@ def write_yolo(path: Path, image: LabelImage) -> None:
         corners = (single_outline(crop, origin) + 0.5) / size
         numbers = " ".join(f"{value:.7g}" for value in corners[:, ::-1].ravel())
         lines.append(f"{names.index(image.class_of(label))} {numbers}\n")
-    with replacing(path) as part:
-        part.write_text("".join(lines), encoding="utf-8")
-    with replacing(names_file) as part:
-        part.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    write_text(path, "".join(lines))
+    write_text(names_file, "".join(f"{name}\n" for name in names))
 
 
 def _names(path: Path) -> list[str]:

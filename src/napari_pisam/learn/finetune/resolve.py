@@ -10,7 +10,8 @@ from napari_pisam.learn.config import TrainConfig
 from napari_pisam.learn.finetune.scoring import natural_frame
 from napari_pisam.learn.starting import pisam_variant
 from napari_pisam.model.variants import VARIANTS
-from napari_pisam.weights.checkpoint import file_sha256, read_checkpoint
+from napari_pisam.weights.checkpoint_format import read_checkpoint
+from napari_pisam.weights.files import file_sha256
 from napari_pisam.weights.models import list_models, network_of
 
 if TYPE_CHECKING:

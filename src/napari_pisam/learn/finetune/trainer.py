@@ -37,7 +37,7 @@ from napari_pisam.learn.run_state import Ema, Run, StepLog
 from napari_pisam.learn.starting import starting_model
 from napari_pisam.model.variants import VARIANTS
 from napari_pisam.predict.device import free_memory, is_out_of_memory, select_device
-from napari_pisam.weights.checkpoint import save_checkpoint
+from napari_pisam.weights.checkpoint_format import save_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

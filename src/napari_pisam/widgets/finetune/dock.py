@@ -12,7 +12,7 @@ from napari_pisam.docks.finetune.controller import FineTuneController
 from napari_pisam.docks.finetune.run_control import TrainingBackend
 from napari_pisam.docks.segment.layer_choice import LayerChoice
 from napari_pisam.docks.segment.preview import is_preview
-from napari_pisam.layers import unwrapped
+from napari_pisam.layers.proxies import unwrapped
 from napari_pisam.widgets.background import Background
 from napari_pisam.widgets.docked import Docked
 from napari_pisam.widgets.finetune.objects_panel import ObjectsPanel

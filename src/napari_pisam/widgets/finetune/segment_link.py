@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QDockWidget
 
-from napari_pisam.layers import unwrapped
+from napari_pisam.layers.proxies import unwrapped
 
 if TYPE_CHECKING:
     from pathlib import Path

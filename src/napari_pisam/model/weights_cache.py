@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class Remembered(Generic[_T]):
+class WeightsCache(Generic[_T]):
     """A value that follows from weights; asking whether they changed reads none of them.
 
     To look at a weight's value makes a GPU's queue run empty, at every call. What changes with a
@@ -38,8 +38,8 @@ class Remembered(Generic[_T]):
         """Make the value anew at the next call."""
         self._kept = None
 
-    def __deepcopy__(self, memo: object) -> Remembered[_T]:
-        return Remembered()
+    def __deepcopy__(self, memo: object) -> WeightsCache[_T]:
+        return WeightsCache()
 
-    def __reduce__(self) -> tuple[type[Remembered[_T]], tuple[()]]:
-        return Remembered, ()
+    def __reduce__(self) -> tuple[type[WeightsCache[_T]], tuple[()]]:
+        return WeightsCache, ()

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from napari_pisam.model.deform_conv import ModulatedDeformConv2d
-from napari_pisam.model.remembered import Remembered
+from napari_pisam.model.weights_cache import WeightsCache
 
 
 def in_place(layer: ModulatedDeformConv2d) -> None:
@@ -84,7 +84,7 @@ def test_weights_are_looked_at_once_for_many_calls(monkeypatch: pytest.MonkeyPat
 
 def test_a_copy_remembers_nothing() -> None:
     weight = torch.ones(2)
-    kept: Remembered[object] = Remembered()
+    kept: WeightsCache[object] = WeightsCache()
     value = kept.of([weight], object)
     assert kept.of([weight], object) is value
     assert copy.deepcopy(kept).of([weight], object) is not value
