@@ -14,15 +14,25 @@ if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
 
 from napari_pisam.layers import result as layers
 from napari_pisam.predict.prompt_files import collect_prompts, read_clicks, read_shapes
+from napari_pisam.predict.prompts import Prompts
 
 BOXES = [(4.0, 6.0, 30.0, 34.0), (10.0, 40.0, 44.0, 62.0)]
 CLICKS = [(17.0, 20.0, True), (25.0, 30.0, False), (20.0, 50.0, False)]
 
 
+def prompts_of(clicks):
+    """Two objects, each with the clicks in its box."""
+    return {
+        number: Prompts(box, [click[:2] for click in own], [click[2] for click in own])
+        for number, box in enumerate(BOXES, 1)
+        if (own := [click for click in clicks if box[1] < click[1] < box[3]]) is not None
+    }
+
+
 def filled(viewer):
     labels = np.zeros((48, 64), np.uint16)
     labels[4:31, 6:35] = 1
-    layers.add_result(viewer, np.eye(48, 64), BOXES, CLICKS, labels)
+    layers.add_result(viewer, np.eye(48, 64), prompts_of(CLICKS), labels)
     return viewer
 
 
@@ -56,7 +66,7 @@ def test_result_is_drawn(make_napari_viewer):
 @pytest.mark.parametrize("clicks", [[], CLICKS[:1], CLICKS[1:]])
 def test_any_number_of_clicks_is_shown(make_napari_viewer, clicks):
     viewer = make_napari_viewer()
-    layers.add_result(viewer, np.eye(48, 64), BOXES, clicks, np.zeros((48, 64), np.uint16))
+    layers.add_result(viewer, np.eye(48, 64), prompts_of(clicks), np.zeros((48, 64), np.uint16))
     assert len(viewer.layers["clicks"].data) == len(clicks)
 
 
@@ -77,7 +87,7 @@ def test_window_stays_open_until_it_is_closed(make_napari_viewer, monkeypatch):
     viewer, runs = make_napari_viewer(), []
     monkeypatch.setattr(napari, "Viewer", lambda **_options: viewer)
     monkeypatch.setattr(napari, "run", lambda: runs.append(len(viewer.layers)))
-    layers.show_result(np.eye(48, 64), BOXES, CLICKS, np.zeros((48, 64), np.uint16))
+    layers.show_result(np.eye(48, 64), prompts_of(CLICKS), np.zeros((48, 64), np.uint16))
     assert runs == [4]
 
 

@@ -796,10 +796,9 @@ def test_demo_opens_napari_where_it_can(run, work, micro, monkeypatch):
     for more in ((), ("--headless",)):
         assert run("demo", "--image", "cell", "-o", work / "out", *more).exit_code == 0
     assert len(shown) == 1
-    image, boxes, clicks, labels = shown[0]
+    image, prompts, labels = shown[0]
     assert image.shape == labels.shape
-    assert len(boxes) == 1
-    assert all(len(click) == 3 for click in clicks)
+    assert [one.box is None for one in prompts.values()] == [False]
 
 
 def test_demo_never_downloads_its_picture(run, work, micro, monkeypatch):

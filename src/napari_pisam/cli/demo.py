@@ -169,5 +169,5 @@ def _show(pixels: NDArray[Any], objects: list[DemoObject], labels_file: Path) ->
         return
     import tifffile
 
-    clicks = [click for one in objects for click in one.clicks]
-    show_result(pixels, [one.box for one in objects], clicks, tifffile.imread(labels_file))
+    prompts = {number: one.prompts() for number, one in enumerate(objects, 1)}
+    show_result(pixels, prompts, tifffile.imread(labels_file))

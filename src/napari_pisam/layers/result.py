@@ -5,17 +5,16 @@ from __future__ import annotations
 from importlib import util
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from napari_pisam.layers.style import BOX_COLOR, COLORS, SYMBOLS, click_look, keep_lines_thin
+from napari_pisam.layers.prompt_layers import new_prompt_layers, write_prompts
 from napari_pisam.system import has_display
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
-    from napari_pisam.predict.areas import Box
+    from napari_pisam.predict.prompts import Prompts
 
 
 def can_show() -> bool:
@@ -24,10 +23,7 @@ def can_show() -> bool:
 
 
 def show_result(
-    image: NDArray[Any],
-    boxes: Sequence[Box],
-    clicks: Sequence[tuple[float, float, bool]],
-    labels: NDArray[np.integer[Any]],
+    image: NDArray[Any], prompts: Mapping[int, Prompts], labels: NDArray[np.integer[Any]]
 ) -> None:
     """Open napari with an image, its prompts and its labels, and wait until it is closed.
 
@@ -35,47 +31,27 @@ def show_result(
     ----------
     image : (H, W) or (H, W, 3) array
         What was segmented.
-    boxes : sequence of 4 floats
-        (row_min, col_min, row_max, col_max) px.
-    clicks : sequence of (float, float, bool)
-        (row, col) px, and whether it is FG.
+    prompts : mapping of int to Prompts
+        By object.
     labels : (H, W) integer array
         The result.
     """
     import napari
 
-    add_result(napari.Viewer(title="napari-pisam demo"), image, boxes, clicks, labels)
+    add_result(napari.Viewer(title="napari-pisam demo"), image, prompts, labels)
     napari.run()
 
 
 def add_result(
     viewer: Any,
     image: NDArray[Any],
-    boxes: Sequence[Box],
-    clicks: Sequence[tuple[float, float, bool]],
+    prompts: Mapping[int, Prompts],
     labels: NDArray[np.integer[Any]],
 ) -> None:
     """Add the four layers of `show_result` to a viewer: image, labels, clicks, boxes."""
-    import pandas as pd  # type: ignore[import-untyped]
-
-    viewer.add_image(image, name="image")
+    shown = viewer.add_image(image, name="image")
     viewer.add_labels(labels, name="labels", opacity=0.4)
-    names = ["FG" if click[2] else "BG" for click in clicks]
-    points = viewer.add_points(
-        np.array([click[:2] for click in clicks], dtype=np.float64).reshape(-1, 2),
-        name="clicks",
-        features=pd.DataFrame({"label": pd.Categorical(names, categories=list(COLORS))}),
-        **click_look(max(labels.shape)),
-    )
-    points.border_color = [COLORS[name] for name in names] or COLORS["FG"]
-    points.symbol = [SYMBOLS[name] for name in names] or SYMBOLS["FG"]
-    shapes = viewer.add_shapes(
-        [np.reshape(box, (2, 2)) for box in boxes] or None,
-        ndim=2,
-        shape_type="rectangle",
-        edge_color=BOX_COLOR,
-        face_color="transparent",
-        name="boxes",
-        features=pd.DataFrame({"object": np.arange(1, len(boxes) + 1)}),
-    )
-    keep_lines_thin(shapes)
+    shapes, points = new_prompt_layers(viewer, shown)
+    for number, one in prompts.items():
+        write_prompts(shown, shapes, points, number, one)
+    shapes.name, points.name = "boxes", "clicks"

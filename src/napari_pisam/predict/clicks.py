@@ -183,4 +183,4 @@ class ClickPolicy:
 
 
 CLICKS = ClickPolicy()
-"""What all predictors follow unless told otherwise."""
+"""What all predictors follow, where a variant's clicks are local."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
-from napari_pisam.predict.clicks import CLICKS, ClickPolicy
+from napari_pisam.predict.clicks import CLICKS
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.preprocessing import FrameTransform
 from napari_pisam.predict.scores import score
@@ -91,14 +91,11 @@ class Stages:
         The network.
     runner : DeviceRunner
         Where it is.
-    policy : ClickPolicy
-        How clicks change a mask, where the variant's clicks are local.
     """
 
-    def __init__(self, model: PiSam, runner: DeviceRunner, policy: ClickPolicy = CLICKS) -> None:
+    def __init__(self, model: PiSam, runner: DeviceRunner) -> None:
         self._model = model
         self._runner = runner
-        self._policy = policy
 
     def frame(self, window: Window) -> int:
         """Side of the frame that a window is shown in, px."""
@@ -214,7 +211,7 @@ class Stages:
         kept: NDArray[np.float32] | None = None
         if start is not None:
             height, width = transforms[0].size
-            drawn = self._policy.start * transforms[0].mask_to_logits(start, network.frame, cell=1)
+            drawn = CLICKS.start * transforms[0].mask_to_logits(start, network.frame, cell=1)
             kept = np.array(drawn[0, :height, :width], dtype=np.float32, order="C")
         if clicks is None:
             # Nothing changes a mask to keep.
@@ -228,7 +225,7 @@ class Stages:
             # What the clicks change is added to the mask to keep.
             logits = kept + (logits[:1] - logits[1:])
         if network.variant.local_clicks:
-            self._policy.obey(logits[0], *self._clicks(transforms[0], clicks, every_pixel=True))
+            CLICKS.obey(logits[0], *self._clicks(transforms[0], clicks, every_pixel=True))
         return logits
 
     def masks(
@@ -264,7 +261,7 @@ class Stages:
         clicks: Prompts,
     ) -> None:
         """Take back in `after` what changed far from the clicks; (h, w) logits of one window."""
-        self._policy.keep_local(before, after, *self._clicks(self.transform(window), clicks))
+        CLICKS.keep_local(before, after, *self._clicks(self.transform(window), clicks))
 
     def _without_clicks(
         self, batch: _DecodedBatch, cache: RefinementCache | None
@@ -309,7 +306,7 @@ class Stages:
             first = reference if kept is None else kept
             # What the clicks change is added to a mask to keep.
             so_far = first if logits is None else logits
-            after = self._policy.follow(so_far, first, found[0] - reference, *places, last)
+            after = CLICKS.follow(so_far, first, found[0] - reference, *places, last)
             cache.keep(so_far_given, after)
             logits = after
         assert logits is not None  # there is a click
@@ -330,7 +327,7 @@ class Stages:
             return points, labels
         starts = np.flatnonzero(~prompts.joined)
         lines = [
-            self._policy.clicks_along(line, every_pixel=every_pixel)
+            CLICKS.clicks_along(line, every_pixel=every_pixel)
             for line in np.split(points, starts[1:])
         ]
         return np.concatenate(lines), np.repeat(labels[starts], [len(line) for line in lines])

@@ -119,7 +119,6 @@ def load_into(
     model: PiSam,
     checkpoint: Checkpoint,
     *,
-    strict: bool = True,
     base: Checkpoint | Mapping[str, Tensor] | str | Path | None = None,
 ) -> PiSam:
     """Copy a checkpoint's weights into a model of the same variant.
@@ -133,8 +132,6 @@ def load_into(
         Changed in place.
     checkpoint
         From `read_checkpoint`.
-    strict
-        Whether every weight of the model must be there and no other. Shapes always have to fit.
     base
         SAM weights (a path, a checkpoint, or tensors) for whatever a decoder-only checkpoint
         leaves out.
@@ -166,7 +163,7 @@ def load_into(
     if base is not None:
         given = _base_tensors(base, None if header is None else header.base_sha256)
         tensors |= {key: given[key] for key in state if key not in tensors and key in given}
-    elif strict and checkpoint.needs_base:
+    elif checkpoint.needs_base:
         size = "" if checkpoint.variant is None else f" ({checkpoint.variant})"
         msg = (
             f"The checkpoint{size} holds a decoder without the image encoder it belongs to. Give "
@@ -179,7 +176,7 @@ def load_into(
     fresh_rgb = published and not any(key.startswith("rgb_embedding.") for key in tensors)
     if fresh_rgb:
         expected = {k: v for k, v in expected.items() if not k.startswith("rgb_embedding.")}
-    _check_fit(expected, tensors, strict=strict)
+    _check_fit(expected, tensors)
     _copy(expected, tensors)
     if fresh_rgb:
         _restart_rgb_embedding(model)
@@ -228,7 +225,7 @@ def initialise_pisam_from(
     is_hq = any(key.startswith(_HQ_PREFIXES) for key in tensors)
     new = _PISAM_PREFIXES if is_hq else (*_PISAM_PREFIXES, *_HQ_PREFIXES)
     shared = {key: v for key, v in model.state_dict().items() if not key.startswith(new)}
-    _check_fit(shared, tensors, strict=True)
+    _check_fit(shared, tensors)
     _copy(shared, tensors)
     last = model.get_submodule("mask_decoder.out_act")[-1]  # type: ignore[index]
     with torch.no_grad():
@@ -255,13 +252,9 @@ def _base_tensors(
     return base.tensors
 
 
-def _check_fit(
-    expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, strict: bool
-) -> None:
-    problems = []
-    if strict:
-        problems += _listed("missing", [key for key in expected if key not in tensors])
-        problems += _listed("unexpected", [key for key in tensors if key not in expected])
+def _check_fit(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    problems = _listed("missing", [key for key in expected if key not in tensors])
+    problems += _listed("unexpected", [key for key in tensors if key not in expected])
     misfits = [
         f"{key} {tuple(tensors[key].shape)}, expected {tuple(value.shape)}"
         for key, value in expected.items()
@@ -290,8 +283,7 @@ def _listed(what: str, names: list[str]) -> list[str]:
 def _copy(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for key, value in expected.items():
-            if key in tensors:
-                value.copy_(tensors[key])
+            value.copy_(tensors[key])
 
 
 def _restart_rgb_embedding(model: PiSam) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -95,13 +95,19 @@ def test_a_sam_variant_equals_segment_anything(prompt: str, multimask: bool) -> 
     torch.testing.assert_close(fine, full, atol=1e-4, rtol=1e-4)
 
 
+@cache
+def without_weights(name: str) -> PiSam:
+    """Return a variant of which the shapes alone take part."""
+    with torch.device("meta"):
+        return PiSam(VARIANTS[name])
+
+
 def test_all_variants_can_be_built_with_segment_anything_s_sizes() -> None:
     # Embedding widths, depths and heads of segment_anything's registry.
     sizes = {"b": (768, 12, 12), "l": (1024, 24, 16), "h": (1280, 32, 16)}
     assert len(VARIANTS) == 13
     for name, variant in VARIANTS.items():
-        with torch.device("meta"):
-            model = PiSam(variant)
+        model = without_weights(name)
         assert model.frame == 1024
         if isinstance(variant.encoder, VitEncoder):
             width, depth, heads = sizes[name[-1]]
@@ -113,9 +119,7 @@ def test_all_variants_can_be_built_with_segment_anything_s_sizes() -> None:
 @pytest.mark.parametrize("size", ["b", "l", "h"])
 def test_trainable_parameters_of_pisam_are_the_published_count(size: str) -> None:
     published = {"b": 1.395e6, "l": 1.657e6, "h": 1.920e6}[size]
-    with torch.device("meta"):
-        pisam = PiSam(get_variant(f"pisam_vit_{size}"))
-        sam = PiSam(get_variant(f"sam_vit_{size}"))
+    pisam, sam = without_weights(f"pisam_vit_{size}"), without_weights(f"sam_vit_{size}")
     new = sum(p.numel() for p in pisam.parameters()) - sum(p.numel() for p in sam.parameters())
     interactor = sum(p.numel() for p in pisam.mask_decoder.interact_2.parameters())
     assert interactor == pytest.approx(0.167e6, rel=0.01)
