@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("napari", reason="napari is not installed: pip install 'napari-pisam[gui]'")
 
+from magicgui.widgets import Dialog
 from qtpy.QtWidgets import QFileDialog
 
 from napari_pisam.images.label_formats import read_labels
@@ -41,7 +42,7 @@ def titles(menu):
 def test_the_menus_have_the_commands(window, labels):
     assert "Pi-SAM" in titles("napari/layers/context")
     ours = titles("napari-pisam/layer")
-    assert ours[:2] == ["Measure objects", "Export labels…"]
+    assert ours[:3] == ["Measure objects", "Export labels…", "Clean…"]
     assert "Fill holes" in ours
     assert any("measure" in title.lower() for title in titles("napari/layers/measure"))
     assert any("segment" in title.lower() for title in titles("napari/layers/segment"))
@@ -64,6 +65,19 @@ def test_holes_are_filled_and_napari_takes_it_back(window, labels):
     window.until(lambda: labels.data[21, 31] == 3)
     labels.undo()
     np.testing.assert_array_equal(labels.data, before)
+
+
+@pytest.mark.parametrize("name", ["napari-pisam/layer.clean", "napari-pisam.clean"])
+def test_how_to_clean_is_asked(name, window, labels, monkeypatch):
+    def answer(dialog):
+        dialog[0].value, dialog[-1].value = True, 2.0
+        return True
+
+    monkeypatch.setattr(Dialog, "exec", answer)
+    run(name)
+    window.until(lambda: labels.data[9, 30] == 3)
+    assert labels.data[21, 31] == 3
+    assert (labels.data == 8).sum() > 30 * 50
 
 
 def test_labels_are_exported(window, labels, tmp_path, monkeypatch):

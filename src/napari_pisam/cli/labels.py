@@ -17,7 +17,7 @@ from napari_pisam.images.label_formats.table import write_rows
 from napari_pisam.images.zarr_files import is_zarr
 from napari_pisam.measure.cleaning import clean_labels
 from napari_pisam.measure.cleaning import split as cut
-from napari_pisam.measure.regions import Pixel, measure_objects, with_unit
+from napari_pisam.measure.regions import Pixel, measure_objects, named, with_measures
 from napari_pisam.measure.volumes import measure_volumes
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def convert(
     if pixel is not None:
         labels = replace(labels, pixel_size=(pixel.height, pixel.width), unit=pixel.unit)
     if target.has_measures:
-        labels = replace(labels, measures=_measures(labels))
+        labels = with_measures(labels)
     target.write(output, labels)
     count = sum(1 for _ in labels.objects())
     lost = f" It does not hold {target.loses}." if target.loses else ""
@@ -185,24 +185,10 @@ def measure(
         else:
             picture = None if image is None else _slices_of(image, stack.shape, files)
             rows = measure_volumes(stack, picture, pixel=pixel)
-    table = {
-        label: {"class": classes.get(label, "")}
-        | {with_unit(name, unit): value for name, value in row.items()}
-        for label, row in rows.items()
-    }
-    write_rows(output, table)
+    known = named(rows, unit).items()
+    write_rows(output, {label: {"class": classes.get(label, "")} | row for label, row in known})
     through = "" if stack is None else f" through {stack.shape[0]} slices"
     say(f"{output}: {len(rows)} object(s){through}.")
-
-
-def _measures(image: LabelImage) -> dict[int, dict[str, float]]:
-    """Measure labels in the unit that they have, by names with units."""
-    is_known = image.unit != "pixel"
-    pixel = Pixel(*image.pixel_size, image.unit) if is_known else Pixel()
-    return {
-        label: {with_unit(name, pixel.unit): value for name, value in row.items()}
-        for label, row in measure_objects(image.labels, pixel=pixel).items()
-    }
 
 
 def _read(path: Path, image: Path | None, read_as: str | None) -> LabelImage:

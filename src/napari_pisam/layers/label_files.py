@@ -33,10 +33,13 @@ def get_reader(path: str | Sequence[str]) -> Reader | None:
     file, suffix = Path(path), Path(path).suffix.lower()
     if suffix == ".pisam":
         return lambda _path: read_session_layers(file)
+    if suffix == ".csv":
+        return (lambda _path: read_box_layers(file)) if _is_table(file) else None
     looks: dict[str, Callable[[], bool]] = {
         ".geojson": lambda: True,
         ".roi": lambda: True,
         ".json": partial(_has, file, (b'"images"', b'"annotations"')),
+        ".zarr": partial(_is_labels_zarr, file),
         ".zip": partial(_has_rois, file),
     }
     try:
@@ -50,6 +53,27 @@ def _has(file: Path, words: Sequence[bytes]) -> bool:
     with file.open("rb") as opened:
         beginning = opened.read(_PEEK)
     return any(word in beginning for word in words)
+
+
+def _is_table(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            names = opened.readline(_PEEK)
+    except OSError:
+        return False
+    return b"label" in names and b"bbox-0" in names
+
+
+def _is_labels_zarr(file: Path) -> bool:
+    """Whether it is labels of one plane; stacks are for readers of images."""
+    from napari_pisam.images.ngff_labels import is_label_group
+    from napari_pisam.images.zarr_files import open_zarr
+
+    try:
+        shape = open_zarr(file).levels[0].shape if is_label_group(file) else ()
+    except ValueError:
+        return False
+    return bool(shape) and all(size == 1 for size in shape[:-2])
 
 
 def _has_rois(file: Path) -> bool:
@@ -77,6 +101,36 @@ def read_label_layers(path: Path) -> list[LayerData]:
         features["class"] = [image.classes.get(number, "") for number in numbers]
     name = path.stem
     return [(image.labels, {"name": name, "features": features} | _scale(image), "labels")]
+
+
+def read_box_layers(path: Path) -> list[LayerData]:
+    """Read the boxes of a table of measures as a Shapes layer that holds prompts.
+
+    Raises
+    ------
+    ValueError
+        If the table is damaged.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from napari_pisam.images.label_formats.table import read_table_boxes
+
+    found = read_table_boxes(path)
+    if found is None:
+        raise ValueError(f"{path} is no table of measures with the boxes of objects.")
+    features = pd.DataFrame({"object": list(found.boxes)})
+    features["class"] = [found.classes.get(number, "") for number in found.boxes]
+    corners = [np.reshape(box, (2, 2)) for box in found.boxes.values()]
+    given = {"name": path.stem, "features": features} | _look_of_shapes("rectangle")
+    return [(corners, given, "shapes")]
+
+
+def _look_of_shapes(kinds: Any) -> dict[str, Any]:
+    from napari_pisam.layers.style import BOX_COLOR
+
+    look = {"ndim": 2, "face_color": "transparent", "edge_color": BOX_COLOR}
+    return look | {"shape_type": kinds}
 
 
 def _scale(image: Any) -> dict[str, Any]:
@@ -123,7 +177,6 @@ def _of_plane(state: Any) -> list[tuple[str, Any, dict[str, Any], str]]:
     import numpy as np
     import pandas as pd
 
-    from napari_pisam.layers.style import BOX_COLOR
     from napari_pisam.predict.click_sorting import LABELS
     from napari_pisam.predict.drawn_shapes import shapes_of
     from napari_pisam.session.labels import tiles_of_records
@@ -157,11 +210,8 @@ def _of_plane(state: Any) -> list[tuple[str, Any, dict[str, Any], str]]:
         (
             "boxes",
             [np.array(shape.vertices) for shape, _ in shapes],
-            {
-                "ndim": 2,
-                "shape_type": [shape.shape_type for shape, _ in shapes] or "rectangle",
-                "face_color": "transparent",
-                "edge_color": BOX_COLOR,
+            _look_of_shapes([shape.shape_type for shape, _ in shapes] or "rectangle")
+            | {
                 "features": pd.DataFrame(
                     {
                         "object": [number for _, number in shapes],
@@ -212,6 +262,7 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     import numpy as np
 
     from napari_pisam.images.label_formats import LabelImage, format_for
+    from napari_pisam.measure.regions import with_measures
 
     entry = format_for(Path(path))
     classes = {}
@@ -220,14 +271,12 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         pairs = zip(features["index"], features["class"], strict=True)
         classes = {int(number): str(name) for number, name in pairs if str(name)}
     scale, units = meta.get("scale", (1.0, 1.0)), meta.get("units") or ("pixel",)
-    entry.write(
-        Path(path),
-        LabelImage(
-            np.asarray(data),
-            classes,
-            str(meta.get("name", "")),
-            (abs(float(scale[-2])), abs(float(scale[-1]))),
-            str(units[-1]),
-        ),
+    image = LabelImage(
+        np.asarray(data),
+        classes,
+        str(meta.get("name", "")),
+        (abs(float(scale[-2])), abs(float(scale[-1]))),
+        str(units[-1]),
     )
+    entry.write(Path(path), with_measures(image) if entry.has_measures else image)
     return [path]

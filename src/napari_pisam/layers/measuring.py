@@ -11,7 +11,7 @@ from napari_pisam.images.pixel_size import unit_written
 from napari_pisam.layers.geometry import is_rgb, plane_of, spatial_shape
 from napari_pisam.layers.images import axis_name, image_source_of
 from napari_pisam.layers.transforms import lie_alike, placement_of, unit_ratio
-from napari_pisam.measure.regions import Pixel, measure_objects, with_unit
+from napari_pisam.measure.regions import Pixel, measure_objects, named
 from napari_pisam.measure.volumes import measure_volumes
 
 if TYPE_CHECKING:
@@ -174,16 +174,7 @@ def volumes_job(
     names = [name for of_one, _ in channels for name in of_one]
     pictures = _Pictures([source for _, source in channels], plane, axis) if channels else None
     given = () if names == [""] else names
-    return lambda: _named(
-        measure_volumes(labels, pictures, pixel=pixel, channels=given), pixel.unit
-    )
-
-
-def _named(rows: Rows, unit: str) -> Rows:
-    return {
-        number: {with_unit(name, unit): value for name, value in row.items()}
-        for number, row in rows.items()
-    }
+    return lambda: named(measure_volumes(labels, pictures, pixel=pixel, channels=given), pixel.unit)
 
 
 def measuring_job(layer: Any, layers: Iterable[Any]) -> Callable[[], Rows]:
@@ -230,6 +221,6 @@ def measuring_job(layer: Any, layers: Iterable[Any]) -> Callable[[], Rows]:
         rows = measure_objects(
             np.asarray(labels), values, pixel=pixel, channels=() if names == [""] else names
         )
-        return _named(rows, pixel.unit)
+        return named(rows, pixel.unit)
 
     return job

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +12,11 @@ import scipy
 from napari_pisam.images.label_places import object_places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from napari_pisam.images.label_formats import LabelImage
 
 _LENGTHS = (
     *("perimeter", "length", "width", "centroid_y", "centroid_x"),
@@ -128,6 +130,21 @@ def with_unit(name: str, unit: str) -> str:
     if name in _LENGTHS:
         return f"{name}_{unit}"
     return f"{name}_{unit}{_POWERS[name]}" if name in _POWERS else name
+
+
+def named(rows: Mapping[int, Mapping[str, float]], unit: str) -> dict[int, dict[str, float]]:
+    """Return measures of labels by their names with units."""
+    return {
+        label: {with_unit(name, unit): value for name, value in row.items()}
+        for label, row in rows.items()
+    }
+
+
+def with_measures(image: LabelImage) -> LabelImage:
+    """Return labels with their measures, in the unit that they have."""
+    pixel = Pixel() if image.unit == "pixel" else Pixel(*image.pixel_size, image.unit)
+    measures = named(measure_objects(image.labels, pixel=pixel), pixel.unit)
+    return replace(image, measures=measures)
 
 
 def _measured(mask: NDArray[np.bool_], origin: tuple[int, int], pixel: Pixel) -> dict[str, float]:

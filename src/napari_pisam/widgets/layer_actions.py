@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from app_model.expressions import parse_expression
 from app_model.types import Action, MenuRule, SubmenuItem
 from napari.components import LayerList  # noqa: TC002, napari looks at the hints to fill them in
 from napari.layers import Labels
@@ -14,17 +15,19 @@ from napari_pisam.docks.segment.cleaning import STEPS
 from napari_pisam.images.label_formats import FORMATS
 from napari_pisam.layers.label_files import write_labels
 from napari_pisam.layers.measuring import measuring_job, set_label_features
+from napari_pisam.measure.cleaning import Cleaning
 from napari_pisam.measure.cleaning import clean_labels as cleaned
 from napari_pisam.widgets.file_dialogs import ask_save_path
+from napari_pisam.widgets.options_panel import cleaning_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from napari_pisam.measure.cleaning import Cleaning
-
 _CONTEXT, _OURS = "napari/layers/context", "napari-pisam/layer"
+# Of napari's own names for what is selected.
+_HAS_LABELS = parse_expression("num_selected_labels_layers > 0")
 
 
 def measure_labels(layers: LayerList) -> None:
@@ -71,6 +74,18 @@ def clean_labels(layers: LayerList, cleaning: Cleaning) -> None:
         worker.start()
 
 
+def clean_by_form(layers: LayerList) -> None:
+    """Ask how, and clean the objects of the selected Labels layers."""
+    from magicgui.widgets import Dialog
+
+    _chosen(layers)
+    fields = cleaning_fields(Cleaning())
+    dialog: Any = Dialog(widgets=list(fields.values()))
+    dialog.native.setWindowTitle("Pi-SAM: clean objects")
+    if dialog.exec():
+        clean_labels(layers, Cleaning(**{name: field.value for name, field in fields.items()}))
+
+
 def _cleaner(cleaning: Cleaning) -> Callable[[LayerList], None]:
     # A function, not a partial one: napari looks at its hints.
     def clean(layers: LayerList) -> None:
@@ -83,7 +98,8 @@ def export_labels(layers: LayerList) -> None:
     """Write the selected Labels layer in the format of another tool."""
     from napari.utils.notifications import show_info
 
-    entries = [entry for entry in FORMATS.values() if not entry.has_measures or entry.read]
+    # The table has the ending of outlines: which is meant, a name does not say.
+    entries = [entry for entry in FORMATS.values() if entry.read]
     for layer in _chosen(layers):
         kinds = ";;".join(
             f"{entry.title} ({' '.join(f'*{one}' for one in entry.suffixes)})" for entry in entries
@@ -125,6 +141,7 @@ def fill_layer_menu() -> None:
     commands: tuple[tuple[str, str, Callable[[LayerList], None]], ...] = (
         ("measure", "Measure objects", measure_labels),
         ("export", "Export labels…", export_labels),
+        ("clean", "Clean…", clean_by_form),
         *((step.name, step.text, _cleaner(step.cleaning)) for step in STEPS if step.cleaning),
     )
     for name, title, callback in commands:
@@ -132,7 +149,10 @@ def fill_layer_menu() -> None:
             id=f"{_OURS}.{name}",
             title=title,
             callback=callback,
+            enablement=_HAS_LABELS,
             menus=[MenuRule(id=_OURS)],
         )
         app.register_action(action)
-    app.menus.append_menu_items([(_CONTEXT, SubmenuItem(submenu=_OURS, title="Pi-SAM"))])
+    app.menus.append_menu_items(
+        [(_CONTEXT, SubmenuItem(submenu=_OURS, title="Pi-SAM", enablement=_HAS_LABELS))]
+    )

@@ -32,21 +32,30 @@ RULES = (
 _COLORS = (("Unlike the image", ""), *((name.capitalize(), name) for name in PREVIEW_COLORS))
 
 
-def _cleaning_fields(cleaning: Cleaning) -> dict[str, Any]:
-    """Make the fields that say what a commit does to masks, by the names that `Cleaning` has."""
-    tip = "Done to every mask when it is committed; the preview shows it as it was predicted"
+def cleaning_fields(cleaning: Cleaning, tip: str = "", before: str = "") -> dict[str, Any]:
+    """Make the fields that say how objects are cleaned, by the names that `Cleaning` has."""
+    texts = {
+        "fill_holes": "fill holes",
+        "largest": "largest part",
+        "specks": "specks below (px)",
+        "smooth": "smooth (px)",
+        "grow": "grow (px)",
+    }
+    limits: dict[str, Any] = {
+        "specks": {"max": 100_000},
+        "smooth": {"max": MOST, "step": 0.5},
+        "grow": {"min": -MOST, "max": MOST},
+    }
+    kinds = {bool: CheckBox, int: SpinBox, float: FloatSpinBox}
     return {
-        "fill_holes": CheckBox(value=cleaning.fill_holes, label="Commit: fill holes", tooltip=tip),
-        "largest": CheckBox(value=cleaning.largest, label="Commit: largest part", tooltip=tip),
-        "specks": SpinBox(
-            value=cleaning.specks, max=100_000, label="Commit: specks below (px)", tooltip=tip
-        ),
-        "smooth": FloatSpinBox(
-            value=cleaning.smooth, max=MOST, step=0.5, label="Commit: smooth (px)", tooltip=tip
-        ),
-        "grow": FloatSpinBox(
-            value=cleaning.grow, min=-MOST, max=MOST, label="Commit: grow (px)", tooltip=tip
-        ),
+        name: kinds[type(value)](
+            value=value,
+            label=f"{before}{text}" if before else text.capitalize(),
+            tooltip=tip,
+            **limits.get(name, {}),
+        )
+        for name, text in texts.items()
+        for value in [getattr(cleaning, name)]
     }
 
 
@@ -93,7 +102,8 @@ class OptionsPanel(Container):  # type: ignore[type-arg]
             label="Switch tools by itself",
             tooltip="Take the click tool after a box, and the box tool after a commit",
         )
-        self.cleaning = _cleaning_fields(cleaning or Cleaning())
+        tip = "Done to every mask when it is committed; the preview shows it as it was predicted"
+        self.cleaning = cleaning_fields(cleaning or Cleaning(), tip, "Commit: ")
         fields = [self.rule, self.color, self.opacity, self.outline, self.switch]
         super().__init__(widgets=[*fields, *self.cleaning.values()])
         self.margins = (0, 0, 0, 0)

@@ -106,6 +106,8 @@ class PromptPanel(QWidget):
         self.busy.setToolTip("Moves while a mask is being computed; go on clicking meanwhile")
         self.hint = QElidingLabel()
         self.hint.setWordWrap(True)
+        # Of its two lines none for that, which alignment to the top puts above them.
+        self.hint.setIndent(0)
         self.hint.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

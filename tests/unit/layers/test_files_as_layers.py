@@ -17,7 +17,11 @@ from npe2 import PluginManifest
 
 from fake_session import SHAPE, at_once
 from napari_pisam.images.label_formats import FORMATS, LabelImage
+from napari_pisam.images.label_formats.table import write_rows
+from napari_pisam.images.ngff_labels import new_labels
 from napari_pisam.layers.label_files import get_reader, write_labels
+from napari_pisam.layers.prompts import prompts_from_layers
+from napari_pisam.measure.regions import measure_objects
 from napari_pisam.predict.prompts import MaskPrompt, Prompts
 from napari_pisam.session.session import Session
 from napari_pisam.session.storage import ImageView, SavedPlane, SessionFile, save_planes
@@ -29,7 +33,7 @@ LABELS[39, 49] = 300
 IMAGE = LabelImage(LABELS, {7: "nucleus"})
 
 
-@pytest.mark.parametrize("name", ["geojson", "coco", "imagej"])
+@pytest.mark.parametrize("name", ["geojson", "coco", "imagej", "ome-zarr"])
 def test_labels_of_other_tools_open_as_labels_with_their_classes(name, tmp_path):
     entry = FORMATS[name]
     path = tmp_path / f"cells{entry.suffixes[0]}"
@@ -39,6 +43,25 @@ def test_labels_of_other_tools_open_as_labels_with_their_classes(name, tmp_path)
     np.testing.assert_array_equal(layer.data, LABELS)
     assert kind == "labels"
     assert list(layer.features["class"]) == ["nucleus", ""]
+
+
+def test_a_table_of_measures_opens_as_boxes_that_are_prompts(tmp_path):
+    path = tmp_path / "cells.csv"
+    rows = measure_objects(LABELS)
+    write_rows(path, {number: {"class": "nucleus"} | row for number, row in rows.items()})
+    ((data, meta, kind),) = get_reader(str(path))(str(path))
+    layer = ViewerModel().add_shapes(data, **meta)
+    assert kind == "shapes"
+    prompts = prompts_from_layers(np.zeros(LABELS.shape, np.uint8), layer).prompts
+    assert {n: one.box for n, one in prompts.items()} == {
+        7: (2.5, 3.5, 11.5, 19.5),
+        300: (19.5, 29.5, 39.5, 49.5),
+    }
+
+
+def test_a_stack_of_labels_in_zarr_is_left_to_readers_of_images(tmp_path):
+    new_labels(tmp_path / "a.zarr", (2, 30, 40), np.uint16, axes="zyx")
+    assert get_reader(str(tmp_path / "a.zarr")) is None
 
 
 def test_a_session_opens_as_labels_boxes_and_clicks(tmp_path):
@@ -72,7 +95,13 @@ def test_a_session_opens_as_labels_boxes_and_clicks(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.json", b'{"name": "other"}'), ("b.zip", None), ("c.tif", b""), ("d.zip", b"no zip")],
+    [
+        ("a.json", b'{"name": "other"}'),
+        ("b.zip", None),
+        ("c.tif", b""),
+        ("d.zip", b"no zip"),
+        ("e.csv", b"index,shape-type"),
+    ],
 )
 def test_files_of_others_are_left_to_others(name, content, tmp_path):
     path = tmp_path / name
@@ -100,7 +129,9 @@ def test_labels_are_written_with_classes_and_what_does_not_fit_is_said(tmp_path)
     data, meta, _ = layer.as_layer_data_tuple()
     assert write_labels(path, data, meta) == [path]
     features = json.loads((tmp_path / "a.geojson").read_text())["features"]
-    assert features[0]["properties"]["classification"] == {"name": "nucleus"}
+    properties = features[0]["properties"]
+    assert properties["classification"] == {"name": "nucleus"}
+    assert properties["measurements"]["area_px"] == (LABELS == 7).sum()
     with pytest.raises(ValueError, match="plane by plane"):
         write_labels(path, np.zeros((2, 3, 4), int), {})
     with pytest.raises(ValueError, match="endings"):
@@ -118,7 +149,7 @@ def test_what_the_manifest_offers_is_there_and_npe2_finds_nothing_wrong(root):
     assert done.returncode == 0, done.stdout + done.stderr
     manifest = PluginManifest.from_file(path)
     extensions = {one for w in manifest.contributions.writers for one in w.filename_extensions}
-    assert {".geojson", ".json", ".zip"} <= extensions
+    assert {".geojson", ".json", ".zip", ".zarr", ".png"} <= extensions
     assert {"napari/layers/measure", "napari/layers/segment"} <= set(manifest.contributions.menus)
 
 
