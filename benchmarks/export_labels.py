@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_pisam.images.label_formats import FORMATS, LabelImage
+from napari_pisam.measure.regions import with_measures
 
 
 def discs(count: int) -> np.ndarray:
@@ -33,8 +34,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
     labels = discs(count)
     classes = {number: "ab"[number % 2] for number in range(1, count + 1)}
-    measures = {number: {"area_px": 1.0} for number in classes}
-    image = LabelImage(labels, classes, measures=measures)
+    image = with_measures(LabelImage(labels, classes))
     with tempfile.TemporaryDirectory() as folder:
         for name, entry in FORMATS.items():
             path = Path(folder) / f"labels{entry.suffixes[0]}"
@@ -45,9 +45,9 @@ def main() -> None:
             if entry.read is not None:
                 assert (entry.read(path, labels.shape).labels == labels).all()
             read = time.process_time() - started
-            print(
-                f"{name:9} written {written:5.2f} s, read {read:5.2f} s, {path.stat().st_size:,} B"
-            )
+            files = [path] if path.is_file() else list(path.rglob("*"))
+            size = sum(file.stat().st_size for file in files)
+            print(f"{name:9} written {written:5.2f} s, read {read:5.2f} s, {size:,} B")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from napari_pisam.images.image_files import (
     JPEG_COMPRESSIONS,
@@ -308,6 +308,6 @@ def connected_parts(mask: NDArray[Any]) -> NDArray[np.int32]:
     result = np.zeros(mask.shape, np.int32)
     for value in np.unique(mask[mask > 0]):
         inside = mask == value
-        parts, _ = ndimage.label(inside, np.ones((3, 3)))
+        parts, _ = scipy.ndimage.label(inside, np.ones((3, 3)))
         result[inside] = parts[inside] + result.max()
     return result

@@ -184,8 +184,9 @@ def axis_name(image: Any, axis: int) -> str:
     """Return what a layer's axis is called, ``axis 0`` where nobody named it."""
     names = [str(name) for name in getattr(image, "axis_labels", ())]
     name = names[axis] if axis < len(names) else ""
-    # napari's own names only count from the end.
-    return f"axis {axis}" if not name or name.startswith("axis") else name
+    # napari's own names, "axis -3" or "-3", only count from the end.
+    is_plain = name.startswith("axis") or name.removeprefix("-").isdigit()
+    return f"axis {axis}" if not name or is_plain else name
 
 
 def _levels(data: Any) -> list[Any]:

@@ -39,7 +39,7 @@ _LOW_COLOR = QColor("#d55e00")
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _TEXTS = ("id", "class", "status")
 # With more columns than fit beside each other the table is scrolled.
-_FITTING = 5
+_FITTING = 4
 # Of columns that are scrolled, px.
 _NARROW, _WIDE = 56, 96
 
@@ -361,6 +361,7 @@ class ObjectList(QWidget):
         is_fitting = count <= _FITTING
         mode = QHeaderView.ResizeMode
         header.setSectionResizeMode(mode.Stretch if is_fitting else mode.Interactive)
+        header.setStretchLastSection(not is_fitting)
         metrics = header.fontMetrics()
         for section in range(0 if is_fitting else count):
             column = self._model.columns[section]

@@ -14,7 +14,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_pisam.layers.geometry import plane_of
-from napari_pisam.layers.images import describe_view, image_source_of
+from napari_pisam.layers.images import axis_name, describe_view, image_source_of
 
 RNG = np.random.default_rng(0)
 STACK = RNG.integers(0, 255, (4, 20, 30), dtype=np.uint8)
@@ -192,3 +192,10 @@ def test_a_thin_slice_or_a_layer_that_projects_nothing_is_one_slice():
     assert plane_of(image, viewer.dims).projection is None
     # Prompts and labels lie where the slider stands, however thick the slice is.
     assert plane_of(image, viewer.dims) == thick
+
+
+def test_axes_that_nobody_named_are_counted_from_the_first():
+    layer = Image(np.zeros((2, 3, 4, 5)))
+    assert [axis_name(layer, axis) for axis in (0, 3)] == ["axis 0", "axis 3"]
+    layer.axis_labels = ("t", "-3", "y", "x")
+    assert [axis_name(layer, axis) for axis in (0, 1)] == ["t", "axis 1"]
