@@ -90,7 +90,8 @@ def test_finished_objects_come_from_every_format(name, window, tmp_path, monkeyp
     entry = FORMATS[name]
     path = tmp_path / f"cells{entry.suffixes[0]}"
     entry.write(path, LabelImage(crude(), {8: "nucleus"}, colors={"nucleus": (255, 0, 9)}))
-    open_file(window, monkeypatch, path, "As finished")
+    # Of a folder a dialog that asks for files gives one of its files.
+    open_file(window, monkeypatch, path / "zarr.json" if path.is_dir() else path, "As finished")
     window.until(lambda: len(window.session.objects) == 2)
     np.testing.assert_array_equal(window.labels.data > 0, crude() > 0)
     assert [line["Status"] for line in window.table] == ["committed"] * 2

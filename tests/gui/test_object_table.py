@@ -153,6 +153,15 @@ def test_a_measured_column_sorts_and_canvas_and_line_follow_each_other(two):
     assert two.session.current.id == 2
 
 
+def test_columns_of_stacks_alone_give_way_where_there_are_none(two):
+    two.dock.object_list.columns_chosen.emit(("id", "volume", "slices"), False)
+    two.settle()
+    assert list(two.table[0]) == ["Object", "Score", "Area (px)", "Status"]
+    two.dock.object_list.columns_chosen.emit(("id",), False)
+    two.settle()
+    assert list(two.table[0]) == ["Object"]
+
+
 def test_a_preview_is_measured_too(two):
     choose(two, "Area (um²)")
     draw_box(two.boxes, (95.0, 5.0, 115.0, 20.0))

@@ -57,6 +57,11 @@ def is_zarr(path: Path) -> bool:
     return path.is_dir() and any((path / name).is_file() for name in _METADATA)
 
 
+def zarr_folder(path: Path) -> Path:
+    """Return the folder of which a file was chosen: dialogs that ask for files give no folders."""
+    return path.parent if path.name in _METADATA else path
+
+
 def images_in_zarr(path: Path) -> list[Path]:
     """Find the images of a folder: itself, the fields of a plate's wells, or several side by side.
 

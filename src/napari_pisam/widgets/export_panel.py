@@ -68,7 +68,7 @@ class ExportPanel(QWidget):
         self.open_button = menu_button(
             "Open labels or outlines…",
             "Take objects from a label image, or from another tool's outlines: "
-            "TIFF, PNG, COCO, GeoJSON, ROIs, YOLO, Shapes",
+            "TIFF, PNG, COCO, GeoJSON, ROIs, YOLO, Shapes, OME-Zarr (the file zarr.json in it)",
             [(text, partial(self._ask_opening, way)) for way, text in _WAYS],
         )
         self.disk_button = menu_button(
@@ -140,7 +140,9 @@ class ExportPanel(QWidget):
         suffixes = sorted(
             {one for entry in FORMATS.values() if entry.read for one in entry.suffixes}
         )
-        kinds = f"Labels and outlines ({' '.join(f'*{one}' for one in suffixes)});;All files (*)"
+        endings = " ".join(f"*{one}" for one in suffixes)
+        # OME-Zarr are folders: one of their files is chosen.
+        kinds = f"Labels and outlines ({endings} zarr.json .zattrs);;All files (*)"
         if path := ask_open_path(self, "Open labels or outlines", kinds):
             self.opening_requested.emit(path, way)
 

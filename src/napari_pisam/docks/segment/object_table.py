@@ -134,8 +134,12 @@ class ObjectTable:
         return VolumeSetting(LabelStack(line, labels), Pixel() if self.in_pixels else voxel)
 
     def shown_columns(self) -> list[Column]:
-        """Return the columns that are chosen."""
-        return [column for column in self.columns() if column.key in self.shown]
+        """Return the columns that are chosen; the first ones where an image has none of them."""
+        columns = self.columns()
+        found = [column for column in columns if column.key in self.shown]
+        if len(found) < min(2, len(self.shown)):
+            return [column for column in columns if column.key in FIRST_COLUMNS]
+        return found
 
     def rows(self) -> list[ListedObject]:
         """Return all objects; what is not measured yet is told by `changed` when it is."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from napari_pisam.docks.segment.writing import adopt
 from napari_pisam.images.label_formats import read_labels
 from napari_pisam.images.label_formats.table import read_table_boxes
+from napari_pisam.images.zarr_files import zarr_folder
 from napari_pisam.predict.prompts import MaskPrompt, Prompts
 from napari_pisam.session.classes import ObjectClass, clean_name
 from napari_pisam.session.requests import failure_sentence
@@ -50,6 +51,7 @@ class LabelOpener:
         if session is None or session.shape is None:
             self._work.failed.emit("There is no image that the labels are of. Choose it first.")
             return
+        path = zarr_folder(path)
         self._read(
             partial(objects_of, path, session.shape, way),
             partial(self._take_over, session, path.name, way),
