@@ -13,7 +13,7 @@ from pathlib import Path
 
 import napari
 import tifffile
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QScrollArea
 from screenshots import FOLDER, draw, wait
 
 from napari_pisam.sample_data import cells, filaments
@@ -68,9 +68,12 @@ def show_channels(output: Path) -> None:
         viewer.add_image(layer[0], name=layer[1]["name"], colormap=color, blending="additive")
     wait(lambda: dock.controller.session is not None)
     wait(lambda: dock.controller.workspace.choice["boxes"] is not None)
-    dock.sections[2].expand()
+    dock.sections[1].expand()
     dock.object_list.table.setMaximumHeight(40)
     viewer.reset_view()
+    for _ in range(20):
+        QApplication.processEvents()
+    dock.findChild(QScrollArea).ensureWidgetVisible(dock.channel_panel)
     picture(viewer, output / "channels-dock.png")
     viewer.close()
 

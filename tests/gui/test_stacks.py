@@ -395,6 +395,31 @@ def test_of_several_axes_one_is_gone_along(axis):
     np.testing.assert_array_equal(dock.labels, expected)
 
 
+def test_both_axes_are_gone_along_one_after_the_other_in_one_step_to_undo():
+    stack = np.zeros((4, 5, SIDE, SIDE), np.uint8)
+    for t in range(4):
+        for z in range(t, 5):
+            stack[t, z] = disc(20 + 2 * t, 20 + 2 * z)
+    dock = Dock(stack, axis_labels=("t", "z", "y", "x"))
+    dock.stacks.axis, dock.stacks.then = 0, 1
+    dock.go_to(2, 3)
+    dock.session.new_object(Prompts((15.0, 17.0, 33.0, 35.0)))
+    dock.controller.propagate(0)
+    np.testing.assert_array_equal(dock.labels, stack)
+    dock.controller.undo()
+    assert np.argwhere(dock.labels.any(axis=(2, 3))).tolist() == [[2, 3]]
+
+
+def test_channels_that_are_seen_together_are_so_in_every_slice():
+    dock = Dock(moving(), colormap="green")
+    dock.viewer.add_image(moving()[::-1], name="other", blending="additive", contrast_limits=(0, 1))
+    dock.box(4)
+    dock.predictor.images.clear()
+    dock.controller.propagate(1, 4, 6)
+    assert {image.n_channels for image in dock.predictor.images} == {3}
+    assert dock.where(1) == [4, 5, 6]
+
+
 def test_what_cannot_be_done_is_said():
     dock = Dock(np.zeros((SIDE, SIDE), np.uint8))
     dock.controller.propagate(1)

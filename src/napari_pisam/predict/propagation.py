@@ -11,7 +11,6 @@ import numpy as np
 import scipy
 
 from napari_pisam.images.crops import around, seen_in
-from napari_pisam.images.image_source import ImageSource
 from napari_pisam.predict.mask import Mask
 
 if TYPE_CHECKING:
@@ -150,8 +149,8 @@ def follow(
     for index in indices:
         motion = _motion(middles)
         plane = plane_of(index)
-        if isinstance(image, ImageSource):
-            # As it is seen: its contrast stays.
+        if hasattr(image, "at"):
+            # As it is seen, an `ImageSource`: its contrast stays.
             predictor.set_image(image.at((plane,) if isinstance(plane, int) else plane))
         else:
             predictor.set_image(image, plane=plane)

@@ -27,6 +27,10 @@ _WAYS = (
 )
 
 
+_BOTH = -1
+"""Along one axis, and from every slice where the object is along the other one."""
+
+
 class _Slice(Quiet, QSpinBox):
     """The number of a slice."""
 
@@ -57,7 +61,10 @@ class StackPanel(QWidget):
         )
         self.busy = Strip()
         self.axis = QuietCombo()
-        self.axis.setToolTip("Along which axis objects are carried on")
+        self.axis.setToolTip(
+            "Along which axis objects are carried on. Both: first along one, with the other as it "
+            "is displayed, then from each of its slices along the other"
+        )
         self.axis.activated.connect(self._choose_axis)
         self.first, self.last = _Slice(), _Slice()
         self.first.setToolTip("The lowest slice that is written")
@@ -140,7 +147,9 @@ class StackPanel(QWidget):
         self._controller.stacks.redoes = redoes
 
     def _choose_axis(self, place: int) -> None:
-        self._controller.stacks.axis = self.axis.itemData(place)
+        stacks, chosen = self._controller.stacks, self.axis.itemData(place)
+        stacks.axis = next(iter(stacks.axes), None) if chosen == _BOTH else chosen
+        stacks.then = list(stacks.axes)[-1] if chosen == _BOTH else None
         self.refresh()
 
     def _propagate(self, way: int) -> None:
@@ -158,14 +167,17 @@ class StackPanel(QWidget):
     def refresh(self) -> None:
         """Show what there is and what is being done."""
         stacks = self._controller.stacks
-        axes, line, doing = stacks.axes, stacks.line, stacks.title
+        axes, line, doing = dict(stacks.axes), stacks.line, stacks.title
+        if len(axes) == 2:
+            axes[_BOTH] = ", then ".join(name.split(" ")[0] for name in axes.values())
         if {self.axis.itemData(i): self.axis.itemText(i) for i in range(self.axis.count())} != axes:
             self.axis.clear()
             for axis, name in axes.items():
                 self.axis.addItem(name, axis)
         self.axis.setVisible(len(axes) > 1)
         if line is not None:
-            self.axis.setCurrentIndex(self.axis.findData(line.axis))
+            is_both = stacks.then is not None and stacks.then != line.axis
+            self.axis.setCurrentIndex(self.axis.findData(_BOTH if is_both else line.axis))
             self._show_range(line.size - 1)
         self._ways_row.setVisible(not doing)
         self.stop.setVisible(bool(doing))

@@ -151,6 +151,10 @@ class Channels:
             return []
         return [(row, channel_of_layer(row.key, plane)) for row in used]
 
+    def are_together(self, image: Any, plane: ImagePlane) -> bool:
+        """Whether several channels are seen as one picture."""
+        return plane.channel_axis is not None or len(self.used_layers(image)) > 1
+
     def for_session(self, image: Any, plane: ImagePlane) -> tuple[SeenChannel, ...]:
         """Say what is seen together, for `replay`."""
         return tuple(

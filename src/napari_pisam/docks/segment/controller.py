@@ -466,6 +466,7 @@ class SegmentController:
             self._wants_stack = lambda: self.propagate(direction, first, last)
             self.workspace.model_wanted.emit()
         else:
+            self.workspace.planes.freshen()
             self._do(lambda: self.stacks.propagate(direction, first, last))
 
     def split(self) -> None:

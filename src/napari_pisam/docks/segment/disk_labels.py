@@ -40,12 +40,16 @@ class DiskLabels:
         """Make labels of large images there from now on; empty: beside the image."""
         self.folder = folder
 
+    def is_needed(self, image: Any, channel_axis: int | None) -> bool:
+        """Whether the labels of an image may not fit into the memory."""
+        return needs_disk(labels_shape(image, channel_axis))
+
     def place_of(self, image: Any, channel_axis: int | None) -> Path | None:
         """Return where the labels of an image belong; None where they may be in memory.
 
         An image that is in no file has a place only where a folder was chosen.
         """
-        if not needs_disk(labels_shape(image, channel_axis)):
+        if not self.is_needed(image, channel_axis):
             return None
         path = image.source.path
         if not self.folder and (not path or not Path(path).exists()):

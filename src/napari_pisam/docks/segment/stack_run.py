@@ -15,10 +15,11 @@ from napari_pisam.session.labels import LabelStore
 from napari_pisam.session.records import mask_from_label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from napari_pisam.docks.segment.channels import Channels
     from napari_pisam.images.image_source import ImageSource
     from napari_pisam.layers.geometry import ImagePlane
     from napari_pisam.layers.labels import LabelsPlane
@@ -63,6 +64,11 @@ class Line:
     def at(self, index: int) -> ImagePlane:
         """Return the plane of a slice."""
         return self.plane.at(self.axis, index)
+
+    def place_of(self, index: int) -> tuple[int, ...]:
+        """Return the plane of a slice as `ImageSource` has it."""
+        axes = [axis for axis in self.plane.sliced if axis != self.plane.channel_axis]
+        return tuple(self.at(index).index[axis] or 0 for axis in axes)
 
     def labels_at(self, labels: LabelsPlane, index: int) -> LabelsPlane:
         """Return the labels of a slice; `labels` are those of the displayed one."""
@@ -182,7 +188,7 @@ class Task:
     last: int
     end: EndOfObject
 
-    def steps(self, found: Found, source: ImageSource, predictor: Any) -> Iterator[FollowedSlice]:
+    def steps(self, found: Found, source: Any, predictor: Any) -> Iterator[FollowedSlice]:
         """Carry it, one slice after the other; in a worker."""
         anchors, carried = found.known(self.number)
         here, line = found.line.here, found.line
@@ -198,14 +204,8 @@ class Task:
         if self.direction < 0:
             last = min((index for index in inside if index >= here), default=here)
         given = {index: anchors[index] for index in inside if first <= index <= last}
-        leading = [axis for axis in line.plane.sliced if axis != line.plane.channel_axis]
-
-        def plane_of(index: int) -> list[int]:
-            places = line.at(index).index
-            return [places[axis] or 0 for axis in leading]
-
         yield from Propagation(given, first, last, carried).steps(
-            predictor, source, plane_of=plane_of, end=self.end
+            predictor, source, plane_of=line.place_of, end=self.end
         )
 
 
@@ -262,6 +262,10 @@ class StackRun(InSlices):
         Where the object ended and why.
     refused : int
         Slices in which it got no pixel.
+    then : int or None
+        The axis along which it goes on from every slice where the object is.
+    lines : list of Line
+        Those that are left of that.
     """
 
     title: str
@@ -270,6 +274,8 @@ class StackRun(InSlices):
     start: Session
     ends: list[str] = field(default_factory=list)
     refused: int = 0
+    then: int | None = None
+    lines: list[Line] = field(default_factory=list)
 
     @property
     def class_name(self) -> str:
@@ -296,6 +302,22 @@ def views_of(line: Line, sessions: Mapping[ImagePlane, Session]) -> dict[int, An
     }
 
 
-def source_of(line: Line) -> ImageSource:
+class SeenTogether:
+    """The slices of several channels that are seen as one picture, as they are drawn now."""
+
+    def __init__(self, line: Line, channels: Channels) -> None:
+        self._sources = {
+            line.place_of(index): channels.see(line.image, line.at(index)).source
+            for index in range(line.size)
+        }
+
+    def at(self, plane: Sequence[int]) -> ImageSource:
+        """Return a slice, by its plane."""
+        return self._sources[tuple(plane)]
+
+
+def source_of(line: Line, channels: Channels) -> ImageSource | SeenTogether:
     """Look at the slices as the displayed one is seen; on the main thread."""
+    if channels.are_together(line.image, line.plane):
+        return SeenTogether(line, channels)
     return image_source_of(line.image, line.at(line.here)).source

@@ -63,6 +63,8 @@ class Stacks:
         When an object is taken to have ended.
     axis : int or None
         Along which axis to go, of those in `axes`; None: the last of them.
+    then : int or None
+        Along which other axis to go on from every slice where the object is.
     redoes : bool
         Whether a correction is carried to the slices beside it by itself.
     """
@@ -72,6 +74,7 @@ class Stacks:
     def __init__(self, workspace: Workspace, execute: Execute) -> None:
         self.end = EndOfObject()
         self.axis: int | None = None
+        self.then: int | None = None
         self.redoes = True
         self.merging: int | None = None
         self._work, self._execute = workspace, execute
@@ -131,7 +134,8 @@ class Stacks:
         if line is None or number is None:
             return
         task = Task(number, direction, first, line.size - 1 if last is None else last, self.end)
-        self._carry(line, task, f"Object {number} {_TO_WHERE[direction]}")
+        then = self.then if self.then in self.axes and self.then != line.axis else None
+        self._carry(line, task, f"Object {number} {_TO_WHERE[direction]}", then)
 
     def corrected(self, number: int) -> None:
         """Carry a correction on up to the next slices that are right, if that is wanted."""
@@ -146,13 +150,18 @@ class Stacks:
             task = Task(number, 0, min(there), max(there), self.end)
             self._carry(line, task, f"Object {number} corrected")
 
-    def _carry(self, line: Line, task: Task, title: str) -> None:
+    def _carry(self, line: Line, task: Task, title: str, then: int | None = None) -> None:
         found, predictor = self._found(line), self._work.planes.predictor
         if predictor is None or found is None:
             raise ValueError("There is no model to propagate with. Load one first.")
-        run = StackRun(title, found, task.number, self._session_at(line, line.here))
-        steps = task.steps(found, source_of(line), predictor)
-        prepare = self._work.planes.prepare
+        start = self._session_at(line, line.here)
+        self._count = 0
+        self._follow(StackRun(title, found, task.number, start, then=then), task)
+
+    def _follow(self, run: StackRun, task: Task) -> None:
+        planes = self._work.planes
+        predictor, prepare, line = planes.predictor, planes.prepare, run.found.line
+        steps = task.steps(run.found, source_of(line, planes.channels), predictor)
 
         def step() -> FollowedSlice | None:
             try:
@@ -162,6 +171,29 @@ class Stacks:
                 prepare(predictor)
 
         self._start(run, step, partial(self._write_mask, run))
+
+    def _go_on(self, run: StackRun) -> bool:
+        """Go along the next line of a run through two axes; whether there is one."""
+        planes, first = self._work.planes, run.found.line
+        if run.then is not None:
+            axis, then, run.then = first.axis, run.then, None
+            there = views_of(first, planes.sessions.get(first.image, {}))
+            run.lines = [
+                Line(first.image, first.plane.at(axis, index), then)
+                for index, views in there.items()
+                if run.number in views
+            ]
+        if not run.lines or planes.labels is None or planes.image is not first.image:
+            return False
+        line = run.lines.pop(0)
+        labels = planes.labels
+        for axis, index in enumerate(line.plane.index):
+            if axis not in line.plane.axes and index is not None:
+                labels = labels.at(axis - len(line.plane.shape), index)
+        views = views_of(line, planes.sessions.get(line.image, {}))
+        run.found = Found(line, labels.frozen(), views)
+        self._follow(run, Task(run.number, 0, 0, line.size - 1, self.end))
+        return True
 
     def split(self) -> None:
         """Give what the current object has from the displayed slice on to a new object.
@@ -224,6 +256,7 @@ class Stacks:
         if found is not None:
             run = StackRun(title, found, target, self._session_at(line, line.here))
             steps = relabel_steps(found, numbers, target, first)
+            self._count = 0
             self._start(run, lambda: next(steps, None), partial(self._write_pixels, run))
 
     def _begin(self) -> int | None:
@@ -275,7 +308,6 @@ class Stacks:
         self, run: StackRun, step: Callable[[], Any], write: Callable[[Any], object]
     ) -> None:
         self._run = self._last = run
-        self._count = 0
         self._next(run, step, write)
 
     def _next(self, run: StackRun, step: Callable[[], Any], write: Callable[[Any], object]) -> None:
@@ -308,6 +340,8 @@ class Stacks:
         self.changed.emit()
 
     def _finish(self, run: StackRun) -> None:
+        if self._go_on(run):
+            return
         self._run = None
         parts = [f"{run.title}: {self._count} slice{'' if self._count == 1 else 's'}", *run.ends]
         if run.refused:

@@ -173,6 +173,11 @@ class Workspace:
                 self._hint_later(
                     f"{error} The labels are in a temporary file now, which goes with napari."
                 )
+        elif self.on_disk.is_needed(image, self.planes.channels.axis_of(image)):
+            self._hint_later(
+                "The image is in no folder here, and its labels may be large: they are in a "
+                "temporary file, which goes with napari. Files > Labels on disk has a folder."
+            )
         self.choice.choose("labels", self.add_labels(image))
 
     def labels_on_disk(self, path: Path) -> None:
