@@ -1,5 +1,6 @@
 # `make demo` and `make test` need nothing but Python 3.11 or newer: they make .venv themselves.
-#   make demo ARGS="--headless"           make test PYTEST_ARGS="tests/unit -k box"
+#   make demo ARGS="--headless"           make demo TORCH=cpu (the first time: no CUDA libraries)
+#   make test PYTEST_ARGS="tests/unit -k box"
 #   make test PYTHON=/path/to/python3.12
 
 SHELL := /bin/bash
@@ -19,6 +20,19 @@ PYTEST_ARGS ?=
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& command -v "$$python" && break; done)
+
+# TORCH=cpu: torch without CUDA's libraries. On Linux that is a version of its own, which an index may have.
+TORCH ?=
+define CPU_TORCH
+if [ "$$(uname -s)" != Linux ]; then \
+	echo "TORCH=cpu: torch brings no CUDA libraries on this system anyway"; \
+elif ! $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	$$(sed -n -E 's/^(torch|torchvision)==([0-9.]+)$$/\1==\2+cpu/p' constraints.txt) 2>/dev/null; then \
+	echo "TORCH=cpu: pip's package index has no CPU build of torch for Linux, so the ordinary one is" \
+		"installed. PyTorch keeps it on an index of its own (pytorch.org/get-started/locally):" \
+		"make demo TORCH=cpu PIP_EXTRA_INDEX_URL=..." >&2; \
+fi
+endef
 
 ifeq ($(wildcard $(BIN)/napari-pisam),)
 .PHONY: $(STAMP)
@@ -40,6 +54,7 @@ $(STAMP): pyproject.toml constraints.txt
 		.ci/system-packages venv "$(PYTHON)" && "$(PYTHON)" -m venv $(VENV); \
 	fi
 	@echo "Installing into $(VENV) (the first time: some minutes, several GB)"
+	@$(if $(filter cpu,$(TORCH)),$(CPU_TORCH))
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $(STAMP)
 
@@ -115,7 +130,7 @@ tiny: setup ## make the weights of the embedded model anew, into runs/ (hours; n
 	$(BIN)/python -m recipes.tiny $(ARGS)
 
 screenshots: setup system ## use the docks and take pictures of them, into docs/images/
-	@for script in docs/screenshots.py docs/stack_screenshots.py docs/series_screenshots.py docs/finetune_screenshots.py; do \
+	@for script in docs/screenshots.py docs/first_mask.py docs/stack_screenshots.py docs/series_screenshots.py docs/finetune_screenshots.py; do \
 		$(WINDOW) $(BIN)/python $$script || exit; \
 	done
 

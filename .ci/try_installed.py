@@ -66,7 +66,7 @@ def main() -> None:
     wait((folder / "labels.tif").is_file)
     say("exported labels.tif")
     _, tune = viewer.window.add_plugin_dock_widget("napari-pisam", "Pi-SAM: Fine-tune")
-    wait(lambda: bool(tune.controller.objects_summary))
+    wait(lambda: bool(tune.controller.learning.rows))
     say(f"Fine-tune is open: {tune.controller.objects_summary}")
     viewer.close()
 

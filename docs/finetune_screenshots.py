@@ -9,9 +9,7 @@ one will do.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -20,7 +18,7 @@ import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 from scipy.ndimage import binary_erosion
-from screenshots import draw, wait
+from screenshots import draw, own_places, wait
 from skimage.filters import sobel
 from skimage.measure import label, regionprops
 from skimage.segmentation import watershed
@@ -79,9 +77,7 @@ def main() -> None:
     parser.add_argument("--theme", default="dark")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
-    own = tempfile.mkdtemp(prefix="napari-pisam-")
-    os.environ.setdefault("NAPARI_PISAM_RUNS", f"{own}/runs")
-    os.environ.setdefault("NAPARI_PISAM_AUTOSAVE", f"{own}/sessions")
+    own_places()
     viewer = napari.Viewer(show=True)
     viewer.theme = given.theme
     viewer.window.resize(1600, 1000)

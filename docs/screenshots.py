@@ -6,6 +6,8 @@ Writes docs/images/*.png. Needs a display, a virtual one will do.
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +46,14 @@ def wait(condition: Callable[[], bool], seconds: float = 600) -> None:
         time.sleep(0.01)
     for _ in range(20):
         QApplication.processEvents()
+
+
+def own_places() -> None:
+    """Keep settings, sessions and runs apart from the user's; what was chosen there is not seen."""
+    own = tempfile.mkdtemp(prefix="napari-pisam-")
+    os.environ["NAPARI_PISAM_SETTINGS"] = f"{own}/settings.ini"
+    os.environ["NAPARI_PISAM_RUNS"] = f"{own}/runs"
+    os.environ["NAPARI_PISAM_AUTOSAVE"] = f"{own}/sessions"
 
 
 def draw(dock: SegmentWidget, box: tuple[float, float, float, float]) -> None:
@@ -90,6 +100,7 @@ def main() -> None:
     given = parser.parse_args()
     folder = given.output
     folder.mkdir(parents=True, exist_ok=True)
+    own_places()
     viewer = napari.Viewer(show=True)
     viewer.theme = given.theme
     viewer.window.resize(*given.size)

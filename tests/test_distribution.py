@@ -138,3 +138,28 @@ def test_hooks_before_a_commit_use_the_ruff_of_the_constraints(root: Path) -> No
         r"^ruff==(.+)$", (root / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert f"rev: v{pinned}\n" in hooks
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a build of its own on Linux only")
+@pytest.mark.parametrize("index_has_it", [True, False])
+def test_torch_without_cuda_is_installed_first_or_it_is_said_why_not(
+    root: Path, tmp_path: Path, index_has_it: bool
+) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    refusal = 'case "$*" in *+cpu*) exit 1;; esac' if not index_has_it else ""
+    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n{refusal}\n')
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["make", "setup", "TORCH=cpu", f"VENV={tmp_path}"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    calls = (tmp_path / "calls").read_text().splitlines()
+    *_, torch, everything = calls
+    assert re.search(r"torch==[\d.]+\+cpu torchvision==[\d.]+\+cpu$", torch)
+    assert everything.endswith("-c constraints.txt -e .[dev]")
+    assert ("no CPU build" in done.stderr) is not index_has_it
