@@ -342,7 +342,8 @@ class Trainer:
                 self.board.add_scalar(name.replace("_", "/"), point[name], run.step)
         self._say(f"Validated step {run.step}" if run.step else "Validated the base")
         self._report()
-        log.info("step %d: %s", run.step, point)
+        text = ", ".join(f"{name} {value:.3g}" for name, value in point.items() if name != "step")
+        log.info("step %d: %s", run.step, text)
 
     def _keep_best(self, scores: dict[int, ObjectScore]) -> None:
         """Remember what was validated, and write the weights if they are the best so far."""
