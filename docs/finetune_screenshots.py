@@ -117,6 +117,8 @@ def main() -> None:
     runner = controller.runner
     wait(lambda: runner.is_active or not controller.activity.title)
     watch.tell(f"check and start, {time.monotonic() - started:.0f} s")
+    if not runner.is_active:
+        raise RuntimeError(dock.run_panel.note.text())
     wait(lambda: runner.state.base_boundary is not None)
     watch.tell(f"until the base is known, {time.monotonic() - started:.0f} s")
     wait(lambda: len(runner.state.boundary_validation.x) > 1)

@@ -63,6 +63,7 @@ def tracked_files(root: Path) -> list[Path]:
         ".npy",
         ".safetensors",
         ".png",
+        ".webp",
         ".jpg",
         ".tif",
         ".tiff",
