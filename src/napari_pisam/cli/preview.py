@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from napari_pisam.images.drawing import WHITE, draw_click, enlarged
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,9 +20,6 @@ Color: TypeAlias = tuple[int, int, int]
 
 # Okabe and Ito's colours, told apart by colour-blind people too; green and red are the clicks'.
 _OBJECTS: tuple[Color, ...] = ((86, 180, 233), (230, 159, 0), (240, 228, 66), (204, 121, 167))
-_FG: Color = (0, 158, 115)
-_BG: Color = (213, 46, 0)
-_WHITE: Color = (255, 255, 255)
 _TEXT: Color = (40, 40, 40)
 _SIDE = 960
 _GAP = 24
@@ -65,7 +64,7 @@ def draw_preview(
     """
     view = _Viewport(image.shape, objects)
     width, height = view.size
-    canvas = Image.new("RGB", (2 * width + 3 * _GAP, height + _HEAD + _FOOT), _WHITE)
+    canvas = Image.new("RGB", (2 * width + 3 * _GAP, height + _HEAD + _FOOT), WHITE)
     count = sum(len(one.clicks) for one in objects)
     boxes = "Boxes" if len(objects) > 1 else "Box"
     titles = (boxes, f"{boxes} and {count} click{'' if count == 1 else 's'}")
@@ -88,43 +87,22 @@ def _panel(
     canvas = np.asarray(shown.resize(view.size, Image.Resampling.BICUBIC)).astype(np.float32)
     colors = [_OBJECTS[number % len(_OBJECTS)] for number in range(len(objects))]
     for one, color in zip(objects, colors, strict=True):
-        inside, edge = _outline(one.masks[step].to_array()[view.rows, view.cols], view.size)
+        inside, edge = enlarged(one.masks[step].to_array()[view.rows, view.cols], view.size, edge=3)
         canvas[inside] += 0.22 * (np.array(color) - canvas[inside])
         canvas[edge] = color
     panel = Image.fromarray(canvas.round().astype(np.uint8))
     draw = ImageDraw.Draw(panel)
     for number, (one, color) in enumerate(zip(objects, colors, strict=True), 1):
         corners = (*view.place(*one.box[:2]), *view.place(*one.box[2:]))
-        draw.rectangle(corners, outline=_WHITE, width=1)
+        draw.rectangle(corners, outline=WHITE, width=1)
         text = f"{number}: {one.iou(step):.2f}"
         spot = (corners[0], corners[1] - 4)
         draw.text(spot, text, color, _font(20), anchor="lb", stroke_width=2, stroke_fill=(0, 0, 0))
     if step != 0:
         for one in objects:
             for row, col, is_foreground in one.clicks:
-                _click(draw, view.place(row, col), is_foreground=is_foreground)
+                draw_click(draw, view.place(row, col), 8, is_foreground=is_foreground)
     return panel
-
-
-def _outline(
-    mask: NDArray[np.bool_], size: tuple[int, int]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Enlarge a mask smoothly; return its inside and an edge of 3 px."""
-    from scipy import ndimage
-
-    grey = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
-    inside = np.asarray(grey) > 127
-    return inside, inside & ~ndimage.binary_erosion(inside, iterations=3, border_value=1)
-
-
-def _click(draw: ImageDraw.ImageDraw, place: tuple[float, float], *, is_foreground: bool) -> None:
-    x, y = place
-    if is_foreground:
-        draw.ellipse((x - 8, y - 8, x + 8, y + 8), fill=_FG, outline=_WHITE, width=2)
-        return
-    for color, width, arm in ((_WHITE, 8, 10), (_BG, 4, 8)):
-        draw.line((x - arm, y - arm, x + arm, y + arm), fill=color, width=width)
-        draw.line((x - arm, y + arm, x + arm, y - arm), fill=color, width=width)
 
 
 def _legend(draw: ImageDraw.ImageDraw, y: float, reference_name: str) -> None:
@@ -141,10 +119,10 @@ def _legend(draw: ImageDraw.ImageDraw, y: float, reference_name: str) -> None:
     draw.line((x, y, x + 28, y), fill=_OBJECTS[0], width=4)
     x += 38
     write("mask")
-    _click(draw, (x + 10, y), is_foreground=True)
+    draw_click(draw, (x + 10, y), 8, is_foreground=True)
     x += 30
     write("FG click")
-    _click(draw, (x + 10, y), is_foreground=False)
+    draw_click(draw, (x + 10, y), 8, is_foreground=False)
     x += 30
     write("BG click")
     write(f"numbers: object, IoU with {reference_name}")
@@ -161,7 +139,7 @@ def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
         picture.resize((width, round(picture.height * width / picture.width)))
         for picture in pictures
     ]
-    canvas = Image.new("RGB", (width, sum(picture.height for picture in scaled)), _WHITE)
+    canvas = Image.new("RGB", (width, sum(picture.height for picture in scaled)), WHITE)
     top = 0
     for picture in scaled:
         canvas.paste(picture, (0, top))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy import ndimage
 
 from napari_pisam.images.crops import extent
+from napari_pisam.images.drawing import WHITE, draw_click, enlarged
 from napari_pisam.images.image_source import ImageSource
 from napari_pisam.measure.metrics import iou
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 TRUTH = (230, 159, 0)
 MASK = (86, 180, 233)
-_FG, _BG, _WHITE = (0, 158, 115), (213, 94, 0), (255, 255, 255)
 _LONGEST = 360
 _GAP = 6
 # Pixels are not read closer than this: a picture of an object in a huge image stays small.
@@ -130,14 +129,14 @@ def make_case(
                 for part, rows_or_cols in zip(window, (rows, cols), strict=True)
             ]
             (top, bottom), (left, right) = corners
-            draw.rectangle((left, top, right - 1, bottom - 1), outline=_WHITE)
+            draw.rectangle((left, top, right - 1, bottom - 1), outline=WHITE)
         if number == len(masks) - 1:
             for row, col, sign in clicks:
                 place = (
                     ((col - cols.start) / step + 0.5) * scale,
                     ((row - rows.start) / step + 0.5) * scale,
                 )
-                _draw_click(draw, place, is_foreground=sign)
+                draw_click(draw, place, is_foreground=sign)
         panels.append(panel)
     return Case(title, tuple(iou(mask, truth) for mask in masks), _png(panels))
 
@@ -158,28 +157,14 @@ def _outlined(
 ) -> Image.Image:
     canvas = np.asarray(picture).copy()
     for mask, colour in masks:
-        grey = Image.fromarray(mask.astype(np.uint8) * 255)
-        inside = np.asarray(grey.resize(picture.size, Image.Resampling.BILINEAR)) > 127
-        edge = inside & ~ndimage.binary_erosion(inside, iterations=2, border_value=0)
+        _, edge = enlarged(mask, picture.size)
         canvas[edge] = colour
     return Image.fromarray(canvas)
 
 
-def _draw_click(
-    draw: ImageDraw.ImageDraw, place: tuple[float, float], *, is_foreground: bool
-) -> None:
-    x, y = place
-    if is_foreground:
-        draw.ellipse((x - 5, y - 5, x + 5, y + 5), fill=_FG, outline=_WHITE)
-        return
-    for colour, width in ((_WHITE, 5), (_BG, 3)):
-        draw.line((x - 5, y - 5, x + 5, y + 5), fill=colour, width=width)
-        draw.line((x - 5, y + 5, x + 5, y - 5), fill=colour, width=width)
-
-
 def _png(panels: Sequence[Image.Image]) -> bytes:
     width = sum(panel.width for panel in panels) + _GAP * (len(panels) - 1)
-    sheet = Image.new("RGB", (width, panels[0].height), _WHITE)
+    sheet = Image.new("RGB", (width, panels[0].height), WHITE)
     left = 0
     for panel in panels:
         sheet.paste(panel, (left, 0))

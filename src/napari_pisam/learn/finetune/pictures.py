@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
+from napari_pisam.images.drawing import enlarged
 from napari_pisam.images.files import replacing
 from napari_pisam.images.html_page import html_page, html_table, html_text
 from napari_pisam.learn.finetune.layout import PREVIEW, REPORT, picture_inside
@@ -17,8 +17,6 @@ from napari_pisam.learn.finetune.layout import PREVIEW, REPORT, picture_inside
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from napari_pisam.learn.finetune.scoring import Shown
 
@@ -39,21 +37,17 @@ svg { border: 1px solid #ddd; } img { max-width: 20rem; }
 def picture(shown: Shown, *, is_base: bool) -> bytes:
     """Draw an object with the truth's outline and the mask's, as PNG."""
     scale = _SIDE / max(shown.truth.shape)
-    size = tuple(max(1, round(n * scale)) for n in reversed(shown.truth.shape))
+    height, width = (max(1, round(n * scale)) for n in shown.truth.shape)
+    size = width, height
     canvas = np.array(Image.fromarray(shown.image).resize(size, Image.Resampling.BILINEAR))
     colour = _BEFORE if is_base else _AFTER
     # The mask over the truth: where they agree, its colour is seen.
     for mask, paint in ((shown.truth, _TRUTH), (shown.mask, colour)):
-        canvas[_outline(mask, size)] = paint
+        _, edge = enlarged(mask, size)
+        canvas[edge] = paint
     stream = io.BytesIO()
     Image.fromarray(canvas).save(stream, "PNG", compress_level=3)
     return stream.getvalue()
-
-
-def _outline(mask: NDArray[np.bool_], size: tuple[int, ...]) -> NDArray[np.bool_]:
-    grey = Image.fromarray(mask.astype(np.uint8) * 255)
-    inside = np.asarray(grey.resize((size[0], size[1]), Image.Resampling.BILINEAR)) > 127
-    return np.asarray(inside & ~ndimage.binary_erosion(inside, iterations=2))
 
 
 def write_previews(folder: Path, shown: Mapping[int, Shown], *, is_base: bool) -> dict[int, str]:
