@@ -739,7 +739,7 @@ def predict_objects(
     dict of int to Mask
         In the order of `prompts`, without their logits.
     """
-    from napari_pisam.predict.windows import stable_window
+    from napari_pisam.predict.windows import window_in
 
     variant = predictor.model.variant
     windows: dict[Window | None, list[int]] = {}
@@ -747,7 +747,7 @@ def predict_objects(
         # Where every object has a window of its own, or several, there is nothing to share.
         window = None
         if variant.focus is None and not prompt.areas:
-            window = stable_window(prompt, source.shape, source.levels, variant.frame)
+            window = window_in(source, prompt, variant)
         windows.setdefault(window, []).append(object_id)
     calls: list[list[int]] = []
     in_tiles: set[int] = set()

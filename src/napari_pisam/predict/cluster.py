@@ -23,7 +23,7 @@ from napari_pisam.predict.predictor import Predictor, composed, make_prompts
 from napari_pisam.predict.preprocessing import MissingFrame, SentImage, to_frame
 from napari_pisam.predict.prompts import Prompts, box_rows
 from napari_pisam.predict.tiles import TiledObjects
-from napari_pisam.predict.windows import stable_window
+from napari_pisam.predict.windows import window_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -368,11 +368,7 @@ class RemotePredictor:
     def _run(self, step: str, prompts: Sequence[Prompts], argument: Any) -> Any:
         """Run a step with the windows of prompts."""
         source, variant = self._image(), self._cluster.info.variant
-        windows = {
-            stable_window(one, source.shape, source.levels, variant.frame, focus=variant.focus)
-            for one in prompts
-            if not one.areas
-        }
+        windows = {window_in(source, one, variant) for one in prompts if not one.areas}
         return self._send(step, windows, argument)
 
     def _send(self, step: str, windows: Iterable[Window], *arguments: Any) -> Any:

@@ -22,7 +22,7 @@ from napari_pisam.predict.preprocessing import SentImage
 from napari_pisam.predict.prompts import MaskPrompt, Prompts, box_rows
 from napari_pisam.predict.stages import RefinementCache, Stages, take
 from napari_pisam.predict.tiles import TiledObjects, WholeObject
-from napari_pisam.predict.windows import stable_window
+from napari_pisam.predict.windows import window_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -214,9 +214,7 @@ class Predictor:
         if variant.focus is None and max(source.shape) <= variant.frame:
             with self._lock:
                 whole = Prompts((-0.5, -0.5, source.shape[0] - 0.5, source.shape[1] - 0.5))
-                self._encoder.encode_ahead(
-                    source, stable_window(whole, source.shape, source.levels, variant.frame)
-                )
+                self._encoder.encode_ahead(source, window_in(source, whole, variant))
 
     def predict(
         self,
@@ -351,10 +349,7 @@ class Predictor:
         return self._source
 
     def _window(self, prompts: Prompts) -> Window:
-        source, variant = self._image(), self._model.variant
-        return stable_window(
-            prompts, source.shape, source.levels, variant.frame, focus=variant.focus
-        )
+        return window_in(self._image(), prompts, self._model.variant)
 
     def _predict_window(self, windows: Sequence[Window], prompts: Sequence[Prompts]) -> list[Mask]:
         """Several boxes in one window; full size one after the other, which needs less memory."""

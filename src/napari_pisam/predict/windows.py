@@ -16,7 +16,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_pisam.model.variants import Focus
+    from napari_pisam.images.image_source import ImageSource
+    from napari_pisam.model.variants import Focus, Variant
     from napari_pisam.predict.prompts import Prompts
 
 # A box gets half its side on top, a quarter at each end, so that the network sees the surroundings.
@@ -210,6 +211,11 @@ def stable_window(
         if not window.holds(so_far):
             window = choose_window(so_far, shape, levels, frame, focus=focus)
     return window
+
+
+def window_in(source: ImageSource, prompts: Prompts, variant: Variant) -> Window:
+    """Choose the stable window of prompts on an image, as a network of this variant sees it."""
+    return stable_window(prompts, source.shape, source.levels, variant.frame, focus=variant.focus)
 
 
 def _around(

@@ -133,7 +133,7 @@ def test_colours_of_a_gif_are_colours(tmp_path):
 def test_a_film_is_refused(tmp_path):
     frames = [Image.fromarray(np.roll(RGB, step, 0)).quantize(8) for step in (0, 5)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    with pytest.raises(ImageFileError, match="film of 2 pictures"):
+    with pytest.raises(ImageFileError, match="has 2 frames"):
         pixels(tmp_path / "a.gif")
 
 

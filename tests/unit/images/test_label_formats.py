@@ -58,13 +58,8 @@ def test_outlines_enclose_the_same_pixels(mask):
     parts = outlines(mask)
     np.testing.assert_array_equal(paste(parts, mask.shape), mask)
     assert len(parts) == ndimage.label(mask)[1]
-
-
-@settings(max_examples=150, deadline=None)
-@given(masks)
-def test_bridges_enclose_nothing(mask):
-    rings = [ring for part in outlines(mask) for ring in part]
-    if rings:
+    rings = [ring for part in parts for ring in part]
+    if rings:  # bridges between them enclose nothing
         np.testing.assert_array_equal(paste([[bridged(rings)]], mask.shape), mask)
 
 
