@@ -21,7 +21,7 @@ from napari_pisam.predict.areas import LINES, Use, corners_of
 from napari_pisam.predict.drawn_shapes import PromptShape, shapes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -157,10 +157,12 @@ def prepare_shapes(shapes: Any) -> None:
     assign_features(shapes, features, {"object": _default(shapes, "object", 0)})
 
 
-def _add_kinds(shapes: Any) -> None:
+def _ensure_kinds(shapes: Any) -> None:
     """Add what shapes other than boxes need; what they say already is kept."""
     import pandas as pd  # type: ignore[import-untyped]
 
+    if _KINDS.keys() <= set(shapes.features):
+        return
     features, count = shapes.features.copy(), len(shapes.data)
     kinds = {"label": list(COLORS), "use": [use.value for use in Use]}
     for name, plain in _KINDS.items():
@@ -182,8 +184,7 @@ def set_shape_kind(shapes: Any, label: Label, use: Use) -> None:
     _check_label(label)
     wanted = {"label": label, "use": use.value}
     if any(_default(shapes, name, _KINDS[name]) != value for name, value in wanted.items()):
-        if not _KINDS.keys() <= set(shapes.features):
-            _add_kinds(shapes)
+        _ensure_kinds(shapes)
         _set_defaults(shapes, wanted)
     mode = str(shapes.mode)
     color = _shape_color("path" if mode in ("add_path", "add_line", "add_polyline") else "", label)
@@ -200,26 +201,37 @@ def _shape_color(shape_type: str, label: str) -> str:
 
 def _follow_kinds(shapes: Any) -> None:
     """Keep the colours as the shapes' types and labels say."""
+
+    def follow() -> None:
+        if len(shapes.features) != len(shapes.data):
+            return
+        labels = shapes.features.get("label", ["FG"] * len(shapes.data))
+        pairs = zip(shapes.shape_type, labels, strict=True)
+        wanted = [_shape_color(str(kind), _name(label)) for kind, label in pairs]
+        if wanted and wanted != shapes.metadata.get(_SHOWN, [BOX_COLOR] * len(wanted)):
+            shapes.edge_color = wanted
+        shapes.metadata[_SHOWN] = wanted
+
+    _keep_up(follow, shapes.events.data, shapes.events.features)
+
+
+def _keep_up(follow: Callable[[], None], *emitters: Any) -> None:
+    """Call a function at events, but not at those of what it does itself."""
     is_busy = False
 
     # A function, not a method: napari forgets methods whose object nobody else holds.
-    def follow(_event: Any = None) -> None:
+    def call(_event: Any = None) -> None:
         nonlocal is_busy
-        if is_busy or len(shapes.features) != len(shapes.data):
+        if is_busy:
             return
         is_busy = True
         try:
-            labels = shapes.features.get("label", ["FG"] * len(shapes.data))
-            pairs = zip(shapes.shape_type, labels, strict=True)
-            wanted = [_shape_color(str(kind), _name(label)) for kind, label in pairs]
-            if wanted and wanted != shapes.metadata.get(_SHOWN, [BOX_COLOR] * len(wanted)):
-                shapes.edge_color = wanted
-            shapes.metadata[_SHOWN] = wanted
+            follow()
         finally:
             is_busy = False
 
-    for event in (shapes.events.data, shapes.events.features):
-        event.connect(follow)
+    for emitter in emitters:
+        emitter.connect(call)
 
 
 def prepare_points(points: Any) -> None:
@@ -294,11 +306,8 @@ def relabel_shapes(shapes: Any, rows: Sequence[int], label: Label) -> None:
         If it is neither.
     """
     _check_label(label)
-    if not _KINDS.keys() <= set(shapes.features):
-        _add_kinds(shapes)
-    features, kept = shapes.features.copy(), _defaults(shapes)
-    features.loc[list(rows), "label"] = label
-    assign_features(shapes, features, kept)
+    _ensure_kinds(shapes)
+    _fill_in(shapes, "label", dict.fromkeys(rows, label))
 
 
 def relabel_clicks(points: Any, rows: Sequence[int], label: Label) -> None:
@@ -311,10 +320,8 @@ def relabel_clicks(points: Any, rows: Sequence[int], label: Label) -> None:
     """
     _check_label(label)
     _ensure_prepared(points)
-    features, kept = points.features.copy(), _defaults(points)
-    features.loc[list(rows), "label"] = label
-    # napari takes the defaults from the last row, and the colours from what is assigned.
-    assign_features(points, features, kept)
+    _fill_in(points, "label", dict.fromkeys(rows, label))
+    # napari takes the colours from what is assigned, and does not look for changes.
     points.refresh_colors()
 
 
@@ -368,15 +375,18 @@ def remove_prompts(
     for layer in (shapes, points):
         if layer is None or not wanted:
             continue
-        mapping = PlaneMap(image, plane, layer)
-        owners = objects_of(layer, len(layer.data))
-        rows = [
-            row
-            for row, owner in enumerate(owners)
-            if owner in wanted and mapping.on_plane(np.atleast_2d(layer.data[row])).all()
-        ]
+        rows = _rows_of(layer, wanted, PlaneMap(image, plane, layer))
         if rows:
             layer.remove(rows)
+
+
+def _rows_of(layer: Any, object_ids: Collection[int], mapping: PlaneMap) -> list[int]:
+    """Rows of objects that lie on a plane."""
+    return [
+        row
+        for row, owner in enumerate(objects_of(layer, len(layer.data)))
+        if owner in object_ids and mapping.on_plane(np.atleast_2d(layer.data[row])).all()
+    ]
 
 
 def _write_shapes(
@@ -386,25 +396,16 @@ def _write_shapes(
     if "object" not in shapes.features:
         prepare_shapes(shapes)
     is_plain = prompts is None or not (prompts.areas or prompts.joined.any())
-    if not is_plain and not _KINDS.keys() <= set(shapes.features):
-        _add_kinds(shapes)
+    if not is_plain:
+        _ensure_kinds(shapes)
     mapping = PlaneMap(image, plane, shapes)
-    owners = objects_of(shapes, len(shapes.data))
-    rows = [
-        row
-        for row, vertices in enumerate(shapes.data)
-        if owners[row] == object_id and mapping.on_plane(vertices).all()
-    ]
+    rows = _rows_of(shapes, {object_id}, mapping)
     there = _ShapesThere.of(read_shapes(image, plane, shapes, []), rows)
     wanted = [] if prompts is None else list(shapes_of(prompts))
     missing = [one for one in wanted if not there.take(one)]
     after = {row: one.after for row, one in there.kept.items() if one.after >= 0}
-    features = shapes.features
-    if after and any(features["after"][row] != value for row, value in after.items()):
-        features, defaults = features.copy(), _defaults(shapes)
-        for row, value in after.items():
-            features.loc[row, "after"] = value
-        assign_features(shapes, features, defaults)
+    if any(shapes.features["after"][row] != value for row, value in after.items()):
+        _fill_in(shapes, "after", after)
     gone = [row for row in rows if row not in there.kept]
     if gone:
         shapes.remove(gone)
@@ -469,12 +470,10 @@ def _write_clicks(
     rc: NDArray[np.float64],
     flags: NDArray[np.bool_],
 ) -> None:
-    if "label" not in points.features or "object" not in points.features:
-        prepare_points(points)
+    _ensure_prepared(points)
     mapping, data = PlaneMap(image, plane, points), np.asarray(points.data)
-    owners, labels = objects_of(points, len(data)), labels_of(points, len(data))
-    is_here = mapping.on_plane(data)
-    rows = [row for row in range(len(data)) if owners[row] == object_id and is_here[row]]
+    labels = labels_of(points, len(data))
+    rows = _rows_of(points, {object_id}, mapping)
     places = mapping.to_image(data[rows])
     same = 0
     while (
@@ -501,28 +500,21 @@ def _write_clicks(
 
 def _follow_labels(points: Any) -> None:
     """Keep the symbols as the labels say: napari lets colours follow a feature, not symbols."""
-    is_busy = False
 
-    # A function, not a method: napari forgets methods whose object nobody else holds.
-    def follow(event: Any = None) -> None:
-        nonlocal is_busy
-        if is_busy or "label" not in points.features:
+    def follow() -> None:
+        if "label" not in points.features:
             return
-        is_busy = True
-        try:
-            # After a click or a selection, napari's defaults are plain text; the next click
-            # would turn the whole column into text.
-            if points.feature_defaults["label"].dtype != points.features["label"].dtype:
-                _set_defaults(points, {})
-            _show_symbols(points)
-            # napari selects the point that was added, and draws what is selected in blue.
-            if str(points.mode) == "add" and points.selected_data:
-                points.selected_data = set()
-        finally:
-            is_busy = False
+        # After a click or a selection, napari's defaults are plain text; the next click
+        # would turn the whole column into text.
+        if points.feature_defaults["label"].dtype != points.features["label"].dtype:
+            _set_defaults(points, {})
+        _show_symbols(points)
+        # napari selects the point that was added, and draws what is selected in blue.
+        if str(points.mode) == "add" and points.selected_data:
+            points.selected_data = set()
 
-    for event in (points.events.data, points.events.features, points.events.feature_defaults):
-        event.connect(follow)
+    events = points.events
+    _keep_up(follow, events.data, events.features, events.feature_defaults)
 
 
 def _show_symbols(points: Any) -> None:
@@ -567,6 +559,13 @@ def _defaults(layer: Any) -> dict[str, Any]:
 
 def _set_defaults(layer: Any, changes: dict[str, Any]) -> None:
     layer.feature_defaults = _defaults(layer) | changes
+
+
+def _fill_in(layer: Any, name: str, values: Mapping[int, Any]) -> None:
+    """Change a feature in some rows."""
+    features = layer.features.copy()
+    features.loc[list(values), name] = list(values.values())
+    assign_features(layer, features)
 
 
 def assign_features(layer: Any, features: Any, defaults: dict[str, Any] | None = None) -> None:
