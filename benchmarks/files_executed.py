@@ -180,10 +180,10 @@ def start(recorder: Recorder, folder: Path) -> dict[str, dict[str, list[str]]]:
 def child() -> int:
     """Do what the process that trains does, and say what was called until the first step's end."""
     recorder = Recorder()
-    from napari_pisam.learn.engine import _Record
+    from napari_pisam.learn.engine import _ProgressWriter
     from napari_pisam.learn.finetune.__main__ import main as train
 
-    record = _Record.add
+    record = _ProgressWriter.add
 
     def add(self, *arguments, **options) -> None:
         recorder.is_on = False
@@ -193,7 +193,7 @@ def child() -> int:
         part.rename(path)
         record(self, *arguments, **options)
 
-    _Record.add = add
+    _ProgressWriter.add = add
     recorder.is_on = True
     return train()
 

@@ -74,11 +74,6 @@ class _StepSampler(Sampler[list[int]]):
             first += self.world * self.batch
 
 
-def loader_processes(wanted: int) -> int:
-    """Count the processes that load samples: as wanted, and at most one for each usable core."""
-    return min(wanted, usable_cores())
-
-
 def usable_cores() -> int:
     """Count the cores that this process may run on: fewer than the machine has, at times."""
     if hasattr(os, "sched_getaffinity"):
@@ -106,7 +101,7 @@ def training_batches(
     rank, world
         Which process of how many.
     """
-    workers = loader_processes(config.workers)
+    workers = min(config.workers, usable_cores())
     return DataLoader(
         _Positions(samples, config.views),
         batch_sampler=_StepSampler(start, config.batch, rank, world),

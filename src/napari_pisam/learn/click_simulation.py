@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_pisam.measure.click_rule import Click, evaluation_click, innermost
+from napari_pisam.measure.click_rule import innermost
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Click", "evaluation_click", "innermost", "training_click", "training_scribble"]
+    from napari_pisam.measure.click_rule import Click
 
 
 def training_click(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from napari_pisam.model.states import EncodedImage
 from napari_pisam.predict.embedding_cache import EmbeddingCache, model_fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import Tensor
@@ -85,27 +86,6 @@ def set_training_mode(model: PiSam, config: TrainConfig) -> None:
                 module.eval()
 
 
-def encode_batch(
-    model: PiSam, batch: dict[str, Any], frozen: FrozenEncoder | None = None
-) -> EncodedImage:
-    """Encode the pictures of a batch as the predictor would encode each of them.
-
-    The predictor pads after the normalisation, so that the padding is grey; pictures of a batch
-    are padded with black before, and what is there is taken out again.
-
-    Parameters
-    ----------
-    model
-        Its frame is the batch's.
-    batch
-        With ``image`` (B, 3, S, S) float 0..255 and ``valid`` (B, 1, S, S).
-    frozen
-        Gives what the image encoder says, where it does not train.
-    """
-    features = None if frozen is None else partial(frozen, model)
-    return model.encode(batch["image"], valid=batch["valid"], features=features)
-
-
 class FrozenEncoder:
     """What a frozen image encoder says of a picture, computed once and kept on the disk.
 
@@ -127,17 +107,13 @@ class FrozenEncoder:
         disk = max_bytes if folder is not None else 0
         self.cache = EmbeddingCache(max_bytes=0, disk=folder, disk_max_bytes=disk)
 
-    @torch.no_grad()
-    def __call__(self, model: PiSam, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return embedding and early feature of normalised pictures.
+    def of(self, model: PiSam) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """Return what `PiSam.encode` takes as ``features``, of the network at some frame."""
+        return partial(self._features, model)
 
-        Parameters
-        ----------
-        model
-            The network, on the device of ``x``.
-        x : (B, 3, S, S) float
-            Normalised, zero in the padding.
-        """
+    @torch.no_grad()
+    def _features(self, model: PiSam, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Embedding and early feature of normalised pictures, (B, 3, S, S), zero in padding."""
         entries = [self._entry(model, picture) for picture in x]
         # Types first: where autocast is on, a CPU does not join float16.
         found = [entry.to(x.device, x.dtype) for entry in entries]

@@ -16,10 +16,9 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from napari_pisam.learn.batches import to_batch
-from napari_pisam.learn.click_simulation import evaluation_click
-from napari_pisam.learn.encoding import encode_batch
 from napari_pisam.learn.objective import Clicks, predicted
 from napari_pisam.learn.run_state import StepLog, save_whole
+from napari_pisam.measure.click_rule import evaluation_click
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -203,7 +202,8 @@ def _corrected(
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield each of the numbers of clicks, with the logits after that many."""
     truth, inside = (batch[key][0, 0].cpu().numpy() > 0.5 for key in ("mask", "valid"))
-    image = encode_batch(model, batch, frozen)
+    features = None if frozen is None else frozen.of(model)
+    image = model.encode(batch["image"], valid=batch["valid"], features=features)
     decoded = model.decode(image, boxes=batch["box"])
     logits = model.upscale(image, decoded)
     clicks, clicked = Clicks(1), np.zeros_like(truth)

@@ -13,18 +13,18 @@ from torch import nn
 
 from napari_pisam.learn.click_simulation import training_click, training_scribble
 from napari_pisam.learn.corruption import decode_with_flaws, flaws
-from napari_pisam.learn.encoding import encode_batch, set_training_mode
+from napari_pisam.learn.encoding import set_training_mode
 from napari_pisam.learn.losses import click_loss, local_loss, mask_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_pisam.learn.config import TrainConfig
     from napari_pisam.learn.encoding import FrozenEncoder
-    from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
+    from napari_pisam.model.pisam import EncodedImage, PiSam
 
 Batch = dict[str, Any]
 
@@ -171,30 +171,29 @@ def batch_loss(
             with torch.no_grad():
                 fine = model.upscale(image, decoded)
     boxes = None if draw < config.clicks_only else batch["box"]
-    where = truth, inside
-    return loss + _click_rounds(
-        model, image, decoded, fine, clicks, batch, where, config, draws, boxes
-    )
+
+    def correct(points: Tensor, labels: Tensor) -> Tensor:
+        corrected = model.correct(image, decoded, points, labels, boxes=boxes)
+        return model.upscale(image, corrected)
+
+    return loss + _click_rounds(correct, fine, clicks, batch, (truth, inside), config, draws)
 
 
 def _click_rounds(
-    model: PiSam,
-    image: EncodedImage,
-    decoded: Decoded,
-    fine: Tensor,
+    correct: Callable[[Tensor, Tensor], Tensor],
+    logits: Tensor,
     clicks: Clicks,
     batch: Batch,
     where: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     config: TrainConfig,
     draws: Draws,
-    boxes: Tensor | None,
 ) -> Tensor:
+    """Loss after rounds of simulated clicks, from which ``correct`` makes logits."""
     mask, valid = batch["mask"], batch["valid"]
     truth, inside = where
     # Few clicks most often: each further one is less likely.
     rounds = min(config.max_clicks, int(draws.step.geometric(config.fewer_clicks)))
     is_scribble = draws.step.random() < config.scribbles
-    logits = fine
     for r in range(rounds):
         before = logits.detach() > 0
         found = predicted(logits) & inside
@@ -208,8 +207,7 @@ def _click_rounds(
                 clicks.add(i, training_click(found[i], truth[i], rng))
         points, labels = clicks.tensors(logits.device)
         with torch.set_grad_enabled(r == rounds - 1):
-            corrected = model.correct(image, decoded, points, labels, boxes=boxes)
-            logits = model.upscale(image, corrected)
+            logits = correct(points, labels)
     around = torch.from_numpy(clicks.near(since, mask.shape[-1])).to(mask.device)
     loss = mask_loss(logits, mask, valid) + 0.1 * click_loss(logits, points, labels)
     return loss + _LOCAL_WEIGHT * local_loss(logits, mask, valid, before, around)
@@ -243,6 +241,8 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch, step: int) -> Tensor:
         """Compute the loss of a batch at a step of the run, () float."""
-        image = encode_batch(self.model, batch, self.frozen)
+        features = None if self.frozen is None else self.frozen.of(self.model)
+        # Pictures of a batch are padded with black, the predictor's after the normalisation.
+        image = self.model.encode(batch["image"], valid=batch["valid"], features=features)
         draws = Draws.of(self.config.seed, step, batch["position"].tolist())
         return batch_loss(self.model, image, batch, self.config, draws)

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from napari_pisam.learn import batches
-from napari_pisam.learn.batches import loader_processes, training_batches, usable_cores
+from napari_pisam.learn.batches import training_batches, usable_cores
 from napari_pisam.learn.config import TrainConfig
 from napari_pisam.learn.dataset import TrainingSamples
 from recipes.tiny.sets import load_images
 from training_sets import write_set
-
-
-@pytest.mark.parametrize(("wanted", "cores", "given"), [(2, 1, 1), (2, 8, 2), (0, 1, 0)])
-def test_there_are_no_more_loader_processes_than_cores(monkeypatch, wanted, cores, given):
-    monkeypatch.setattr(batches, "usable_cores", lambda: cores)
-    assert loader_processes(wanted) == given
 
 
 def test_cores_that_the_process_may_not_use_do_not_count(monkeypatch):

@@ -11,7 +11,6 @@ from napari_pisam.learn.config import TrainConfig
 from napari_pisam.learn.encoding import (
     FrozenEncoder,
     affordable_views,
-    encode_batch,
     freeze,
     set_training_mode,
 )
@@ -19,6 +18,11 @@ from napari_pisam.learn.objective import Objective
 
 if TYPE_CHECKING:
     import pytest
+
+
+def encode_batch(model: Any, batch: dict[str, Any], frozen: FrozenEncoder | None = None) -> Any:
+    features = None if frozen is None else frozen.of(model)
+    return model.encode(batch["image"], valid=batch["valid"], features=features)
 
 
 def pictures(count: int = 2) -> dict[str, Any]:

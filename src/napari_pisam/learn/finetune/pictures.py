@@ -50,13 +50,18 @@ def picture(shown: Shown, *, is_base: bool) -> bytes:
     return stream.getvalue()
 
 
-def write_previews(folder: Path, shown: Mapping[int, Shown], *, is_base: bool) -> dict[int, str]:
+def preview_name(place: int, *, is_base: bool) -> str:
+    """Name the picture of an object, as a path inside the run's folder."""
+    return f"{PREVIEW}/{place:04d}_{'before' if is_base else 'after'}.png"
+
+
+def write_previews(folder: Path, shown: Mapping[int, Shown], *, is_base: bool) -> dict[str, str]:
     """Write the pictures of some objects, each whole or not at all.
 
     Returns
     -------
-    dict of int to str
-        Their files, as paths inside the folder.
+    dict of str to str
+        Their files by the objects' places, as a checkpoint can hold it.
 
     Raises
     ------
@@ -66,14 +71,14 @@ def write_previews(folder: Path, shown: Mapping[int, Shown], *, is_base: bool) -
     (folder / PREVIEW).mkdir(exist_ok=True)
     names = {}
     for place, content in shown.items():
-        name = f"{PREVIEW}/{place:04d}_{'before' if is_base else 'after'}.png"
+        name = preview_name(place, is_base=is_base)
         try:
             with replacing(folder / name) as part:
                 part.write_bytes(picture(content, is_base=is_base))
         except PermissionError:  # on Windows: it is being shown; the next one will do
             if not (folder / name).is_file():
                 raise
-        names[place] = name
+        names[str(place)] = name
     return names
 
 

@@ -26,16 +26,10 @@ from napari_pisam.learn.finetune.layout import (
 )
 from napari_pisam.learn.finetune.lock import is_held, refuse_if_held, taken
 from napari_pisam.learn.finetune.process import REFUSED, Child, how_it_ended
-from napari_pisam.learn.finetune.runs import default_root, new_folder
+from napari_pisam.learn.finetune.runs import new_folder
 from napari_pisam.learn.finetune.settings import FineTuneSettings
 from napari_pisam.learn.finetune.sources import check_images, check_split
-from napari_pisam.learn.finetune.state import (
-    Curve,
-    RunState,
-    StateReader,
-    Status,
-    ValidationPicture,
-)
+from napari_pisam.learn.finetune.state import RunState, StateReader, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,15 +37,7 @@ if TYPE_CHECKING:
 
     from napari_pisam.learn.finetune.sources import ObjectRow, SourceImage
 
-__all__ = [
-    "Curve",
-    "FineTuneRun",
-    "RunState",
-    "Status",
-    "ValidationPicture",
-    "default_root",
-    "new_folder",
-]
+__all__ = ["FineTuneRun", "new_folder"]
 
 PATIENCE = 1.4
 """Seconds that a child has to stop by itself."""
@@ -187,10 +173,7 @@ class FineTuneRun:
         ValueError
             If the run goes on elsewhere.
         """
-        if self._is_running():
-            self._ask("pausing", "pause")
-        else:
-            refuse_if_held(self.folder)
+        self._ask("pausing", "pause")
 
     def resume(self) -> None:
         """Go on after a pause; or start a process that goes on with a run that ended early.
@@ -213,10 +196,7 @@ class FineTuneRun:
         ValueError
             If the run goes on elsewhere.
         """
-        if self._is_running():
-            self._ask("stopping", "stop")
-        else:
-            refuse_if_held(self.folder)
+        self._ask("stopping", "stop")
 
     def kill(self) -> None:
         """End the process at once; at most one interval between two saves is lost."""
@@ -229,9 +209,11 @@ class FineTuneRun:
             self._child.close()
 
     def _ask(self, status: Status | None, command: str) -> None:
+        if self._child is None or not self._is_running():
+            refuse_if_held(self.folder)
+            return
         self._asked, self._asked_at = status, time.monotonic()
-        if self._child is not None:
-            self._child.send(command)
+        self._child.send(command)
 
     def _is_running(self) -> bool:
         return self._child is not None and self._child.exit_code() is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -24,6 +24,8 @@ from napari_pisam.learn.config import UNSTATED, explain, read_toml, to_toml
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pydantic.fields import FieldInfo
+
 logger = logging.getLogger(__name__)
 
 TrainsChoice = Literal["auto", "modules", "interactor", "both", "decoder", "all"]
@@ -32,51 +34,45 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 KIND = "finetune"
 """What ``kind`` says in the settings' file, so that nobody takes it for another run's."""
 
-_CHOICES: dict[str, tuple[tuple[str, str], ...]] = {
-    "trains": (
-        ("auto", "What suits the base"),
-        ("modules", "High-resolution modules"),
-        ("interactor", "Interactor (clicks)"),
-        ("both", "Both"),
-        ("decoder", "Both and SAM's decoder"),
-        ("all", "Everything, the image encoder too"),
-    ),
-    "device": (
-        ("auto", "Automatic"),
-        ("cpu", "Processor (CPU)"),
-        ("cuda", "NVIDIA graphics card (CUDA)"),
-        ("mps", "Apple graphics (MPS)"),
-    ),
-}
-_LIMITS: dict[str, tuple[float, float]] = {
-    "minutes": (0.1, 24 * 60),
-    "epochs": (1, 100_000),
-    "batch": (0, 64),
-    "frame": (0, 1024),
-    "learning_rate": (1e-7, 1e-1),
-    "patience": (0, 1000),
-    "validate_seconds": (1, 3600),
-    "checkpoint_seconds": (1, 3600),
-    "validation_objects": (1, 500),
-    "training_objects": (1, 100_000),
-    "cache_gb": (0.0, 1000.0),
-    "seed": (0, 2**31 - 1),
-}
-_UNITS = {
-    "minutes": "min",
-    "validate_seconds": "s",
-    "checkpoint_seconds": "s",
-    "frame": "px",
-    "cache_gb": "GB",
-}
-_TITLES = {
-    "base": "Base model",
-    "trains": "What learns",
-    "frame": "Picture side",
-    "cache_gb": "Cache",
-    "validate_seconds": "Validate every",
-    "checkpoint_seconds": "Save every",
-}
+
+@dataclass(frozen=True)
+class Shown:
+    """How an interface shows a setting; one without is for files only.
+
+    Attributes
+    ----------
+    limits : (float, float), optional
+        Of a number; whole ones for a whole number.
+    title : str
+        The setting's name unless given.
+    unit : str
+    choices : tuple of (str, str)
+        Value and title.
+    plain : bool
+        Whether everybody is to see it.
+    """
+
+    limits: tuple[float, float] | None = None
+    title: str = ""
+    unit: str = ""
+    choices: tuple[tuple[str, str], ...] = ()
+    plain: bool = False
+
+
+_PARTS = (
+    ("auto", "What suits the base"),
+    ("modules", "High-resolution modules"),
+    ("interactor", "Interactor (clicks)"),
+    ("both", "Both"),
+    ("decoder", "Both and SAM's decoder"),
+    ("all", "Everything, the image encoder too"),
+)
+_DEVICES = (
+    ("auto", "Automatic"),
+    ("cpu", "Processor (CPU)"),
+    ("cuda", "NVIDIA graphics card (CUDA)"),
+    ("mps", "Apple graphics (MPS)"),
+)
 
 
 class FineTuneSettings(BaseModel):
@@ -90,74 +86,74 @@ class FineTuneSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["finetune"] = Field(default="finetune", description="Says what this file is.")
-    base: str = Field(
+    base: Annotated[str, Shown(title="Base model", plain=True)] = Field(
         default="tiny",
         min_length=1,
         description="The model that learns: its name, or a file with weights. It stays as it is; "
         "the result is a new file.",
     )
-    trains: TrainsChoice = Field(
+    trains: Annotated[TrainsChoice, Shown(title="What learns", choices=_PARTS, plain=True)] = Field(
         default="auto",
         description="Which part of the network may change. What suits the base: all of a small "
         "network, the modules on top of a SAM. The less may change, the faster a step "
         "and the less can be spoilt; the more, the further from its first training the network "
         "can go. A SAM's image encoder needs much memory to learn.",
     )
-    minutes: PositiveFloat | None = Field(
+    minutes: Annotated[PositiveFloat | None, Shown((0.1, 1440.0), unit="min", plain=True)] = Field(
         default=5.0,
         description="How long to train. The learning rate follows, so that the end is calm.",
     )
-    epochs: PositiveInt | None = Field(
+    epochs: Annotated[PositiveInt | None, Shown((1, 100_000), plain=True)] = Field(
         default=None,
         description="Instead of minutes: how often to go through all training objects.",
     )
-    device: Device = Field(
+    device: Annotated[Device, Shown(choices=_DEVICES, plain=True)] = Field(
         default="auto", description="What computes. Automatic takes a graphics card if it can."
     )
-    batch: NonNegativeInt = Field(
+    batch: Annotated[NonNegativeInt, Shown((0, 64))] = Field(
         default=0,
         description="Objects in each step; 0 for what suits the side of the pictures. Halved by "
         "itself when the memory does not suffice.",
     )
-    learning_rate: PositiveFloat | None = Field(
+    learning_rate: Annotated[PositiveFloat | None, Shown((1e-7, 1e-1))] = Field(
         default=None,
         description="Size of the steps. Empty: what suits the base and what learns.",
     )
-    frame: NonNegativeInt = Field(
+    frame: Annotated[NonNegativeInt, Shown((0, 1024), "Picture side", "px")] = Field(
         default=0,
         description="Largest side of the pictures that the network is shown; 0 for what the "
         "predictor shows it. Smaller is faster by its square, and loses fine edges.",
     )
-    validate_seconds: PositiveFloat = Field(
+    validate_seconds: Annotated[PositiveFloat, Shown((1.0, 3600.0), "Validate every", "s")] = Field(
         default=30.0,
         description="Training time between two validations. Each is a point of the curves, and "
         "only what was validated can become the result.",
     )
-    checkpoint_seconds: PositiveFloat = Field(
+    checkpoint_seconds: Annotated[PositiveFloat, Shown((1.0, 3600.0), "Save every", "s")] = Field(
         default=20.0,
         description="Training time between two saves: what a power cut may cost.",
     )
-    patience: NonNegativeInt = Field(
+    patience: Annotated[NonNegativeInt, Shown((0, 1000))] = Field(
         default=8,
         description="Validations in a row without a better one after which training stops early; "
         "0 for never.",
     )
-    validation_objects: PositiveInt = Field(
+    validation_objects: Annotated[PositiveInt, Shown((1, 500))] = Field(
         default=16,
         description="Most objects that are validated on, drawn from those that validate.",
     )
-    training_objects: PositiveInt = Field(
+    training_objects: Annotated[PositiveInt, Shown((1, 100_000))] = Field(
         default=2000, description="Most objects that are trained on, drawn from those that train."
     )
-    cache_gb: float = Field(
+    cache_gb: Annotated[float, Shown((0.0, 1000.0), "Cache", "GB")] = Field(
         default=5.0,
         ge=0,
         description="What the run may keep of a frozen image encoder's results, in its folder.",
     )
-    seed: NonNegativeInt = Field(
+    seed: Annotated[NonNegativeInt, Shown((0, 2**31 - 1))] = Field(
         default=0, description="Another number, other random choices (crops, colours, clicks)."
     )
-    licence: str = Field(
+    licence: Annotated[str, Shown()] = Field(
         default=UNSTATED,
         min_length=1,
         description="Licence of the new weights, part of their file; that of the base if nothing "
@@ -303,45 +299,24 @@ class SettingField:
     unit: str = ""
 
 
-_PLAIN = ("base", "trains", "minutes", "epochs", "device")
-_HIDDEN = ("kind", "images", "masks", "mask_kind", "validation_fraction")
-_WHOLE = frozenset(
-    {
-        "epochs",
-        "batch",
-        "frame",
-        "patience",
-        "validation_objects",
-        "training_objects",
-        "seed",
-    }
-)
-
-
 def setting_fields() -> list[SettingField]:
     """List the settings in the order in which to show them, the plain ones first."""
-    fields = FineTuneSettings.model_fields
-    advanced = [name for name in fields if name not in (*_PLAIN, *_HIDDEN)]
-    return [_field(name, fields[name]) for name in (*_PLAIN, *advanced)]
+    found = []
+    for name, info in FineTuneSettings.model_fields.items():
+        shown = next((one for one in info.metadata if isinstance(one, Shown)), None)
+        if shown is not None:
+            found.append(_field(name, info, shown))
+    return sorted(found, key=lambda field: field.advanced)
 
 
-def _field(name: str, info: Any) -> SettingField:
-    choices = _CHOICES.get(name, ())
-    low, high = _LIMITS.get(name, (None, None))
-    kind: Literal["choice", "int", "float", "text"] = "text"
-    if choices:
-        kind = "choice"
-    elif low is not None:
-        kind = "int" if name in _WHOLE else "float"
+def _field(name: str, info: FieldInfo, shown: Shown) -> SettingField:
+    kind: Literal["choice", "int", "float", "text"] = "choice" if shown.choices else "text"
+    low, high = shown.limits or (None, None)
+    if shown.limits is not None:
+        kind = "int" if isinstance(low, int) else "float"
+    title = shown.title or name.replace("_", " ").capitalize()
+    help_text, is_advanced = str(info.description), not shown.plain
+    choices, unit = shown.choices, shown.unit
     return SettingField(
-        name,
-        _TITLES.get(name, name.replace("_", " ").capitalize()),
-        str(info.description),
-        name not in _PLAIN,
-        kind,
-        info.default,
-        choices,
-        low,
-        high,
-        _UNITS.get(name, ""),
+        name, title, help_text, is_advanced, kind, info.default, choices, low, high, unit
     )

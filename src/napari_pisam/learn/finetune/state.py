@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -44,6 +44,7 @@ Status = Literal[
 ACTIVE: frozenset[Status] = frozenset(
     {"starting", "running", "pausing", "paused", "stopping"},
 )
+_CURVES = ("iou_training", "iou_validation", "boundary_training", "boundary_validation")
 _KNOWN = frozenset(Status.__args__)  # type: ignore[attr-defined]
 
 
@@ -251,34 +252,35 @@ def _parse(folder: Path, content: dict[str, Any]) -> RunState:
     points = dicts(content.get("points"))
     best, report = folder / BEST, folder / REPORT
     is_better = content.get("is_better") is True and best.is_file()
-    step = count(content.get("step"))
     status = _status(content.get("status", "ready"))
-    begun = (folder / CHECKPOINT).is_file() or step == 0
-    return RunState(
+    begun = (folder / CHECKPOINT).is_file() or count(content.get("step")) == 0
+    # Numbers and texts have the names in the file that they have here.
+    plain = {
+        field.name: _like(field.default, content.get(field.name))
+        for field in fields(RunState)
+        if field.default is None or type(field.default) in (str, int, float)
+    }
+    curves: dict[str, Any] = {key: _curve(points, key) for key in _CURVES}
+    return replace(
+        RunState(**plain),
         status=status,
-        message=text(content.get("message")),
-        error=text(content.get("error")),
-        step=step,
-        epoch=number(content.get("epoch")) or 0.0,
-        elapsed=number(content.get("elapsed")) or 0.0,
-        eta=number(content.get("eta")),
-        progress=number(content.get("progress")) or 0.0,
-        samples_per_second=number(content.get("samples_per_second")),
-        batch=count(content.get("batch")),
-        iou_training=_curve(points, "iou_training"),
-        iou_validation=_curve(points, "iou_validation"),
-        boundary_training=_curve(points, "boundary_training"),
-        boundary_validation=_curve(points, "boundary_validation"),
-        base_iou=number(content.get("base_iou")),
-        base_boundary=number(content.get("base_boundary")),
-        best_step=count(content.get("best_step")),
         is_better=is_better,
-        verdict=text(content.get("verdict")),
         best_weights=best if is_better else None,
         previews=_previews(folder, content.get("previews")),
         report=report if report.is_file() else None,
         can_resume=_can_resume(status, begun=begun),
+        **curves,
     )
+
+
+def _like(default: Any, value: Any) -> Any:
+    """Read a value of the kind of a default; the default for anything else."""
+    if isinstance(default, str):
+        return text(value)
+    if isinstance(default, int):
+        return count(value)
+    known = number(value)
+    return default if known is None else known
 
 
 def _status(value: Any) -> Status:

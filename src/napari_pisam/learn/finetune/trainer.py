@@ -20,7 +20,7 @@ from napari_pisam.learn.engine import agree, processes, progress, train_one_epoc
 from napari_pisam.learn.finetune.control import ValidationInterrupted
 from napari_pisam.learn.finetune.layout import BEST, CHECKPOINT, LAST
 from napari_pisam.learn.finetune.objects import read_objects, training_items
-from napari_pisam.learn.finetune.pictures import write_previews, write_report
+from napari_pisam.learn.finetune.pictures import preview_name, write_previews, write_report
 from napari_pisam.learn.finetune.resolve import largest_frame, origin, resolve
 from napari_pisam.learn.finetune.scoring import (
     ObjectScore,
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from napari_pisam.learn.finetune.objects import RunObject
     from napari_pisam.learn.finetune.settings import FineTuneSettings
     from napari_pisam.learn.finetune.state import Status
+
+    Scores = dict[int, ObjectScore]
 
 log = logging.getLogger(__name__)
 
@@ -331,7 +333,7 @@ class Trainer:
         memory.setdefault("points", []).append(point)
         if is_base:
             memory["base"] = pack(scores)
-            self._draw(scores, is_base=True)
+            memory["before"] = self._draw(is_base=True)
         else:
             self._keep_best(scores)
         if self.table is not None:
@@ -353,44 +355,16 @@ class Trainer:
         if overall(scores) > overall(unpack(memory.get("best") or memory["base"])):
             memory["best"], run.best_step = pack(scores), run.step
             self._write(BEST, scores)
-            self._draw(scores, is_base=False)
+            self._draw(is_base=False)
 
-    def _verdict(self) -> tuple[bool, str]:
-        memory = self.run.memory
-        best = unpack(memory["best"]) if "best" in memory else None
-        base, tried = unpack(memory["base"]), memory.get("tried", [])
-        return verdict(base, best, tried, self.origin["base"], self.run.step)
+    def _draw(self, *, is_base: bool) -> dict[str, str]:
+        """Write the pictures of what was validated; return their files by the objects' places."""
+        shown = self.scorers["validation"].shown
+        return write_previews(self.folder, shown, is_base=is_base) if self._writes else {}
 
     def _report(self) -> None:
         if self._writes and "base" in self.run.memory:
             write_report(self.folder, self.control.content, _about(self.settings))
-
-    def _draw(self, scores: dict[int, ObjectScore], *, is_base: bool) -> None:
-        """Write the pictures of the base or of the best weights, and what is said of them."""
-        if not self._writes:
-            return
-        memory = self.run.memory
-        shown = self.scorers["validation"].shown
-        files = write_previews(self.folder, shown, is_base=is_base)
-        base = unpack(memory["base"])
-        previews = []
-        if is_base:
-            memory["before"] = {str(place): name for place, name in files.items()}
-        for place, name in files.items():
-            known = self.validation[place]
-            before, after = base[place].iou[0], scores[place].iou[0]
-            previews.append(
-                {
-                    "image": known.image,
-                    "label": known.label,
-                    "before": memory["before"].get(str(place), name),
-                    "after": name,
-                    "iou_before": before,
-                    "iou_after": after,
-                    "step": self.run.step,
-                }
-            )
-        memory["previews"] = previews
 
     def _write(self, name: str, scores: dict[int, ObjectScore] | None) -> None:
         """Write weights, with what they were trained on and how good they are.
@@ -470,46 +444,52 @@ class Trainer:
             "batch": config.batch,
             "best_step": run.best_step,
             "points": memory.get("points", []),
-            "previews": memory.get("previews", []),
         }
         if "base" in memory:
-            base, best = unpack(memory["base"]), memory.get("best")
+            base = unpack(memory["base"])
+            best = unpack(memory["best"]) if "best" in memory else None
             content["base_iou"], content["base_boundary"] = means(base)
             if best is not None:
-                content["best_iou"], content["best_boundary"] = means(unpack(best))
-            content |= self._judgement(status)
-            content["objects"] = self._objects(base, None if best is None else unpack(best))
+                content["best_iou"], content["best_boundary"] = means(best)
+            content |= self._judgement(status, base, best) | self._scores(base, best)
         self.control.say(status, message, now=now, **content)
 
-    def _judgement(self, status: Status) -> dict[str, Any]:
+    def _judgement(self, status: Status, base: Scores, best: Scores | None) -> dict[str, Any]:
         """Say whether it was worth it: a verdict at the end, else how it looks so far."""
-        memory = self.run.memory
-        tried = len(memory.get("tried", []))
-        if self._judged is None or self._judged[0] != (tried, self.run.step):
-            self._judged = (tried, self.run.step), self._verdict()
+        tried, step = self.run.memory.get("tried", []), self.run.step
+        if self._judged is None or self._judged[0] != (len(tried), step):
+            found = verdict(base, best, tried, self.origin["base"], step)
+            self._judged = (len(tried), step), found
         is_better, final = self._judged[1]
-        best = memory.get("best")
-        told = final
-        if status not in ("finished", "stopped"):
-            told = so_far(unpack(memory["base"]), None if best is None else unpack(best))
+        told = final if status in ("finished", "stopped") else so_far(base, best)
         return {"is_better": is_better, "verdict": told, "final_verdict": final}
 
-    def _objects(
-        self, base: dict[int, ObjectScore], best: dict[int, ObjectScore] | None
-    ) -> list[dict[str, Any]]:
-        rows = []
+    def _scores(self, base: Scores, best: Scores | None) -> dict[str, Any]:
+        """List the objects with their scores before and after, and those with pictures."""
+        objects: dict[str, dict[str, Any]] = {}
         for place, score in base.items():
-            known = self.validation[place]
-            after = None if best is None else best[place]
-            rows.append(
+            known, after = self.validation[place], None if best is None else best[place]
+            objects[str(place)] = {
+                "image": known.image,
+                "label": known.label,
+                "iou": [score.iou[0], None if after is None else after.iou[0]],
+                "boundary": [score.boundary[0], None if after is None else after.boundary[0]],
+            }
+        previews = []
+        for place, before in self.run.memory.get("before", {}).items():
+            first, last = objects[place]["iou"]
+            previews.append(
                 {
-                    "image": known.image,
-                    "label": known.label,
-                    "iou": [score.iou[0], None if after is None else after.iou[0]],
-                    "boundary": [score.boundary[0], None if after is None else after.boundary[0]],
+                    "image": objects[place]["image"],
+                    "label": objects[place]["label"],
+                    "before": before,
+                    "after": preview_name(int(place), is_base=best is None),
+                    "iou_before": first,
+                    "iou_after": first if last is None else last,
+                    "step": self.run.best_step,
                 }
             )
-        return rows
+        return {"objects": list(objects.values()), "previews": previews}
 
 
 def _tensorboard(folder: Path) -> Any:
