@@ -17,7 +17,7 @@ from napari_pisam.learn.batches import training_batches
 from napari_pisam.learn.encoding import frozen_encoder
 from napari_pisam.learn.objective import Objective, iou
 from napari_pisam.learn.run_state import BEST, LAST, Ema, Run, StepLog
-from napari_pisam.learn.stopping import StopRequest
+from napari_pisam.learn.stopping import stop_request
 from napari_pisam.weights.checkpoint_format import save_checkpoint
 from recipes.tiny.optimizers import build_optimizer
 from recipes.tiny.samples import training_samples, validation_samples
@@ -121,7 +121,7 @@ def fit(config: RecipeConfig, *, stop: Callable[[], bool] | None = None) -> FitR
     """
     with (
         engine.training_arithmetic(),
-        StopRequest() as signals,
+        stop_request() as signals,
         engine.processes(
             config.accelerator, arithmetic_of(config.precision, config.accelerator)
         ) as fabric,

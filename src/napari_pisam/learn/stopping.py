@@ -4,52 +4,41 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from types import FrameType, TracebackType
-    from typing import Any, Self
+    from collections.abc import Callable, Iterator
 
 
-class StopRequest:
-    """Context in which SIGINT and SIGTERM ask the loop to save and stop.
+@contextmanager
+def stop_request() -> Iterator[Callable[[], bool]]:
+    """Let SIGINT and SIGTERM ask for an end; the yielded question tells whether one came.
 
     The second signal of a kind ends the process as it always did. Outside of the main thread,
     where Python delivers no signals, it changes nothing.
     """
+    came: list[int] = []
+    before: dict[int, Any] = {}
 
-    def __init__(self) -> None:
-        self.requested = False
-        self._before: dict[int, Any] = {}
-
-    def __call__(self) -> bool:
-        """Tell whether a signal came."""
-        return self.requested
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for number in list(self._before):
-            self._restore(number)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        self._restore(number)
-
-    def _restore(self, number: int) -> None:
-        before = self._before.pop(number, None)
+    def restore(number: int) -> None:
+        handler = before.pop(number, None)
         # None: it was not set by Python, and cannot be set back from it.
-        if before is not None:
-            signal.signal(number, before)
+        if handler is not None:
+            signal.signal(number, handler)
+
+    def handle(number: int, _frame: object) -> None:
+        came.append(number)
+        restore(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, handle)
+    try:
+        yield lambda: bool(came)
+    finally:
+        for left in list(before):
+            restore(left)
 
 
 def leave_signals_to_the_parent(worker: int) -> None:

@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_pisam.learn.click_simulation import (
-    evaluation_click,
-    innermost,
-    training_click,
-    training_scribble,
-)
+from napari_pisam.learn.click_simulation import training_click, training_scribble
+from napari_pisam.measure.click_rule import evaluation_click, innermost
 
 
 def masks() -> tuple[np.ndarray, np.ndarray]:

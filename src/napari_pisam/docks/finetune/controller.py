@@ -14,6 +14,7 @@ from napari_pisam.docks.finetune.run_control import RunControl
 from napari_pisam.docks.finetune.texts import failure_text
 from napari_pisam.docks.jobs import Activity
 from napari_pisam.docks.wording import memory_text
+from napari_pisam.learn.finetune.settings import FineTuneSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +148,9 @@ class FineTuneController:
             if cancelled():
                 return None
             tell = self.activity.tell
-            result = self._backend.preflight(settings, images, rows, cancelled, tell)
+            result = self._backend.preflight(
+                settings, images, rows, cancel=cancelled, progress=tell
+            )
             return None if cancelled() else result
 
         def done(result: Any) -> None:
@@ -194,8 +197,6 @@ class FineTuneController:
         if problems:
             self.failed.emit(" ".join(problems))
             return None
-        from napari_pisam.learn.finetune.settings import FineTuneSettings
-
         try:
             return FineTuneSettings.checked(self.values)
         except ValueError as error:

@@ -9,7 +9,9 @@ from psygnal import Signal
 
 from napari_pisam.docks.finetune.texts import failure_text
 from napari_pisam.docks.jobs import Activity
+from napari_pisam.layers.training import take_pair, take_session
 from napari_pisam.learn.finetune.parts import check_split, split
+from napari_pisam.learn.finetune.sources import from_folders, list_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -91,8 +93,6 @@ class LearningSet:
         is_asked : bool
             Whether the user wants it, and is to be told where there is nothing.
         """
-        from napari_pisam.layers.training import take_session
-
         images = []
         try:
             for image, plane, session in [] if link is None else link.sessions():
@@ -109,8 +109,6 @@ class LearningSet:
 
     def add_layers(self, image: Any, labels: Any, dims: Any, *, all_slices: bool = False) -> None:
         """Take an image layer with the Labels layer that belongs to it."""
-        from napari_pisam.layers.training import take_pair
-
         if image is None or labels is None:
             self.hinted.emit("Choose an image layer and the Labels layer that belongs to it.")
             return
@@ -123,8 +121,6 @@ class LearningSet:
 
     def add_folders(self, images: Path, masks: Path) -> None:
         """Take a folder of images and one of masks of the same names."""
-        from napari_pisam.learn.finetune.sources import from_folders
-
         folders = (images, masks)
         self.remove(self._folders.pop(folders, []))
 
@@ -139,8 +135,6 @@ class LearningSet:
         collect: Callable[[Cancelled], tuple[list[SourceImage], list[str]]],
         remember: Callable[[list[str]], None] = lambda names: None,
     ) -> None:
-        from napari_pisam.learn.finetune.sources import list_objects
-
         if self.activity.is_busy:
             self.hinted.emit("Other labels are being read. Wait for them.")
             return

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_pisam.docks.finetune.texts import failure_text
+from napari_pisam.learn.finetune import missing_packages
+from napari_pisam.learn.finetune.preflight import preflight
+from napari_pisam.learn.finetune.run import FineTuneRun
+from napari_pisam.learn.finetune.runs import list_runs, new_folder
+from napari_pisam.weights.cache import download, missing_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from napari_pisam.docks.jobs import Cancelled, Report
-    from napari_pisam.learn.finetune.preflight import Preflight
-    from napari_pisam.learn.finetune.run import FineTuneRun
-    from napari_pisam.learn.finetune.runs import RunSummary
     from napari_pisam.learn.finetune.settings import FineTuneSettings
     from napari_pisam.learn.finetune.sources import ObjectRow, SourceImage
 
@@ -23,11 +25,10 @@ if TYPE_CHECKING:
 class TrainingBackend:
     """What prepares, makes and finds runs; a test can put in another one."""
 
-    def missing_packages(self) -> list[str]:
-        """Name what has to be installed before anything can be trained."""
-        from napari_pisam.learn.finetune import missing_packages
-
-        return missing_packages()
+    missing_packages = staticmethod(missing_packages)
+    preflight = staticmethod(preflight)
+    open = staticmethod(FineTuneRun.open)
+    list_runs = staticmethod(list_runs)
 
     def fetch(self, base: str, report: Report, cancel: Cancelled) -> None:
         """Download a base model where it is public and not on this machine; for a worker.
@@ -39,23 +40,8 @@ class TrainingBackend:
         DownloadError
             If that fails, or was cancelled.
         """
-        from napari_pisam.weights.cache import download, missing_entry
-
         if missing_entry(base) is not None:
             download(base, progress=report, cancel=cancel)
-
-    def preflight(
-        self,
-        settings: FineTuneSettings,
-        images: Sequence[SourceImage],
-        rows: Sequence[ObjectRow],
-        cancel: Cancelled,
-        progress: Callable[[str], None],
-    ) -> Preflight:
-        """Find out whether it can work; for a worker."""
-        from napari_pisam.learn.finetune.preflight import preflight
-
-        return preflight(settings, images, rows, cancel=cancel, progress=progress)
 
     def create(
         self,
@@ -64,22 +50,8 @@ class TrainingBackend:
         rows: Sequence[ObjectRow],
     ) -> FineTuneRun:
         """Make a run in a new folder; for a worker."""
-        from napari_pisam.learn.finetune.run import FineTuneRun, new_folder
-
         base = settings.base.replace("\\", "/").rsplit("/", 1)[-1].split(".")[0]
         return FineTuneRun.create(new_folder(title=base), settings, images, rows)
-
-    def open(self, folder: Path) -> FineTuneRun:
-        """Open a run that is there."""
-        from napari_pisam.learn.finetune.run import FineTuneRun
-
-        return FineTuneRun.open(folder)
-
-    def list_runs(self) -> list[RunSummary]:
-        """List the runs that are there, the newest first."""
-        from napari_pisam.learn.finetune.runs import list_runs
-
-        return list_runs()
 
 
 class RunControl:

@@ -28,7 +28,7 @@ from napari_pisam.learn.finetune.lock import RunLock, taken
 from napari_pisam.learn.finetune.process import DISK_FULL, REFUSED
 from napari_pisam.learn.finetune.settings import FineTuneSettings
 from napari_pisam.learn.finetune.trainer import OutOfMemory, Trainer, trainer_of
-from napari_pisam.learn.stopping import StopRequest
+from napari_pisam.learn.stopping import stop_request
 from napari_pisam.predict.device import is_out_of_memory
 from napari_pisam.system import peak_memory
 
@@ -68,7 +68,7 @@ def train_folder(
     with ExitStack() as stack:
         stack.callback(lock.release)
         stack.enter_context(training_arithmetic())
-        stop = None if is_child else stack.enter_context(StopRequest())
+        stop = None if is_child else stack.enter_context(stop_request())
         # Without anything to go on with, what an earlier try said is void.
         known = read_json(folder / STATE) if (folder / CHECKPOINT).is_file() else None
         control = Control(folder, known or {}, writes=is_first, stop=stop)

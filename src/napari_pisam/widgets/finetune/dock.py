@@ -13,6 +13,7 @@ from napari_pisam.docks.finetune.run_control import TrainingBackend
 from napari_pisam.docks.segment.layer_choice import LayerChoice
 from napari_pisam.docks.segment.preview import is_preview
 from napari_pisam.layers.proxies import unwrapped
+from napari_pisam.learn.finetune.settings import setting_fields
 from napari_pisam.widgets.background import Background
 from napari_pisam.widgets.docked import Docked
 from napari_pisam.widgets.finetune.objects_panel import ObjectsPanel
@@ -85,7 +86,7 @@ class FineTuneWidget(Docked):
 
     def _make_panels(self) -> None:
         self.objects_panel = ObjectsPanel()
-        self.settings_panel = SettingsPanel(_settings(self._backend))
+        self.settings_panel = SettingsPanel(setting_fields())
         self.settings_panel.remember(Preferences())
         self.training_panel, self.run_panel = TrainingPanel(), RunPanel()
         prepare = QWidget()
@@ -231,14 +232,6 @@ class FineTuneWidget(Docked):
         self.training_panel.show_runs(
             self._backend.list_runs(), None if run is None else run.folder
         )
-
-
-def _settings(backend: TrainingBackend) -> list[Any]:
-    if backend.missing_packages():
-        return []
-    from napari_pisam.learn.finetune.settings import setting_fields
-
-    return list(setting_fields())
 
 
 class _Page(QScrollArea):
