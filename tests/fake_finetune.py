@@ -172,11 +172,9 @@ class FakeBackend(TrainingBackend):
                 "tiny",
                 run.state.status in ("finished", "stopped"),
                 "2026-01-01T00:00:00",
-                run.state.is_better,
                 run.state.verdict,
                 run.state.best_weights,
                 4,
-                None,
                 None,
             )
             for run in reversed(self.runs)

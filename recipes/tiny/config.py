@@ -13,7 +13,7 @@ Decoder = Literal["sam", "hqsam", "pisam"]
 
 # What settings files of earlier stages say, and what it became.
 _TRAINS = {"nothing": "all", "encoder": "decoder", "base": "both"}
-_GONE = ("mask_kind", "validation_fraction", "loss")
+_GONE = ("mask_kind", "validation_fraction", "loss", "validate_steps")
 
 
 class RecipeConfig(TrainConfig):

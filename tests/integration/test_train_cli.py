@@ -76,7 +76,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     def two_steps(*arguments: Any) -> Any:
         config = whole(*arguments)
         return config.model_copy(
-            update={"steps": 2, "minutes": None, "validate_steps": 1, "batch": 1}
+            update={"steps": 2, "minutes": None, "validate_minutes": 1e-9, "batch": 1}
         )
 
     monkeypatch.setattr("napari_pisam.learn.finetune.trainer.resolve", two_steps)

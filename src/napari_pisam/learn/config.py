@@ -68,8 +68,6 @@ class TrainConfig(BaseModel):
     workers, seed, save_minutes, validate_minutes
         Loader processes; seed of weights and samples; minutes between checkpoints and between
         validations.
-    validate_steps
-        Steps between validations instead of minutes; 0 for minutes.
     accelerator
         What Lightning Fabric runs on.
     licence
@@ -101,7 +99,6 @@ class TrainConfig(BaseModel):
     seed: NonNegativeInt = 0
     save_minutes: PositiveFloat = 5.0
     validate_minutes: PositiveFloat = 12.0
-    validate_steps: NonNegativeInt = 0
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     licence: str = Field(default=UNSTATED, min_length=1)
 

@@ -119,16 +119,10 @@ def train_one_epoch(
             record.add(mean, rate, size, may_save=not asked)
         if asked:
             return True
-        if _is_validation_due(config, run, before):
+        if run.elapsed - before > 60 * config.validate_minutes:
             break
     log.info("%d steps in %.0f s", run.step - first, run.elapsed - before)
     return False
-
-
-def _is_validation_due(config: TrainConfig, run: Run, before: float) -> bool:
-    if config.validate_steps:
-        return run.step % config.validate_steps == 0
-    return run.elapsed - before > 60 * config.validate_minutes
 
 
 class _ProgressWriter:

@@ -11,9 +11,14 @@ import pytest
 from finetune_runs import clicks, discs, make_run, settings
 from lazy_arrays import Lazy
 from napari_pisam.learn.finetune import crops, run
-from napari_pisam.learn.finetune.crops import plan_crops, used_rows, write_crops
+from napari_pisam.learn.finetune.crops import (
+    plan_crops,
+    read_objects,
+    training_items,
+    used_rows,
+    write_crops,
+)
 from napari_pisam.learn.finetune.layout import OBJECTS, read_json
-from napari_pisam.learn.finetune.objects import read_objects, training_items
 from napari_pisam.learn.finetune.run import FineTuneRun
 from napari_pisam.learn.finetune.sources import ObjectRow, SourceImage, list_objects, split
 

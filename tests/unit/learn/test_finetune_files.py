@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from finetune_runs import make_run, train, use_micro
+from napari_pisam.learn.finetune.crops import read_objects
 from napari_pisam.learn.finetune.layout import OBJECTS, RUN, STATE, disk_full, is_disk_full
-from napari_pisam.learn.finetune.objects import read_objects
 from napari_pisam.learn.finetune.run import FineTuneRun
 from napari_pisam.learn.finetune.runs import list_runs
 from napari_pisam.learn.finetune.state import RunState, StateReader

@@ -17,8 +17,8 @@ from napari_pisam.learn import run_state
 from napari_pisam.learn.encoding import INTERACTOR
 from napari_pisam.learn.engine import evaluate
 from napari_pisam.learn.finetune import scoring, worker
+from napari_pisam.learn.finetune.crops import read_objects
 from napari_pisam.learn.finetune.layout import CHECKPOINT
-from napari_pisam.learn.finetune.objects import read_objects
 from napari_pisam.learn.finetune.process import DISK_FULL
 from napari_pisam.learn.finetune.run import FineTuneRun
 from napari_pisam.learn.finetune.runs import list_runs

@@ -38,7 +38,6 @@ def settings(tmp_path: Path, decoder: str, **changes) -> RecipeConfig:
         "steps": 2,
         "warmup": 1,
         "workers": 0,
-        "validate_steps": 2,
         "validation_objects": 1,
         "mixture": (1.0, 0.0, 0.0),
         "rigid": True,

@@ -229,7 +229,7 @@ def test_the_best_weights_stay_when_later_ones_are_worse(
 ) -> None:
     given = iter([0.4, 0.6, 0.5])
     monkeypatch.setattr(training, "evaluate", lambda *_, **__: {"discs": {0: next(given)}})
-    result = training.fit(config.model_copy(update={"validate_steps": 1}))
+    result = training.fit(config.model_copy(update={"validate_minutes": 1e-9}))
     assert result.best_step == 2
     assert result.best == {"discs": {0: 0.6}}
     assert result.last == {"discs": {0: 0.5}}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_pisam.learn.config import Trains
-    from napari_pisam.learn.finetune.objects import RunObject
+    from napari_pisam.learn.finetune.crops import RunObject
     from napari_pisam.learn.finetune.settings import FineTuneSettings
     from napari_pisam.model.variants import Variant
 

@@ -6,7 +6,7 @@ import contextlib
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_pisam.learn.finetune.layout import BEST, RUN, STATE, count, number, read_json, text
 from napari_pisam.system import user_folder
@@ -32,16 +32,14 @@ class RunSummary:
         Whether it came to its end, or was stopped by its user.
     created : str
         ISO 8601, local time.
-    is_better : bool
-        Whether validation says that it beats its base.
     verdict : str
         A sentence on that.
     weights : Path or None
         What to load; only where it is better.
     objects : int
         How many it learnt from and validated on.
-    iou, boundary : (float, float) or None
-        Of the base and of the best weights, on the objects that validate.
+    boundary : (float, float) or None
+        Boundary IoU of the base and of the best weights, on the objects that validate.
     """
 
     folder: Path
@@ -49,11 +47,9 @@ class RunSummary:
     base: str
     finished: bool
     created: str
-    is_better: bool
     verdict: str
     weights: Path | None
     objects: int
-    iou: tuple[float, float] | None
     boundary: tuple[float, float] | None
 
 
@@ -100,21 +96,15 @@ def summarise(folder: Path) -> RunSummary | None:
     state = read_json(folder / STATE) or {}
     weights = folder / BEST
     is_better = state.get("is_better") is True and weights.is_file()
+    base, best = number(state.get("base_boundary")), number(state.get("best_boundary"))
     return RunSummary(
         folder,
         folder.name,
         text(about.get("base")),
         state.get("status") in ("finished", "stopped"),
         text(about.get("created")),
-        is_better,
         text(state.get("verdict")),
         weights if is_better else None,
         count(about.get("objects")),
-        _pair(state, "iou"),
-        _pair(state, "boundary"),
+        None if base is None or best is None else (base, best),
     )
-
-
-def _pair(state: dict[str, Any], key: str) -> tuple[float, float] | None:
-    base, best = number(state.get(f"base_{key}")), number(state.get(f"best_{key}"))
-    return None if base is None or best is None else (base, best)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from napari_pisam.learn.encoding import FrozenEncoder
-    from napari_pisam.learn.finetune.objects import RunObject
+    from napari_pisam.learn.finetune.crops import RunObject
     from napari_pisam.learn.store import StoredImage
     from napari_pisam.model.pisam import PiSam
     from napari_pisam.model.variants import Focus

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -24,8 +24,6 @@ from napari_pisam.learn.config import UNSTATED, explain, read_toml, to_toml
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pydantic.fields import FieldInfo
-
 logger = logging.getLogger(__name__)
 
 TrainsChoice = Literal["auto", "modules", "interactor", "both", "decoder", "all"]
@@ -36,20 +34,22 @@ KIND = "finetune"
 
 
 @dataclass(frozen=True)
-class Shown:
+class SettingField:
     """How an interface shows a setting; one without is for files only.
 
     Attributes
     ----------
     limits : (float, float), optional
         Of a number; whole ones for a whole number.
-    title : str
-        The setting's name unless given.
-    unit : str
+    title, unit : str
     choices : tuple of (str, str)
         Value and title.
     plain : bool
-        Whether everybody is to see it.
+        Whether everybody is to see it; most users leave the others alone.
+    name, help : str
+        The attribute of `FineTuneSettings`, and an explanation; `setting_fields` fills them in.
+    default : object
+        None where empty is allowed and means something, which `help` says.
     """
 
     limits: tuple[float, float] | None = None
@@ -57,6 +57,16 @@ class Shown:
     unit: str = ""
     choices: tuple[tuple[str, str], ...] = ()
     plain: bool = False
+    name: str = ""
+    help: str = ""
+    default: Any = None
+
+    @property
+    def kind(self) -> Literal["choice", "int", "float", "text"]:
+        """What it is to be edited as."""
+        if self.choices or self.limits is None:
+            return "choice" if self.choices else "text"
+        return "int" if isinstance(self.limits[0], int) else "float"
 
 
 _PARTS = (
@@ -67,6 +77,10 @@ _PARTS = (
     ("decoder", "Both and SAM's decoder"),
     ("all", "Everything, the image encoder too"),
 )
+_VALIDATE = SettingField((1.0, 3600.0), "Validate every", "s")
+_CHECKPOINT = SettingField((1.0, 3600.0), "Save every", "s")
+_LEARNS = SettingField(title="What learns", choices=_PARTS, plain=True)
+_MINUTES = SettingField((0.1, 1440.0), unit="min", plain=True)
 _DEVICES = (
     ("auto", "Automatic"),
     ("cpu", "Processor (CPU)"),
@@ -86,74 +100,74 @@ class FineTuneSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["finetune"] = Field(default="finetune", description="Says what this file is.")
-    base: Annotated[str, Shown(title="Base model", plain=True)] = Field(
+    base: Annotated[str, SettingField(title="Base model", plain=True)] = Field(
         default="tiny",
         min_length=1,
         description="The model that learns: its name, or a file with weights. It stays as it is; "
         "the result is a new file.",
     )
-    trains: Annotated[TrainsChoice, Shown(title="What learns", choices=_PARTS, plain=True)] = Field(
+    trains: Annotated[TrainsChoice, _LEARNS] = Field(
         default="auto",
         description="Which part of the network may change. What suits the base: all of a small "
         "network, the modules on top of a SAM. The less may change, the faster a step "
         "and the less can be spoilt; the more, the further from its first training the network "
         "can go. A SAM's image encoder needs much memory to learn.",
     )
-    minutes: Annotated[PositiveFloat | None, Shown((0.1, 1440.0), unit="min", plain=True)] = Field(
+    minutes: Annotated[PositiveFloat | None, _MINUTES] = Field(
         default=5.0,
         description="How long to train. The learning rate follows, so that the end is calm.",
     )
-    epochs: Annotated[PositiveInt | None, Shown((1, 100_000), plain=True)] = Field(
+    epochs: Annotated[PositiveInt | None, SettingField((1, 100_000), plain=True)] = Field(
         default=None,
         description="Instead of minutes: how often to go through all training objects.",
     )
-    device: Annotated[Device, Shown(choices=_DEVICES, plain=True)] = Field(
+    device: Annotated[Device, SettingField(choices=_DEVICES, plain=True)] = Field(
         default="auto", description="What computes. Automatic takes a graphics card if it can."
     )
-    batch: Annotated[NonNegativeInt, Shown((0, 64))] = Field(
+    batch: Annotated[NonNegativeInt, SettingField((0, 64))] = Field(
         default=0,
         description="Objects in each step; 0 for what suits the side of the pictures. Halved by "
         "itself when the memory does not suffice.",
     )
-    learning_rate: Annotated[PositiveFloat | None, Shown((1e-7, 1e-1))] = Field(
+    learning_rate: Annotated[PositiveFloat | None, SettingField((1e-7, 1e-1))] = Field(
         default=None,
         description="Size of the steps. Empty: what suits the base and what learns.",
     )
-    frame: Annotated[NonNegativeInt, Shown((0, 1024), "Picture side", "px")] = Field(
+    frame: Annotated[NonNegativeInt, SettingField((0, 1024), "Picture side", "px")] = Field(
         default=0,
         description="Largest side of the pictures that the network is shown; 0 for what the "
         "predictor shows it. Smaller is faster by its square, and loses fine edges.",
     )
-    validate_seconds: Annotated[PositiveFloat, Shown((1.0, 3600.0), "Validate every", "s")] = Field(
+    validate_seconds: Annotated[PositiveFloat, _VALIDATE] = Field(
         default=30.0,
         description="Training time between two validations. Each is a point of the curves, and "
         "only what was validated can become the result.",
     )
-    checkpoint_seconds: Annotated[PositiveFloat, Shown((1.0, 3600.0), "Save every", "s")] = Field(
+    checkpoint_seconds: Annotated[PositiveFloat, _CHECKPOINT] = Field(
         default=20.0,
         description="Training time between two saves: what a power cut may cost.",
     )
-    patience: Annotated[NonNegativeInt, Shown((0, 1000))] = Field(
+    patience: Annotated[NonNegativeInt, SettingField((0, 1000))] = Field(
         default=8,
         description="Validations in a row without a better one after which training stops early; "
         "0 for never.",
     )
-    validation_objects: Annotated[PositiveInt, Shown((1, 500))] = Field(
+    validation_objects: Annotated[PositiveInt, SettingField((1, 500))] = Field(
         default=16,
         description="Most objects that are validated on, drawn from those that validate.",
     )
-    training_objects: Annotated[PositiveInt, Shown((1, 100_000))] = Field(
+    training_objects: Annotated[PositiveInt, SettingField((1, 100_000))] = Field(
         default=2000, description="Most objects that are trained on, drawn from those that train."
     )
-    cache_gb: Annotated[float, Shown((0.0, 1000.0), "Cache", "GB")] = Field(
+    cache_gb: Annotated[float, SettingField((0.0, 1000.0), "Cache", "GB")] = Field(
         default=5.0,
         ge=0,
         description="What the run may keep of a frozen image encoder's results, in its folder.",
     )
-    seed: Annotated[NonNegativeInt, Shown((0, 2**31 - 1))] = Field(
+    seed: Annotated[NonNegativeInt, SettingField((0, 2**31 - 1))] = Field(
         default=0, description="Another number, other random choices (crops, colours, clicks)."
     )
-    licence: Annotated[str, Shown()] = Field(
+    licence: Annotated[str, SettingField()] = Field(
         default=UNSTATED,
         min_length=1,
         description="Licence of the new weights, part of their file; that of the base if nothing "
@@ -265,58 +279,13 @@ def _translated(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key in known}
 
 
-# -- for an interface ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class SettingField:
-    """What a widget needs to know to show one setting.
-
-    Attributes
-    ----------
-    name, title, help : str
-        The attribute of `FineTuneSettings`, a label, and an explanation.
-    advanced : bool
-        Whether most users leave it alone.
-    kind : {"choice", "int", "float", "text"}
-    default : object
-        None where empty is allowed and means something, which `help` says.
-    choices : tuple of (str, str)
-        Value and title.
-    minimum, maximum : float or None
-    unit : str
-    """
-
-    name: str
-    title: str
-    help: str
-    advanced: bool
-    kind: Literal["choice", "int", "float", "text"]
-    default: Any
-    choices: tuple[tuple[str, str], ...] = ()
-    minimum: float | None = None
-    maximum: float | None = None
-    unit: str = ""
-
-
 def setting_fields() -> list[SettingField]:
     """List the settings in the order in which to show them, the plain ones first."""
     found = []
     for name, info in FineTuneSettings.model_fields.items():
-        shown = next((one for one in info.metadata if isinstance(one, Shown)), None)
-        if shown is not None:
-            found.append(_field(name, info, shown))
-    return sorted(found, key=lambda field: field.advanced)
-
-
-def _field(name: str, info: FieldInfo, shown: Shown) -> SettingField:
-    kind: Literal["choice", "int", "float", "text"] = "choice" if shown.choices else "text"
-    low, high = shown.limits or (None, None)
-    if shown.limits is not None:
-        kind = "int" if isinstance(low, int) else "float"
-    title = shown.title or name.replace("_", " ").capitalize()
-    help_text, is_advanced = str(info.description), not shown.plain
-    choices, unit = shown.choices, shown.unit
-    return SettingField(
-        name, title, help_text, is_advanced, kind, info.default, choices, low, high, unit
-    )
+        for shown in info.metadata:
+            if isinstance(shown, SettingField):
+                title = shown.title or name.replace("_", " ").capitalize()
+                about: dict[str, Any] = {"name": name, "title": title, "help": info.description}
+                found.append(replace(shown, **about, default=info.default))
+    return sorted(found, key=lambda field: not field.plain)

@@ -18,8 +18,8 @@ from napari_pisam.learn.dataset import TrainingSamples
 from napari_pisam.learn.encoding import TRAINED_ON_A_BASE, frozen_encoder
 from napari_pisam.learn.engine import agree, processes, progress, train_one_epoch
 from napari_pisam.learn.finetune.control import ValidationInterrupted
+from napari_pisam.learn.finetune.crops import read_objects, training_items
 from napari_pisam.learn.finetune.layout import BEST, CHECKPOINT, LAST
-from napari_pisam.learn.finetune.objects import read_objects, training_items
 from napari_pisam.learn.finetune.pictures import preview_name, write_previews, write_report
 from napari_pisam.learn.finetune.resolve import largest_frame, origin, resolve
 from napari_pisam.learn.finetune.scoring import (
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from napari_pisam.learn.config import TrainConfig
     from napari_pisam.learn.finetune.control import Control
-    from napari_pisam.learn.finetune.objects import RunObject
+    from napari_pisam.learn.finetune.crops import RunObject
     from napari_pisam.learn.finetune.settings import FineTuneSettings
     from napari_pisam.learn.finetune.state import Status
 

@@ -86,10 +86,11 @@ class NumberEditor(Editor):
     def __init__(self, field: Any) -> None:
         is_whole = field.kind == "int"
         spin: Any = _QuietSpin() if is_whole else _QuietDoubleSpin()
-        spin.setRange(field.minimum, field.maximum)
+        low, high = field.limits
+        spin.setRange(low, high)
         step = max(1, round(field.default / 10))
-        spin.setSingleStep(0.05 if field.maximum <= 1 else 32 if field.unit == "px" else step)
-        if field.default == field.minimum and "0 for what" in field.help:
+        spin.setSingleStep(0.05 if high <= 1 else 32 if field.unit == "px" else step)
+        if field.default == low and "0 for what" in field.help:
             spin.setSpecialValueText(_AUTOMATIC)
         spin.setSuffix(f" {field.unit}" if field.unit else "")
         spin.setValue(field.default)
@@ -143,8 +144,8 @@ def editor_for(field: Any) -> Editor:
     """Make the editor that suits a setting."""
     if field.kind == "choice":
         return ChoiceEditor(field.choices, field.default, field.help)
-    is_tiny = field.kind == "float" and field.minimum is not None and field.maximum < 1
-    is_written = is_tiny and field.minimum < _WRITTEN_BELOW and field.minimum > 0
+    low, high = field.limits or (0, 0)
+    is_written = field.kind == "float" and 0 < low < _WRITTEN_BELOW and high < 1
     if field.kind == "text" or field.default is None or is_written:
         return TextEditor(field)
     return NumberEditor(field)

@@ -21,6 +21,7 @@ from napari_pisam.widgets.parts import QuietCombo, Section, row
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_pisam.learn.finetune.settings import SettingField
     from napari_pisam.widgets.finetune.setting_editors import Editor
     from napari_pisam.widgets.preferences import Preferences
 
@@ -43,7 +44,7 @@ class SettingsPanel(QWidget):
 
     edited = Signal(dict)
 
-    def __init__(self, fields: Sequence[Any], parent: QWidget | None = None) -> None:
+    def __init__(self, fields: Sequence[SettingField], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         by_name = {field.name: field for field in fields}
         self.editors: dict[str, Editor] = {}
@@ -60,9 +61,9 @@ class SettingsPanel(QWidget):
             editor = editor_for(field)
             editor.edited.connect(self._tell)
             self.editors[field.name] = editor
-            if field.advanced:
+            if not field.plain:
                 self._advanced.append(field.name)
-            forms[field.advanced].addRow(_label(field.title, field.help), editor)
+            forms[not field.plain].addRow(_label(field.title, field.help), editor)
         forms[False].insertRow(2, _label("Train for", ""), self._make_length(by_name))
         self.advanced = Section("Advanced", advanced, "Leave them alone unless you know why")
         layout = QVBoxLayout(self)
@@ -71,7 +72,7 @@ class SettingsPanel(QWidget):
         layout.addWidget(plain)
         layout.addWidget(self.advanced)
 
-    def _make_length(self, fields: dict[str, Any]) -> QWidget:
+    def _make_length(self, fields: dict[str, SettingField]) -> QWidget:
         minutes, epochs = fields.get("minutes"), fields.get("epochs")
         self.length, self.unit = QSpinBox(), QuietCombo()
         self.length.setRange(1, 100_000)
