@@ -10,6 +10,7 @@ from app_model.expressions import parse_expression
 from app_model.types import Action, MenuRule, SubmenuItem
 from napari.components import LayerList  # noqa: TC002, napari looks at the hints to fill them in
 from napari.layers import Labels
+from qtpy.QtWidgets import QApplication
 
 from napari_pisam.docks.segment.cleaning import STEPS
 from napari_pisam.images.label_formats import FORMATS
@@ -80,7 +81,8 @@ def clean_by_form(layers: LayerList) -> None:
 
     _chosen(layers)
     fields = cleaning_fields(Cleaning())
-    dialog: Any = Dialog(widgets=list(fields.values()))
+    # In the window, it has the window's colours.
+    dialog: Any = Dialog(widgets=list(fields.values()), parent=QApplication.activeWindow())
     dialog.native.setWindowTitle("Pi-SAM: clean objects")
     if dialog.exec():
         clean_labels(layers, Cleaning(**{name: field.value for name, field in fields.items()}))
