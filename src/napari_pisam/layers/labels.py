@@ -239,7 +239,7 @@ class LabelsPlane:
         A thread must not touch layers; it may read their arrays.
         """
         other = copy.copy(self)
-        other.layer = SimpleNamespace(data=self.layer.data)
+        other.layer = SimpleNamespace(data=self.layer.data, multiscale=False)
         return other
 
     def of_layer(self, layer: Any) -> LabelsPlane:

@@ -144,7 +144,7 @@ def _merge(
     loaded: LoadedImage, plane: ImagePlane, state: SessionState, *, with_tiles: bool
 ) -> None:
     """Let the labels be as a session left them, where it is younger, and hold its numbers."""
-    layer = SimpleNamespace(data=loaded.labels, name="labels")
+    layer = SimpleNamespace(data=loaded.labels, name="labels", multiscale=False)
     labels = labels_plane(layer, plane)
     tiles = tiles_of_records(state.shape, state.records) if state.tiles is None else state.tiles
     for tile in tiles if with_tiles else ():
