@@ -128,7 +128,7 @@ def test_a_mask_without_logits_is_the_same_mask():
     light = mask.without_logits()
     np.testing.assert_array_equal(light.to_array(), mask.to_array())
     assert (light.bbox, light.score, light.window) == (mask.bbox, mask.score, mask.window)
-    with pytest.raises(ValueError, match="Predict it again"):
+    with pytest.raises(ValueError, match="again to get them"):
         _ = light.logits
 
 
