@@ -193,8 +193,9 @@ def child() -> int:
         part.rename(path)
         record(self, *arguments, **options)
 
-    _ProgressWriter.add = add
-    recorder.is_on = True
+    if "--probe" not in sys.argv:  # the check before takes steps, too
+        _ProgressWriter.add = add
+        recorder.is_on = True
     return train()
 
 
