@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_pisam.docks.segment.rows import Column, ListedObject
-    from napari_pisam.docks.segment.stack_run import Line
+    from napari_pisam.docks.segment.stack_run import StackSlices
     from napari_pisam.docks.segment.workspace import Workspace
     from napari_pisam.images.crops import Bbox
     from napari_pisam.layers.geometry import ImagePlane
@@ -69,7 +69,7 @@ class ObjectTable:
         workspace: Workspace,
         write: Execute,
         later: Callable[[Callable[[], None]], None],
-        line: Callable[[], Line | None] = lambda: None,
+        line: Callable[[], StackSlices | None] = lambda: None,
     ) -> None:
         self._work, self._later, self._line = workspace, later, line
         self.measures, self.volumes = Measures(write), Volumes(write)

@@ -35,7 +35,7 @@ _AT_ONCE = 1 << 24
 
 
 @dataclass(frozen=True)
-class Line:
+class StackSlices:
     """The slices along an axis of an image, with all else as it is displayed.
 
     Attributes
@@ -80,12 +80,12 @@ class LabelStack:
 
     Parameters
     ----------
-    line : Line
+    line : StackSlices
     labels : LabelsPlane
         Of the displayed slice.
     """
 
-    def __init__(self, line: Line, labels: LabelsPlane) -> None:
+    def __init__(self, line: StackSlices, labels: LabelsPlane) -> None:
         self.line, self._labels = line, labels.frozen()
         self.shape, self.dtype = (line.size, *labels.shape), labels.dtype
 
@@ -101,19 +101,19 @@ class LabelStack:
 
 
 @dataclass(eq=False)
-class Found:
+class StackSnapshot:
     """What was there before a run, taken on the main thread to be looked at in a worker.
 
     Attributes
     ----------
-    line : Line
+    line : StackSlices
     labels : LabelsPlane
         Of the displayed slice, frozen.
     views : dict of int to (dict of int to SessionObject)
         By slice, by number: the objects of the slices' sessions.
     """
 
-    line: Line
+    line: StackSlices
     labels: LabelsPlane
     views: dict[int, dict[int, SessionObject]]
 
@@ -188,7 +188,7 @@ class Task:
     last: int
     end: EndOfObject
 
-    def steps(self, found: Found, source: Any, predictor: Any) -> Iterator[FollowedSlice]:
+    def steps(self, found: StackSnapshot, source: Any, predictor: Any) -> Iterator[FollowedSlice]:
         """Carry it, one slice after the other; in a worker."""
         anchors, carried = found.known(self.number)
         here, line = found.line.here, found.line
@@ -210,7 +210,7 @@ class Task:
 
 
 def relabel_steps(
-    found: Found, numbers: tuple[int, ...], target: int, first: int
+    found: StackSnapshot, numbers: tuple[int, ...], target: int, first: int
 ) -> Iterator[Pixels]:
     """Find what is to get another number from a slice on; in a worker.
 
@@ -253,7 +253,7 @@ class StackRun(InSlices):
     ----------
     title : str
         What is done, for the user.
-    found : Found
+    found : StackSnapshot
     number : int
         The object that is written.
     start : Session
@@ -264,18 +264,18 @@ class StackRun(InSlices):
         Slices in which it got no pixel.
     then : int or None
         The axis along which it goes on from every slice where the object is.
-    lines : list of Line
+    lines : list of StackSlices
         Those that are left of that.
     """
 
     title: str
-    found: Found
+    found: StackSnapshot
     number: int
     start: Session
     ends: list[str] = field(default_factory=list)
     refused: int = 0
     then: int | None = None
-    lines: list[Line] = field(default_factory=list)
+    lines: list[StackSlices] = field(default_factory=list)
 
     @property
     def class_name(self) -> str:
@@ -292,7 +292,7 @@ class StackRun(InSlices):
             self.sessions.append(session)
 
 
-def views_of(line: Line, sessions: Mapping[ImagePlane, Session]) -> dict[int, Any]:
+def views_of(line: StackSlices, sessions: Mapping[ImagePlane, Session]) -> dict[int, Any]:
     """Return the objects of the slices' sessions, by slice and number."""
     there = {index: sessions.get(line.at(index)) for index in range(line.size)}
     return {
@@ -305,7 +305,7 @@ def views_of(line: Line, sessions: Mapping[ImagePlane, Session]) -> dict[int, An
 class SeenTogether:
     """The slices of several channels that are seen as one picture, as they are drawn now."""
 
-    def __init__(self, line: Line, channels: Channels) -> None:
+    def __init__(self, line: StackSlices, channels: Channels) -> None:
         self._sources = {
             line.place_of(index): channels.see(line.image, line.at(index)).source
             for index in range(line.size)
@@ -316,7 +316,7 @@ class SeenTogether:
         return self._sources[tuple(plane)]
 
 
-def source_of(line: Line, channels: Channels) -> ImageSource | SeenTogether:
+def source_of(line: StackSlices, channels: Channels) -> ImageSource | SeenTogether:
     """Look at the slices as the displayed one is seen; on the main thread."""
     if channels.are_together(line.image, line.plane):
         return SeenTogether(line, channels)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_pisam.docks.segment.stack_run import (
-    Found,
     InSlices,
     LabelStack,
-    Line,
     StackRun,
+    StackSlices,
+    StackSnapshot,
     Task,
     relabel_steps,
     source_of,
@@ -98,13 +98,13 @@ class Stacks:
         }
 
     @property
-    def line(self) -> Line | None:
+    def line(self) -> StackSlices | None:
         """The slices that an object is carried through; None where there are none."""
         planes, axes = self._work.planes, self.axes
         if planes.plane is None or not axes:
             return None
         axis = self.axis if self.axis in axes else list(axes)[-1]
-        return Line(planes.image, planes.plane, axis)
+        return StackSlices(planes.image, planes.plane, axis)
 
     @property
     def title(self) -> str:
@@ -150,7 +150,7 @@ class Stacks:
             task = Task(number, 0, min(there), max(there), self.end)
             self._carry(line, task, f"Object {number} corrected")
 
-    def _carry(self, line: Line, task: Task, title: str, then: int | None = None) -> None:
+    def _carry(self, line: StackSlices, task: Task, title: str, then: int | None = None) -> None:
         found, predictor = self._found(line), self._work.planes.predictor
         if predictor is None or found is None:
             raise ValueError("There is no model to propagate with. Load one first.")
@@ -179,7 +179,7 @@ class Stacks:
             axis, then, run.then = first.axis, run.then, None
             there = views_of(first, planes.sessions.get(first.image, {}))
             run.lines = [
-                Line(first.image, first.plane.at(axis, index), then)
+                StackSlices(first.image, first.plane.at(axis, index), then)
                 for index, views in there.items()
                 if run.number in views
             ]
@@ -191,7 +191,7 @@ class Stacks:
             if axis not in line.plane.axes and index is not None:
                 labels = labels.at(axis - len(line.plane.shape), index)
         views = views_of(line, planes.sessions.get(line.image, {}))
-        run.found = Found(line, labels.frozen(), views)
+        run.found = StackSnapshot(line, labels.frozen(), views)
         self._follow(run, Task(run.number, 0, 0, line.size - 1, self.end))
         return True
 
@@ -250,7 +250,7 @@ class Stacks:
         self._relabel(line, (number, other), number, f"Object {other} is {number}", 0)
 
     def _relabel(
-        self, line: Line, numbers: tuple[int, ...], target: int, title: str, first: int
+        self, line: StackSlices, numbers: tuple[int, ...], target: int, title: str, first: int
     ) -> None:
         found = self._found(line)
         if found is not None:
@@ -289,14 +289,14 @@ class Stacks:
 
     # -- running ------------------------------------------------------------------------------
 
-    def _found(self, line: Line) -> Found | None:
+    def _found(self, line: StackSlices) -> StackSnapshot | None:
         planes = self._work.planes
         if planes.labels is None:
             return None
         views = views_of(line, planes.sessions.get(line.image, {}))
-        return Found(line, planes.labels.frozen(), views)
+        return StackSnapshot(line, planes.labels.frozen(), views)
 
-    def _session_at(self, line: Line, index: int) -> Session:
+    def _session_at(self, line: StackSlices, index: int) -> Session:
         planes, plane = self._work.planes, line.at(index)
         session = planes.session_of(line.image, plane)
         is_attached = getattr(session.labels, "layer", None) is self._work.choice["labels"]
