@@ -21,6 +21,7 @@ from napari_pisam.learn.dataset import (
 from napari_pisam.learn.store import SMALLEST_OBJECT
 from recipes.tiny import synthetic
 from recipes.tiny.compose import Bank, composite, load_bank
+from recipes.tiny.lines import cables, hairs, roots, vessel_tree
 from recipes.tiny.rendering import bundled_pictures
 from recipes.tiny.sets import load_images
 from recipes.tiny.store import SetImage
@@ -67,13 +68,13 @@ def crossed_by_lines(
     x0, y0, x1, y1 = exact_box(mask)
     if mask.sum() < _COMPACT * (x1 - x0) * (y1 - y0):
         return image
-    kind = ("vessel_tree", "roots", "hairs", "cables")[int(rng.integers(0, 4))]
+    draw = (vessel_tree, roots, hairs, cables)[int(rng.integers(0, 4))]
     height, width = mask.shape
-    lines = synthetic.generate(kind, max(height, width), rng)[1][:height, :width]
+    lines = draw(max(height, width), rng)[:height, :width] > 0
     if not lines.any():
         return image
-    cover = gaussian_filter((lines > 0).astype(np.float32), rng.uniform(0.5, 1.5))[..., None]
-    colour = image[lines > 0].mean(0) * rng.uniform(0.3, 1.6) + rng.normal(0, 15, 3)
+    cover = gaussian_filter(lines.astype(np.float32), rng.uniform(0.5, 1.5))[..., None]
+    colour = image[lines].mean(0) * rng.uniform(0.3, 1.6) + rng.normal(0, 15, 3)
     strength = rng.uniform(0.3, 0.9)
     mixed = image + strength * cover * (colour - image)
     return np.asarray(np.clip(np.rint(mixed), 0, 255), dtype=np.uint8)
