@@ -124,6 +124,7 @@ class Propagation:
             If an axis or a slice does not exist.
         """
         from napari_pisam.predict.propagation import propagate_along
+        from napari_pisam.predict.workers import each
 
         ranges = self.ranges(leading)
         steps = 1
@@ -152,10 +153,8 @@ class Propagation:
             return seed.anchors | found
 
         planes: dict[Index, dict[int, Mask]] = {}
-        # Workers elsewhere do several objects at a time.
-        each = getattr(predictor(), "each", map)
         with show("Propagating", steps * len(seeds)) as advance:
-            for number, masks in zip(seeds, each(work, list(seeds)), strict=True):
+            for number, masks in zip(seeds, each(predictor(), work, list(seeds)), strict=True):
                 for index, mask in masks.items():
                     planes.setdefault(index, {})[number] = mask
         return dict(sorted(planes.items()))

@@ -740,6 +740,7 @@ def predict_objects(
         In the order of `prompts`, without their logits.
     """
     from napari_pisam.predict.windows import window_in
+    from napari_pisam.predict.workers import each
 
     variant = predictor.model.variant
     windows: dict[Window | None, list[int]] = {}
@@ -774,9 +775,7 @@ def predict_objects(
         return found_many
 
     masks: dict[int, Mask] = {}
-    # Workers elsewhere do several calls at a time.
-    each = getattr(predictor, "each", map)
-    for batch, found in zip(calls, each(call, calls), strict=True):
+    for batch, found in zip(calls, each(predictor, call, calls), strict=True):
         masks.update(zip(batch, found, strict=True))
     return {object_id: masks[object_id] for object_id in prompts}
 

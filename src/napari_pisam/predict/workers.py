@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from napari_pisam.predict.cluster import Cluster
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def each(predictor: Any, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Do work for items, in their order; several at a time where workers elsewhere predict."""
+    found: Iterator[Result] = getattr(predictor, "each", map)(work, items)
+    return found
 
 
 def is_scheduler(text: str) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from napari_pisam.predict.workers import each
 from napari_pisam.session.records import ModelRef, mask_of_start, same_prompts
 from napari_pisam.session.requests import (
     Execute,
@@ -376,8 +377,7 @@ class Predicting:
 
         def work(predictor: Any) -> list[Mask]:
             calls = [boxes[k : k + batch.size] for k in range(0, len(boxes), batch.size)]
-            each = getattr(predictor, "each", map)
-            found = each(predictor.predict_many, calls)
+            found = each(predictor, predictor.predict_many, calls)
             return [mask.without_logits() for masks in found for mask in masks]
 
         self._requests.submit_when_idle(Request("boxes", lambda: self._job(work), done, failed))
