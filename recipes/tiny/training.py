@@ -19,6 +19,7 @@ from napari_pisam.learn.objective import Objective, iou
 from napari_pisam.learn.run_state import BEST, LAST, Ema, Run, StepLog
 from napari_pisam.learn.stopping import stop_request
 from napari_pisam.weights.checkpoint_format import save_checkpoint
+from recipes.tiny.depthwise import quicken_depthwise
 from recipes.tiny.optimizers import build_optimizer
 from recipes.tiny.samples import training_samples, validation_samples
 from recipes.tiny.sets import load_images
@@ -160,6 +161,8 @@ class _Stage:
         self.frozen, loop = frozen_encoder(model, config, len(self.validation))
         self.config = config.model_copy(update={"views": loop.views})
         config.output.mkdir(parents=True, exist_ok=True)
+        if fabric.device.type == "cpu" and config.precision == "bf16-mixed":
+            quicken_depthwise(model)
         ema, optimizer = Ema(model, config.ema), build_optimizer(model, config)
         if config.compiled and model.has_interactor:
             # A layer norm over 8 channels of every pixel takes half of a step on a CPU otherwise.
