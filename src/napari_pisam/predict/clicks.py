@@ -37,6 +37,12 @@ class ClickPolicy:
     held_back : float
         Share of what a click changes that is held back: an unsure change does not pass, which
         nearly halves what a click can spoil and costs nothing on average.
+    most_removed : float
+        Share of an object that a BG click takes away at most: a network that would take more has
+        changed its mind about which object is meant, which a click in the middle of one error
+        does not ask for.
+    left_of_it : float
+        Share of the object that such a click takes away then: what lies nearest to it.
     start : float
         What a click has to overcome where a mask to start from was given, as a share of 10.
     spacing : float
@@ -48,6 +54,8 @@ class ClickPolicy:
     reach: int = 3
     spot: float = 1.5
     held_back: float = 0.2
+    most_removed: float = 0.5
+    left_of_it: float = 0.05
     start: float = 0.3
     spacing: float = 4.0
     most: int = 8
@@ -115,6 +123,8 @@ class ClickPolicy:
         """
         after: NDArray[np.float32] = first + (1 - self.held_back) * change
         self.keep_local(before, after, points[-last:], labels[-last:])
+        if not labels[-1]:
+            self.keep_most(before, after, points[-last:])
         self.obey(after, points, labels)
         return after
 
@@ -145,6 +155,31 @@ class ClickPolicy:
                     asked.update(np.unique(parts[rows, cols]).tolist())
             refused |= changed & ~np.isin(parts, sorted(asked - {0}))
         after[refused] = before[refused]
+
+    def keep_most(
+        self,
+        before: NDArray[np.float32],
+        after: NDArray[np.float32],
+        points: NDArray[np.floating],
+    ) -> None:
+        """Take back most of what one BG click or scribble took away, if that is too much.
+
+        Logits change in place of `after`.
+        """
+        was = before > 0
+        removed = was & (after <= 0)
+        area = np.count_nonzero(was)
+        if np.count_nonzero(removed) <= self.most_removed * area:
+            return
+        height, width = after.shape
+        away = np.ones((height, width), dtype=np.bool_)
+        cols, rows = np.clip(np.floor(points).astype(int), 0, [width - 1, height - 1]).T
+        away[rows, cols] = False
+        distance = ndimage.distance_transform_edt(away)
+        near = np.sort(distance[removed])[int(self.left_of_it * area)]
+        # Fading out towards twice as far, so that no circle is cut out.
+        share = np.clip(2 - distance / max(near, 1.0), 0, 1).astype(np.float32)
+        after[removed] = (before + share * (after - before))[removed]
 
     def obey(
         self,

@@ -137,6 +137,36 @@ def test_the_last_click_is_followed_and_part_of_the_change_held_back():
     assert (bold[20:36, 20:28] > 0).all()
 
 
+def test_a_background_click_that_would_take_most_of_an_object_takes_what_is_near_it():
+    # The network answered the veins of a leaf instead of its blade after a click beside a vein.
+    before = logits((5, 5, 30))
+    change = np.zeros((40, 40), np.float32)
+    change[5:35, 5:35] = -10.0
+    change[20, 10:30] = 0.0
+    after = POLICY.follow(before, before, change, at(12, 12), np.array([0]))
+    taken = np.argwhere((before > 0) & (after <= 0))
+    assert after[12, 12] <= 0
+    # A twentieth of the object, and as much again or two where it fades out.
+    assert 0.05 * 900 <= len(taken) <= 0.2 * 900
+    assert np.hypot(*(taken - (12, 12)).T).max() < 10
+    assert (after[22:35, 5:35] > 0).all()
+
+
+def test_a_background_click_takes_a_smaller_part_as_a_whole():
+    before = logits((5, 5, 30))
+    change = np.zeros((40, 40), np.float32)
+    change[5:18, 5:35] = -10.0
+    after = POLICY.follow(before, before, change, at(12, 12), np.array([0]))
+    assert np.array_equal(after > 0, (before > 0) & (change == 0))
+
+
+def test_a_foreground_click_may_add_more_than_there_was():
+    before, change = logits((5, 5, 4)), np.zeros((40, 40), np.float32)
+    change[9:39, 5:35] = 10.0
+    after = POLICY.follow(before, before, change, at(20, 20), np.array([1]))
+    assert (after > 0)[9:39, 5:35].all()
+
+
 def test_a_longer_reach_lets_a_click_change_more():
     before, after = logits(), logits((20, 20, 5))
     for reach, stays in ((3, False), (8, True)):
