@@ -145,7 +145,8 @@ def _dark_ridges(image: NDArray[Any], box: Box) -> NDArray[np.bool_]:
 
     rows, cols = _around(image, box, margin=0)
     green = ndimage.gaussian_filter(image[..., 1].astype(np.float64), sigma=1.5)
-    darker = (ndimage.gaussian_filter(green, sigma=16) - green)[rows, cols]
+    # Wider than a vessel, narrower than the fovea, which is dark and none.
+    darker = (ndimage.gaussian_filter(green, sigma=8) - green)[rows, cols]
     pieces, _ = ndimage.label(darker > threshold_otsu(darker))  # type: ignore[no-untyped-call]
     large = np.bincount(pieces.ravel()) >= _SPECK
     result = np.zeros(image.shape[:2], dtype=np.bool_)
@@ -153,7 +154,7 @@ def _dark_ridges(image: NDArray[Any], box: Box) -> NDArray[np.bool_]:
     return result
 
 
-_SPECK = 400
+_SPECK = 300
 """Smaller pieces of a vessel are no vessels, px."""
 
 
