@@ -202,8 +202,15 @@ def score(
         One for each object, in the order of the list.
     missed : list of str
         Objects that the time did not suffice for.
+
+    Raises
+    ------
+    ValueError
+        If the weights cannot be read.
     """
     jobs = jobs_of(objects)
+    # A pool whose processes cannot start begins new ones for ever.
+    load(plan.model)
     rows: list[Row] = []
     missed: list[str] = []
     deadline = time.time() + plan.seconds

@@ -115,6 +115,12 @@ def test_processes_share_the_work(data: Path, tmp_path: Path) -> None:
     assert json.loads(out.read_text())["rows"] == rows
 
 
+def test_weights_that_are_not_there_are_said_at_once(data: Path, tmp_path: Path) -> None:
+    plan = scoring.Plan(str(tmp_path / "lost.safetensors"), str(data), clicks=0)
+    with pytest.raises(ValueError, match="lost"):
+        scoring.score(plan, scoring.chosen_objects(data, 1), processes=1)
+
+
 def test_the_three_runs_differ_in_decoder_and_folder_only(tmp_path: Path) -> None:
     base = RecipeConfig(data=tmp_path, output=tmp_path / "runs", seed=3)
     runs = [decoders.settings_of(base, decoder) for decoder in decoders.DECODERS]
