@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 _SWEEPS = 4
 
 
+def _cells(points: NDArray[np.floating], logits: NDArray[np.float32]) -> NDArray[np.int_]:
+    """(n, 2) (col, row) of the pixels of (h, w) logits that points, (x, y), lie in."""
+    height, width = logits.shape
+    cells: NDArray[np.int_] = np.clip(np.floor(points).astype(int), 0, [width - 1, height - 1])
+    return cells
+
+
 @dataclass(frozen=True)
 class ClickPolicy:
     """How far a click may change a mask, and how surely it does; lengths in px of the frame.
@@ -140,8 +147,7 @@ class ClickPolicy:
         Of the pixels that change sides, those stay changed that are connected with a click of that
         kind: added ones with an FG click, removed ones with a BG click.
         """
-        height, width = after.shape
-        cells = np.clip(np.floor(points).astype(int), 0, [width - 1, height - 1])
+        cells = _cells(points, after)
         was, becomes = before > 0, after > 0
         refused = np.zeros_like(was)
         for flag, changed in ((1, becomes & ~was), (0, was & ~becomes)):
@@ -171,9 +177,8 @@ class ClickPolicy:
         area = np.count_nonzero(was)
         if np.count_nonzero(removed) <= self.most_removed * area:
             return
-        height, width = after.shape
-        away = np.ones((height, width), dtype=np.bool_)
-        cols, rows = np.clip(np.floor(points).astype(int), 0, [width - 1, height - 1]).T
+        away = np.ones(after.shape, dtype=np.bool_)
+        cols, rows = _cells(points, after).T
         away[rows, cols] = False
         distance = ndimage.distance_transform_edt(away)
         near = np.sort(distance[removed])[int(self.left_of_it * area)]
@@ -194,7 +199,7 @@ class ClickPolicy:
         """
         height, width = logits.shape
         reach = int(np.ceil(4 * self.spot))
-        cells = np.clip(np.floor(points).astype(int), 0, [width - 1, height - 1])
+        cells = _cells(points, logits)
         # A spot may reach a click beside it: a few sweeps settle both.
         for _ in range(_SWEEPS):
             changed = False
