@@ -1,10 +1,10 @@
 """What the scores of weights are worth, and weights whose scores say so.
 
-    python -m recipes.tiny.calibration ../shared/data runs/a2/tiny.safetensors --objects 6
+    python -m recipes.tiny.calibration ../shared/data runs/a2/tiny.safetensors
 
-On objects of sources that were in no training: the curve from scores to IoU (isotonic regression
-by the pool-adjacent-violators algorithm), how far scores are from IoU on sources that the curve was
-not fitted to, and the weights anew with the curve in their header.
+On objects of images that were in no training: the curve from the expected IoU (`predict.scores`)
+to the IoU, how far scores are from the IoU on sources that the curve was not fitted to, and the
+weights anew with the curve in their header.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import isotonic_regression
+from scipy.optimize import minimize
+from scipy.special import expit, logit
 
 from napari_pisam.evaluate import protocols
 from napari_pisam.measure import metrics
@@ -23,31 +24,42 @@ from napari_pisam.predict.predictor import Predictor
 from napari_pisam.weights.checkpoint import build_from_checkpoint
 from napari_pisam.weights.checkpoint_format import read_checkpoint
 from recipes.tiny.export import write_weights
-from recipes.tiny.scoring import chosen_objects, jobs_of, left_out, names
+from recipes.tiny.scoring import chosen_objects, jobs_of, names
 from recipes.tiny.sets import load_image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from napari_pisam.model.pisam import PiSam
 
-KNOTS = 12
-CLICKS = 3
-# Scores as they are: the mean of the network's estimate and of the expected IoU.
+KNOTS = 21
+CLICKS = 5
+# Clicks after which a mask is looked at.
+_AFTER = (0, 1, 3, 5)
+# Scores as they are.
 _AS_SAID = ((0.0, 0.0), (1.0, 1.0))
+# Errors below this count by their square: |x| has no slope at 0.
+_SMOOTH = 0.03
+# How near to 0 and 1 the logit of a score is taken.
+_LEAST = 0.02
 
 Curve = tuple[tuple[float, float], ...]
 
 
-def fitted_curve(said: Sequence[float], was: Sequence[float], knots: int = KNOTS) -> Curve:
-    """Fit a rising curve of few knots, none steeper than the objects between them can tell.
+def fitted_curve(said: Sequence[float], was: Sequence[float], sources: Sequence[str]) -> Curve:
+    """Fit a rising curve of two numbers, a line from the logits of scores to those of IoU.
+
+    As near as it can be to the IoU in the mean of absolute errors over sources. (A free rising
+    curve, by isotonic regression, follows the sources that it saw and carries less far.)
 
     Parameters
     ----------
     said, was : sequence of float
         Scores and IoU of the same masks.
-    knots : int
-        At most.
+    sources : sequence of str
+        Of the same masks; all sources count the same.
 
     Returns
     -------
@@ -59,37 +71,51 @@ def fitted_curve(said: Sequence[float], was: Sequence[float], knots: int = KNOTS
     ValueError
         If there are fewer than two different scores.
     """
-    order = np.argsort(said)
-    x, y = np.asarray(said)[order], np.asarray(was)[order]
-    groups = np.array_split(np.arange(len(x)), min(knots, max(2, len(x) // 8)))
-    means = np.array([[x[g].mean(), y[g].mean(), len(g)] for g in groups if len(g)])
-    rising = isotonic_regression(means[:, 1], weights=means[:, 2]).x
-    kept = np.append(np.diff(means[:, 0]) > 1e-3, True)
-    if kept.sum() < 2:
-        raise ValueError(f"{len(x)} scores have {kept.sum()} different values; expected 2 at least")
-    pairs = np.stack([means[:, 0], rising], 1)[kept].clip(0, 1).round(4)
+    if np.ptp(said) < 1e-3:
+        raise ValueError(f"{len(said)} scores have no different values; expected 2 at least")
+    x, y = _logits(said), np.asarray(was, dtype=np.float64)
+    _, group, sizes = np.unique(sources, return_inverse=True, return_counts=True)
+    weights = 1 / sizes[group] / len(sizes)
+
+    def loss(line: NDArray[np.float64]) -> float:
+        errors = expit(line[0] + line[1] * x) - y
+        return float((weights * np.sqrt(errors**2 + _SMOOTH**2)).sum())
+
+    # Not falling.
+    line = minimize(loss, [0.0, 1.0], method="L-BFGS-B", bounds=[(None, None), (0, None)]).x
+    at = np.linspace(0, 1, KNOTS)
+    pairs = np.stack([at, expit(line[0] + line[1] * _logits(at))], 1).round(4)
     return tuple((float(a), float(b)) for a, b in pairs)
 
 
-def scored_objects(model: PiSam, data: Path, count: int, sources: set[str]) -> list[dict[str, Any]]:
+def _logits(scores: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = logit(np.clip(scores, _LEAST, 1 - _LEAST))
+    return result
+
+
+def scored_objects(
+    model: PiSam, data: Path, count: int, sources: Sequence[str]
+) -> list[dict[str, Any]]:
     """Score and measure the masks of the fixed objects of some sources, box and clicks.
 
     Returns
     -------
     list of dict
-        ``source``, ``clicks``, ``said`` and ``iou``.
+        ``source``, ``part``, ``clicks``, ``said`` and ``iou``.
     """
     model.variant = replace(model.variant, score_curve=_AS_SAID)
     predictor = Predictor(model)
     rows = []
-    for job in jobs_of(chosen_objects(data, count, sorted(sources))):
+    for job in jobs_of(chosen_objects(data, count, sources)):
         item = load_image(data, job.source, job.image)
         predictor.set_image(item.pixels)
         for wanted in job.objects:
             wanted.index_in(item)
             truth = item.mask(wanted.object, slice(None), slice(None))
             box, clicks = protocols.box_of(truth), protocols.run_clicks(predictor, truth, CLICKS)
-            for number in {0, 1, len(clicks.clicks)}:
+            for number in _AFTER:
+                if number > len(clicks.clicks):
+                    break
                 given = clicks.clicks[:number]
                 mask = predictor.predict(
                     box=box,
@@ -97,25 +123,38 @@ def scored_objects(model: PiSam, data: Path, count: int, sources: set[str]) -> l
                     labels=[place[2] for place in given] or None,
                 )
                 iou = metrics.iou(mask.to_array(), truth)
-                rows.append(
-                    {"source": job.source, "clicks": number, "said": mask.score, "iou": iou}
-                )
+                known = {"source": job.source, "part": wanted.part, "clicks": number}
+                rows.append(known | {"said": mask.score, "iou": iou})
     return rows
 
 
-def error(rows: Sequence[dict[str, Any]], curve: Curve = ()) -> float:
+def error(rows: Sequence[dict[str, Any]], curve: Curve = _AS_SAID) -> float:
     """Mean over sources of how far scores are from IoU."""
     by_source: dict[str, list[float]] = {}
-    for row in rows:
-        said = float(row["said"])
-        if curve:
-            said = float(np.interp(said, [x for x, _ in curve], [y for _, y in curve]))
-        by_source.setdefault(row["source"], []).append(abs(said - row["iou"]))
+    said = np.interp([row["said"] for row in rows], *zip(*curve, strict=True))
+    for row, score in zip(rows, said, strict=True):
+        by_source.setdefault(row["source"], []).append(abs(float(score) - row["iou"]))
     return float(np.mean([np.mean(values) for values in by_source.values()]))
 
 
-def _fitted(rows: Sequence[dict[str, Any]]) -> Curve:
-    return fitted_curve([row["said"] for row in rows], [row["iou"] for row in rows])
+def fitted_to(rows: Sequence[dict[str, Any]]) -> Curve:
+    """Curve of what `scored_objects` gave."""
+    columns = ([row[name] for row in rows] for name in ("said", "iou", "source"))
+    return fitted_curve(*columns)
+
+
+def scored_by_others(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Score the masks of every source by the curve of all other sources."""
+    result = []
+    for name in sorted({row["source"] for row in rows}):
+        curve = fitted_to([row for row in rows if row["source"] != name])
+        x, y = zip(*curve, strict=True)
+        result += [
+            row | {"said": float(np.interp(row["said"], x, y))}
+            for row in rows
+            if row["source"] == name
+        ]
+    return result
 
 
 def main() -> None:
@@ -125,29 +164,22 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("weights", type=Path)
-    parser.add_argument("--objects", type=int, default=6, help="of each source and part")
-    parser.add_argument("--sources", default="", help="by commas; those in no training by default")
+    parser.add_argument("--objects", type=int, default=2, help="of each source and part")
+    parser.add_argument("--sources", default="", help="by commas; all by default")
     parser.add_argument("--output", type=Path, help="weights with the curve in their header")
     options = parser.parse_args()
     checkpoint = read_checkpoint(options.weights)
     model = build_from_checkpoint(checkpoint)
     header = checkpoint.header
-    held_out = [] if header is None else header.training.get("held_out", [])
-    sources = set(names(options.sources)) or left_out(held_out, [], options.data)
-    listed = {one.source for one in chosen_objects(options.data, 1)}
-    rows = scored_objects(model, options.data, options.objects, sources & listed)
-    curve = _fitted(rows)
-    others = {
-        name: _fitted([row for row in rows if row["source"] != name])
-        for name in {row["source"] for row in rows}
-    }
-    apart = [
-        error([row for row in rows if row["source"] == name], other)
-        for name, other in others.items()
-    ]
-    print(f"{len(rows)} masks of {len(others)} sources; mean absolute error of the score:")
+    rows = scored_objects(model, options.data, options.objects, names(options.sources))
+    curve = fitted_to(rows)
+    print(f"{len(rows)} masks; mean over sources of the score's absolute error:")
     print(f"as said {error(rows):.3f}, by the curve {error(rows, curve):.3f},")
-    print(f"by curves of the other sources {np.mean(apart):.3f}")
+    others = scored_by_others(rows)
+    print(f"by curves of the other sources {error(others):.3f}: ", end="")
+    for part in sorted({row["part"] for row in rows}):
+        print(part, f"{error([row for row in others if row['part'] == part]):.3f}", end="; ")
+    print()
     print(curve)
     if options.output is not None:
         if header is None:

@@ -26,12 +26,16 @@ def test_the_expected_iou_is_that_of_the_pixels_probabilities_counted_by_hand() 
     assert expected_iou(values) == pytest.approx(by_hand, abs=1e-6)
 
 
-def test_a_score_is_read_from_the_curve_and_held_at_its_ends() -> None:
-    certain = logits(30, -30)
-    curve = ((0.5, 0.2), (0.9, 0.8))
-    assert score(0.4, certain, curve) == pytest.approx(0.2 + 0.6 * (0.7 - 0.5) / 0.4)
-    assert score(1.2, certain, curve) == pytest.approx(0.8)
-    assert score(-3.0, certain, curve) == pytest.approx(0.2)
+def test_a_score_is_read_from_the_curve_at_the_expected_iou_and_held_at_its_ends() -> None:
+    doubtful = logits(1.5, -3)
+    expected = expected_iou(doubtful)
+    assert 0.2 < expected < 0.8
+    curve = ((0.1, 0.2), (0.9, 0.8))
+    by_hand = 0.2 + 0.6 * (expected - 0.1) / 0.8
+    # The network's estimate does not enter.
+    assert score(0.4, doubtful, curve) == score(1.2, doubtful, curve) == pytest.approx(by_hand)
+    assert score(0.4, logits(30, -30), curve) == pytest.approx(0.8)
+    assert score(0.4, logits(-5, -5), curve) == pytest.approx(0.2)
 
 
 def test_without_a_curve_a_score_is_what_the_network_says() -> None:
