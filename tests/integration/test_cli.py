@@ -853,15 +853,19 @@ def test_demo_shows_many_objects_a_large_one_and_a_network_unless_told_otherwise
 
 @pytest.mark.weights
 @pytest.mark.skipif(not EMBEDDED, reason="the embedded model's weights are not in this checkout")
-@pytest.mark.parametrize(("image", "objects"), [("coins", 8), ("retina", 1)])
-def test_demo_with_the_embedded_model_is_useful(run, work, image, objects):
+@pytest.mark.parametrize(
+    ("image", "objects", "box", "clicks"),
+    # The disc has vessels on it, which the model also knows as objects: see its card.
+    [("coins", 8, 0.93, 0.95), ("retina", 1, 0.74, 0.85), ("vessels", 1, 0.45, 0.45)],
+)
+def test_demo_with_the_embedded_model_is_useful(run, work, image, objects, box, clicks):
     result = run("demo", "--headless", "--image", image, "-o", work / "out")
     assert result.exit_code == 0, result.stderr
     mean = next(line for line in result.stdout.splitlines() if line.strip().startswith("mean"))
     before, after = (float(text) for text in mean.split("mean")[1].split("->"))
-    assert before > 0.8
+    assert before > box
     assert after >= before
-    assert after > 0.9
+    assert after > clicks
     labels = tifffile.imread(work / "out" / "labels.tif")
     assert set(np.unique(labels)) == set(range(objects + 1))
 

@@ -314,13 +314,13 @@ def _all_variants() -> dict[str, Variant]:
     tiny = Variant(
         "tiny",
         "pisam",
-        CompactEncoder("hgnetv2_b0"),
+        CompactEncoder("tf_efficientnet_lite0"),
         residual=True,
         click_maps=True,
         local_clicks=True,
         box_maps=True,
         appearance_prior=True,
-        focus=Focus(),
+        focus=Focus(frame=512),
     )
     vits = [
         Variant(f"{kind}_vit_{size}", kind, vit, residual=kind == "pisam")
