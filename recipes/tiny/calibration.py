@@ -131,7 +131,8 @@ def scored_objects(
 def error(rows: Sequence[dict[str, Any]], curve: Curve = _AS_SAID) -> float:
     """Mean over sources of how far scores are from IoU."""
     by_source: dict[str, list[float]] = {}
-    said = np.interp([row["said"] for row in rows], *zip(*curve, strict=True))
+    x, y = zip(*curve, strict=True)
+    said = np.interp([row["said"] for row in rows], x, y)
     for row, score in zip(rows, said, strict=True):
         by_source.setdefault(row["source"], []).append(abs(float(score) - row["iou"]))
     return float(np.mean([np.mean(values) for values in by_source.values()]))
