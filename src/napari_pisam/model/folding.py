@@ -7,6 +7,7 @@ operations a value; folded, they cost nothing.
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -84,14 +85,13 @@ def folded(model: PiSam, dtype: torch.dtype = torch.float32) -> PiSam:
         return model
     encoder = copy.deepcopy(given).requires_grad_(False)
     for module in list(encoder.modules()):
-        if hasattr(module, "conv") and isinstance(getattr(module, "bn", None), nn.BatchNorm2d):
-            _fold_block(module)
-        elif isinstance(module, nn.Sequential):
-            for place in range(len(module) - 1):
-                conv, norm = module[place], module[place + 1]
-                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                    module[place] = fuse_conv_bn_eval(conv, norm)
-                    module[place + 1] = nn.Identity()
+        # Modules list their layers in the order in which they run.
+        for (name, conv), (other, norm) in pairwise(list(module.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(conv, norm))
+                # Some of timm's norms hold the activation after them.
+                setattr(module, other, getattr(norm, "act", nn.Identity()))
+        _fold_affine(module)
     for module in encoder.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.to(dtype)
@@ -104,10 +104,8 @@ def folded(model: PiSam, dtype: torch.dtype = torch.float32) -> PiSam:
     return view
 
 
-def _fold_block(block: Any) -> None:
-    """Fold timm's convolution, norm, ReLU and affine (HGNetV2's ``ConvBNAct``)."""
-    block.conv = fuse_conv_bn_eval(block.conv, block.bn)
-    block.bn = nn.Identity()
+def _fold_affine(block: Any) -> None:
+    """Fold the affine of timm's convolution, norm, ReLU and affine (HGNetV2's ``ConvBNAct``)."""
     affine = getattr(block, "lab", None)
     if affine is None or not hasattr(affine, "scale") or not isinstance(block.act, nn.ReLU):
         return

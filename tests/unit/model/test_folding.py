@@ -11,12 +11,13 @@ from torch import nn
 from micro import micro_model
 from napari_pisam.model.folding import folded
 from napari_pisam.model.pisam import build_model
-from napari_pisam.model.variants import get_variant
+from napari_pisam.model.variants import CompactEncoder, get_variant
 
 
-@pytest.fixture(scope="module")
-def network():
-    model = build_model(replace(get_variant("tiny"), frame=64))
+@pytest.fixture(scope="module", params=["hgnetv2_b0", "tf_efficientnet_lite0"])
+def network(request):
+    encoder = CompactEncoder(request.param)
+    model = build_model(replace(get_variant("tiny"), encoder=encoder, frame=64))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for module in model.modules():
