@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from napari_pisam.model.pisam import PiSam
 
 KNOTS = 21
-CLICKS = 5
 # Clicks after which a mask is looked at.
 _AFTER = (0, 1, 3, 5)
 # Scores as they are.
@@ -112,7 +111,10 @@ def scored_objects(
         for wanted in job.objects:
             wanted.index_in(item)
             truth = item.mask(wanted.object, slice(None), slice(None))
-            box, clicks = protocols.box_of(truth), protocols.run_clicks(predictor, truth, CLICKS)
+            box, clicks = (
+                protocols.box_of(truth),
+                protocols.run_clicks(predictor, truth, _AFTER[-1]),
+            )
             for number in _AFTER:
                 if number > len(clicks.clicks):
                     break
@@ -128,13 +130,17 @@ def scored_objects(
     return rows
 
 
+def rescored(rows: Sequence[dict[str, Any]], curve: Curve) -> list[dict[str, Any]]:
+    """Read the scores of rows from a curve."""
+    x, y = zip(*curve, strict=True)
+    return [row | {"said": float(np.interp(row["said"], x, y))} for row in rows]
+
+
 def error(rows: Sequence[dict[str, Any]], curve: Curve = _AS_SAID) -> float:
     """Mean over sources of how far scores are from IoU."""
     by_source: dict[str, list[float]] = {}
-    x, y = zip(*curve, strict=True)
-    said = np.interp([row["said"] for row in rows], x, y)
-    for row, score in zip(rows, said, strict=True):
-        by_source.setdefault(row["source"], []).append(abs(float(score) - row["iou"]))
+    for row in rescored(rows, curve):
+        by_source.setdefault(row["source"], []).append(abs(row["said"] - row["iou"]))
     return float(np.mean([np.mean(values) for values in by_source.values()]))
 
 
@@ -149,12 +155,7 @@ def scored_by_others(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     result = []
     for name in sorted({row["source"] for row in rows}):
         curve = fitted_to([row for row in rows if row["source"] != name])
-        x, y = zip(*curve, strict=True)
-        result += [
-            row | {"said": float(np.interp(row["said"], x, y))}
-            for row in rows
-            if row["source"] == name
-        ]
+        result += rescored([row for row in rows if row["source"] == name], curve)
     return result
 
 
