@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_pisam.images.files import replacing
+from napari_pisam.weights.checkpoint_format import read_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,16 +127,17 @@ def without_fold(base: RecipeConfig, fold: int, available: Iterable[str]) -> Rec
     Raises
     ------
     ValueError
-        If there is no such fold, or the run does not start afresh: with weights that saw the fold,
-        leaving it out would be a pretence.
+        If there is no such fold, or the run does not start afresh (ImageNet's weights are fresh):
+        with weights that saw the fold, leaving it out would be a pretence.
     """
     if not 0 <= fold < len(FOLDS):
         raise ValueError(f"fold is {fold}, expected 0 to {len(FOLDS) - 1}.")
     initial = None if base.initial is None else str(base.initial)
-    if initial is not None and "{fold}" not in initial:
+    if not (base.initial is None or "{fold}" in str(initial) or _is_untrained(base.initial)):
         raise ValueError(
-            "A run that leaves sets out has to start from fresh weights, or from an earlier run "
-            "that left the same out: name fold{fold} in initial."
+            "A run that leaves sets out has to start from fresh weights, from a file of ImageNet's "
+            "(recipes.tiny.imagenet), or from an earlier run that left the same out: name "
+            "fold{fold} in initial."
         )
     sets = sorted(set(base.held_out) | (FOLDS[fold] & set(available)))
     kinds = sorted(set(base.held_out_kinds) | KIND_FOLDS[fold])
@@ -144,6 +146,14 @@ def without_fold(base: RecipeConfig, fold: int, available: Iterable[str]) -> Rec
     if initial is not None:
         changes["initial"] = Path(initial.replace("{fold}", str(fold)))
     return base.model_copy(update=changes)
+
+
+def _is_untrained(path: Path) -> bool:
+    """Whether weights are those of `imagenet.write_initial`, whose header tells of no training."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    header = read_checkpoint(path).header
+    return header is not None and not header.training
 
 
 def write_folds(base: RecipeConfig, folder: Path) -> list[Path]:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from micro import micro_model
+from napari_pisam.weights.checkpoint_format import save_checkpoint
 from recipes.tiny import folds
 from recipes.tiny.config import RecipeConfig
 from recipes.tiny.facts import KNOWN, read_facts
@@ -80,9 +82,20 @@ def test_a_set_in_no_fold_is_named(tmp_path: Path, small_folds, monkeypatch):
         write_folds(settings(tmp_path), tmp_path / "folds")
 
 
-def test_weights_that_saw_the_fold_are_no_start(tmp_path: Path):
-    with pytest.raises(ValueError, match="start from fresh weights"):
-        without_fold(settings(tmp_path, initial=tmp_path / "tiny.safetensors"), 0, [])
+@pytest.mark.parametrize(("training", "is_fresh"), [({}, True), ({"steps": 40}, False)])
+def test_weights_that_saw_the_fold_are_no_start(tmp_path: Path, training: dict, is_fresh: bool):
+    path = tmp_path / "start.safetensors"
+    model = micro_model()
+    save_checkpoint(path, model, licence="MIT", training_summary=training)
+    start = settings(tmp_path, initial=path)
+    if is_fresh:
+        assert without_fold(start, 0, []).initial == path
+    else:
+        with pytest.raises(ValueError, match="start from fresh weights"):
+            without_fold(start, 0, [])
+
+
+def test_a_fold_goes_on_from_its_own_earlier_stage(tmp_path: Path):
     earlier = settings(tmp_path, initial="stage1/fold{fold}/last.pt")
     assert without_fold(earlier, 3, []).initial == Path("stage1/fold3/last.pt")
 
