@@ -56,7 +56,17 @@ def replacing(path: Path) -> Iterator[Path]:
     ----------
     path : Path
         The file; what is there is replaced. A link is replaced, not followed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"{path.name} cannot be written: there is no folder {path.parent}. Make it first, or "
+            "choose another folder."
+        )
     turn = _turn_for(path)
     with turn.lock:
         sweep_parts(path.parent)

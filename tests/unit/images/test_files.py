@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from napari_pisam.images.files import replacing, sweep_parts
+from napari_pisam.images.files import replacing, sweep_parts, write_text
 
 BLOCKS, BLOCK = 40, 5000
 
@@ -62,6 +62,12 @@ def test_failure_leaves_what_was_there_and_nothing_else(tmp_path, error):
         fail_half_way()
     assert path.read_text() == "earlier"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder .*gone.* Make it first"):
+        write_text(tmp_path / "gone" / "table.csv", "")
+    assert not (tmp_path / "gone").exists()
 
 
 def test_longest_name_that_the_file_system_takes_can_be_written(tmp_path):
