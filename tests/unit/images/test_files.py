@@ -65,7 +65,7 @@ def test_failure_leaves_what_was_there_and_nothing_else(tmp_path, error):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no folder .*gone.* Make it first"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*gone.* Make it first"):
         write_text(tmp_path / "gone" / "table.csv", "")
     assert not (tmp_path / "gone").exists()
 
