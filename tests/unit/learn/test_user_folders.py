@@ -149,3 +149,23 @@ def test_a_large_image_is_read_by_window(tmp_path: Path, monkeypatch: pytest.Mon
             (value,) = np.unique(part[found == row.label])
             assert row.area == (part == value).sum()
         assert np.corrcoef(pixels.ravel(), (part > 0).ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("kind", ["instances", "binary"])
+def test_an_object_in_two_windows_is_used_in_one_and_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(sources, "LARGE", 64 * 64)
+    monkeypatch.setattr(sources, "TILE", 64)
+    monkeypatch.setattr(sources, "STEP", 40)
+    labels = np.zeros((150, 200), np.uint16)
+    areas = []
+    # Every offset to a window's edge, its first line included; no larger than the overlap.
+    for i, (row, col) in enumerate(np.ndindex(6, 8), start=1):
+        height, width = 10 + (3 * i) % 14, 10 + (5 * i) % 14
+        labels[25 * row : 25 * row + height, 25 * col : 25 * col + width] = i
+        areas.append(height * width)
+    pair(tmp_path, "a", labels if kind == "instances" else (labels > 0) * np.uint8(255), ".tif")
+    images, _ = from_folders(tmp_path / "images", tmp_path / "masks", kind=kind)
+    assert len(images) > 4
+    assert sorted(row.area for row in list_objects(images)) == sorted(areas)

@@ -330,7 +330,9 @@ def _of_files(job: tuple[str, Path, Path], kind: MaskKind) -> list[SourceImage] 
             found = []
             for region in regions:
                 labels: Any = _labels(mask, region, kind)
-                if np.bincount(labels.ravel())[1:].max(initial=0) < SMALLEST_OBJECT:
+                only = _beginning_in(labels, region, image.shape) if is_large else None
+                areas = np.bincount(labels.ravel())
+                if areas[1:].max(initial=0) < SMALLEST_OBJECT or only == frozenset():
                     continue
                 pixels: Any
                 if is_large:
@@ -343,12 +345,43 @@ def _of_files(job: tuple[str, Path, Path], kind: MaskKind) -> list[SourceImage] 
                 title = f"{name} at {region[0]}, {region[1]}" if len(regions) > 1 else name
                 found.append(
                     SourceImage(
-                        title, pixels, labels, origin="folder", contrast_limits=(0.0, 255.0)
+                        title,
+                        pixels,
+                        labels,
+                        origin="folder",
+                        contrast_limits=(0.0, 255.0),
+                        only=only,
                     )
                 )
             return found
     except (OSError, ValueError, MemoryError) as error:
         return f"{image_path}: {' '.join(str(error).split())}"
+
+
+def _beginning_in(
+    labels: NDArray[np.unsignedinteger], region: Region, shape: tuple[int, int]
+) -> frozenset[int]:
+    """Labels of a window that are used in it: of an object in two windows one alone trains.
+
+    Otherwise it could train in one and validate in the other. It is the window in which the object
+    begins, which has it whole where it is no larger than the overlap.
+    """
+    following = [
+        next((start for start in _starts(length) if start > first), length)
+        for first, length in zip(region[:2], shape, strict=True)
+    ]
+    found = set()
+    for label, place in enumerate(ndimage.find_objects(labels), start=1):
+        if place is None:
+            continue
+        begins = [first + part.start for first, part in zip(region[:2], place, strict=True)]
+        # What begins on a window's first line may be cut by it; the window before has all of it.
+        if all(
+            (low < begin or low == 0) and begin <= high
+            for low, begin, high in zip(region[:2], begins, following, strict=True)
+        ):
+            found.add(label)
+    return frozenset(found)
 
 
 def _labels(mask: MaskFile, region: Region, kind: MaskKind) -> NDArray[np.unsignedinteger]:
@@ -382,12 +415,13 @@ class _Unread:
 
 def tiles(shape: tuple[int, int]) -> list[Region]:
     """Cut an image into overlapping windows, (row_min, col_min, row_max, col_max) each, px."""
-    starts = [
-        [*range(0, max(1, length - TILE), STEP), max(0, length - TILE)] if length > TILE else [0]
-        for length in shape
-    ]
     return [
         (row, col, min(row + TILE, shape[0]), min(col + TILE, shape[1]))
-        for row in sorted(set(starts[0]))
-        for col in sorted(set(starts[1]))
+        for row in _starts(shape[0])
+        for col in _starts(shape[1])
     ]
+
+
+def _starts(length: int) -> list[int]:
+    """Where windows begin along an axis, px."""
+    return sorted({*range(0, max(1, length - TILE), STEP), max(0, length - TILE)})
