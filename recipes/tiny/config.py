@@ -61,8 +61,11 @@ class RecipeConfig(TrainConfig):
         which classes those are; ``None``: as often as any other object.
     crossed
         Share of the compact objects that lines of something else are drawn across.
+    pseudo
+        Share of all samples that are regions of textures and photographs that nobody labelled
+        (`pseudo.regions`).
     mixture
-        Shares of real images, generated images and composites.
+        Shares of real images, generated images and composites in the rest.
     validation_objects
         Objects per source in a validation.
     """
@@ -83,6 +86,7 @@ class RecipeConfig(TrainConfig):
     held_out_kinds: list[str] = Field(default_factory=list)
     thin_share: float | None = Field(default=None, ge=0, le=1)
     crossed: float = Field(default=0.0, ge=0, le=1)
+    pseudo: float = Field(default=0.0, ge=0, le=1)
     mixture: tuple[float, float, float] = (0.55, 0.25, 0.20)
     validation_objects: PositiveInt = 3
 

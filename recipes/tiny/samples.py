@@ -20,8 +20,9 @@ from napari_pisam.learn.dataset import (
 )
 from napari_pisam.learn.store import SMALLEST_OBJECT
 from recipes.tiny import synthetic
-from recipes.tiny.compose import Bank, composite, load_bank
+from recipes.tiny.compose import Bank, composite, load_bank, texture
 from recipes.tiny.lines import cables, hairs, roots, vessel_tree
+from recipes.tiny.pseudo import regions
 from recipes.tiny.rendering import bundled_pictures
 from recipes.tiny.sets import load_images
 from recipes.tiny.store import SetImage
@@ -99,6 +100,8 @@ class MixedSamples(TrainingSamples[SetImage]):
         Share of the real images' samples that are lines or networks of lines.
     crossed : float
         Share of the compact objects that lines of something else are drawn across.
+    pseudo : float
+        Share of samples that are regions of pictures that nobody labelled.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class MixedSamples(TrainingSamples[SetImage]):
         bank: Bank | None = None,
         thin_share: float | None = None,
         crossed: float = 0.0,
+        pseudo: float = 0.0,
     ) -> None:
         super().__init__(images, size=size, seed=seed)
         self.bank = Bank() if bank is None else bank
@@ -123,7 +127,7 @@ class MixedSamples(TrainingSamples[SetImage]):
                 "at least 0, one of them above 0 with something to draw from."
             )
         self.shares = shares / shares.sum()
-        self.thin_share, self.crossed = thin_share, crossed
+        self.thin_share, self.crossed, self.pseudo = thin_share, crossed, pseudo
         thin = [bool(self.images[self.by_source[name][0]].thin_classes) for name in self.sources]
         weights_of_thin = self.source_shares * np.array(thin, dtype=np.float64)
         total = weights_of_thin.sum()
@@ -139,6 +143,8 @@ class MixedSamples(TrainingSamples[SetImage]):
         return image, mask, source
 
     def _of_an_origin(self, rng: np.random.Generator, choose: np.random.Generator | None) -> Drawn:
+        if self.pseudo and self.bank.textures and rng.random() < self.pseudo:
+            return self._pseudo_object(rng)
         origin = int(rng.choice(3, p=self.shares))
         if origin == 1:
             return self._generated(rng)
@@ -193,6 +199,11 @@ class MixedSamples(TrainingSamples[SetImage]):
         pixels, labels = synthetic.generate(kind, self.size, rng)
         image, mask = self._from_labels(pixels, labels, rng, whole_share=0.1)
         return augment_appearance(image, rng, 0.3), mask, f"synthetic:{kind}"
+
+    def _pseudo_object(self, rng: np.random.Generator) -> Drawn:
+        picture = np.asarray(texture(self.bank, self.size, rng))
+        image, mask = self._from_labels(picture, regions(picture, rng), rng, whole_share=0.0)
+        return augment_appearance(image, rng, 0.4), mask, "pseudo"
 
     def _composite(self, rng: np.random.Generator) -> Drawn:
         background = None
@@ -255,6 +266,7 @@ def training_samples(config: RecipeConfig) -> MixedSamples:
         weights=config.mixture,
         thin_share=config.thin_share,
         crossed=config.crossed,
+        pseudo=config.pseudo,
     )
 
 

@@ -746,7 +746,9 @@ def test_failure_while_writing_leaves_nothing_half_written(run, work, micro, mon
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_ends_a_run_without_a_file(work):
     code = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
+        # What a script runs in the background ignores Ctrl-C, and so would this.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from napari_pisam.cli import segment\n"
         "from napari_pisam.cli.app import main\n"
         "def wait(*arguments):\n"
