@@ -111,10 +111,8 @@ def scored_objects(
         for wanted in job.objects:
             wanted.index_in(item)
             truth = item.mask(wanted.object, slice(None), slice(None))
-            box, clicks = (
-                protocols.box_of(truth),
-                protocols.run_clicks(predictor, truth, _AFTER[-1]),
-            )
+            box = protocols.box_of(truth)
+            clicks = protocols.run_clicks(predictor, truth, _AFTER[-1])
             for number in _AFTER:
                 if number > len(clicks.clicks):
                     break

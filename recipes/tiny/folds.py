@@ -133,7 +133,7 @@ def without_fold(base: RecipeConfig, fold: int, available: Iterable[str]) -> Rec
     if not 0 <= fold < len(FOLDS):
         raise ValueError(f"fold is {fold}, expected 0 to {len(FOLDS) - 1}.")
     initial = None if base.initial is None else str(base.initial)
-    if not (base.initial is None or "{fold}" in str(initial) or _is_untrained(base.initial)):
+    if initial is not None and "{fold}" not in initial and not _is_untrained(Path(initial)):
         raise ValueError(
             "A run that leaves sets out has to start from fresh weights, from a file of ImageNet's "
             "(recipes.tiny.imagenet), or from an earlier run that left the same out: name "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
-from skimage.segmentation import felzenszwalb
+from skimage.segmentation import expand_labels, felzenszwalb
 
 from recipes.tiny.rendering import log_uniform
 
@@ -44,13 +44,13 @@ def regions(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
         sigma=rng.uniform(0.6, 1.6),
         min_size=int(_AREAS[0] * area),
     )
-    segments = _without_rims(segments)
+    segments = _without_rims(segments + 1)
     found = np.zeros(segments.shape, dtype=np.int32)
-    for number, place in enumerate(ndimage.find_objects(segments + 1), start=1):
+    for number, place in enumerate(ndimage.find_objects(segments), start=1):
         if place is None:
             continue
         rows, cols = (slice(max(0, s.start - 6), s.stop + 6) for s in place)
-        own = ndimage.binary_fill_holes(segments[rows, cols] + 1 == number)
+        own = ndimage.binary_fill_holes(segments[rows, cols] == number)
         own = ndimage.binary_opening(own, iterations=1)
         if not _AREAS[0] * area <= own.sum() <= _AREAS[1] * area:
             continue
@@ -62,7 +62,7 @@ def regions(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
 
 
 def _without_rims(segments: NDArray[np.int_]) -> NDArray[np.int_]:
-    """Divide segments that are nowhere 5 px wide between their neighbours.
+    """Divide segments, 1 and up, that are nowhere 5 px wide between their neighbours.
 
     A blurred edge has colours of its own, and becomes a segment: half of it is the object's.
     """
@@ -70,6 +70,5 @@ def _without_rims(segments: NDArray[np.int_]) -> NDArray[np.int_]:
     is_rim = ~np.isin(segments, np.unique(segments[inner]))
     if is_rim.all():
         return segments
-    nearest = ndimage.distance_transform_edt(is_rim, return_distances=False, return_indices=True)
-    result: NDArray[np.int_] = segments[tuple(nearest)]
+    result: NDArray[np.int_] = expand_labels(np.where(is_rim, 0, segments), segments.size)
     return result

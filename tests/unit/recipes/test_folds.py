@@ -95,7 +95,9 @@ def test_weights_that_saw_the_fold_are_no_start(tmp_path: Path, training: dict, 
             without_fold(start, 0, [])
 
 
-def test_a_fold_goes_on_from_its_own_earlier_stage(tmp_path: Path):
+def test_a_fold_goes_on_from_its_own_earlier_stage_and_from_no_other(tmp_path: Path):
+    with pytest.raises(ValueError, match="start from fresh weights"):
+        without_fold(settings(tmp_path, initial=tmp_path / "tiny.safetensors"), 0, [])
     earlier = settings(tmp_path, initial="stage1/fold{fold}/last.pt")
     assert without_fold(earlier, 3, []).initial == Path("stage1/fold3/last.pt")
 
