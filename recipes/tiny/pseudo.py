@@ -70,5 +70,6 @@ def _without_rims(segments: NDArray[np.int_]) -> NDArray[np.int_]:
     is_rim = ~np.isin(segments, np.unique(segments[inner]))
     if is_rim.all():
         return segments
-    result: NDArray[np.int_] = expand_labels(np.where(is_rim, 0, segments), segments.size)
+    without = np.where(is_rim, 0, segments)
+    result: NDArray[np.int_] = expand_labels(without, segments.size)  # type: ignore[no-untyped-call]
     return result
