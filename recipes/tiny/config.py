@@ -28,6 +28,9 @@ class RecipeConfig(TrainConfig):
     focus_frame
         Largest frame that the weights will look at one object in, px; the variant's own unless
         given. Once resolution is trained, larger frames win instead of losing.
+    fine_answer
+        Whether the network has a second answer (`Variant.fine_answer`); the variant's own unless
+        given. Weights without one give it what they know.
     optimizer
         AdamW, or Muon (Jordan et al., 2024) for matrices and convolutions with AdamW for the rest.
         Muon multiplies in bfloat16, which not every processor does fast.
@@ -73,6 +76,7 @@ class RecipeConfig(TrainConfig):
     data: Path
     backbone: str | None = None
     focus_frame: PositiveInt | None = None
+    fine_answer: bool | None = None
     optimizer: Literal["adamw", "muon"] = "adamw"
     weight_decay: float = 0.02
     backbone_rate: float = Field(default=1.0, gt=0, le=1)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from recipes.tiny.config import RecipeConfig
 
 _COMPACT = 0.5  # share of its box that a compact object fills
+# Share of an object's colour that clear lines across it replace; how often these are meant.
+_CLEAR, _MEANT = 0.55, 0.35
 
 
 def thin_entries(item: SetImage) -> NDArray[np.intp]:
@@ -59,26 +61,32 @@ def part_of_network(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArra
 
 def crossed_by_lines(
     image: NDArray[np.uint8], mask: NDArray[np.bool_], rng: np.random.Generator
-) -> NDArray[np.uint8]:
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Draw lines of something else across a picture, (H, W, 3), whose object is compact.
 
     A disc that vessels cross is the disc, not the vessels: pictures of networks alone teach that
-    whatever has lines in its box is meant by its lines. Pictures of other objects come back as
-    they are.
+    whatever has lines in its box is meant by its lines. Most often the object stays the object; of
+    clear lines those in its box are it, at times. Other pictures come back as they are.
     """
     x0, y0, x1, y1 = exact_box(mask)
     if mask.sum() < _COMPACT * (x1 - x0) * (y1 - y0):
-        return image
+        return image, mask
     draw = (vessel_tree, roots, hairs, cables)[int(rng.integers(0, 4))]
     height, width = mask.shape
     lines = draw(max(height, width), rng)[:height, :width] > 0
     if not lines.any():
-        return image
+        return image, mask
     cover = gaussian_filter(lines.astype(np.float32), rng.uniform(0.5, 1.5))[..., None]
     colour = image[lines].mean(0) * rng.uniform(0.3, 1.6) + rng.normal(0, 15, 3)
     strength = rng.uniform(0.3, 0.9)
     mixed = image + strength * cover * (colour - image)
-    return np.asarray(np.clip(np.rint(mixed), 0, 255), dtype=np.uint8)
+    image = np.asarray(np.clip(np.rint(mixed), 0, 255), dtype=np.uint8)
+    if strength < _CLEAR or rng.random() > _MEANT:
+        return image, mask
+    within = np.zeros_like(mask)
+    place = slice(int(y0), int(np.ceil(y1))), slice(int(x0), int(np.ceil(x1)))
+    within[place] = lines[place]
+    return image, within if within.sum() >= SMALLEST_OBJECT else mask
 
 
 class MixedSamples(TrainingSamples[SetImage]):
@@ -139,7 +147,7 @@ class MixedSamples(TrainingSamples[SetImage]):
         """Draw a picture of one of the origins, with an object in it."""
         image, mask, source = self._of_an_origin(rng, choose)
         if self.crossed and mask.any() and rng.random() < self.crossed:
-            image = crossed_by_lines(image, mask, rng)
+            image, mask = crossed_by_lines(image, mask, rng)
         return image, mask, source
 
     def _of_an_origin(self, rng: np.random.Generator, choose: np.random.Generator | None) -> Drawn:

@@ -42,6 +42,7 @@ def compared_variant(variant: variants.Variant, decoder: Decoder) -> variants.Va
         coarse_source="hq",
         box_maps=True,
         appearance_prior=False,
+        fine_answer=False,
         click_maps=False,
         local_clicks=False,
     )
@@ -56,6 +57,8 @@ def variant_of_run(config: RecipeConfig) -> variants.Variant:
         variant = replace(variant, encoder=replace(variant.encoder, backbone=config.backbone))
     if config.focus_frame is not None and variant.focus is not None:
         variant = replace(variant, focus=replace(variant.focus, frame=config.focus_frame))
+    if config.fine_answer is not None:
+        variant = replace(variant, fine_answer=config.fine_answer)
     return variant if config.decoder is None else compared_variant(variant, config.decoder)
 
 
@@ -102,11 +105,25 @@ def load_initial(model: PiSam, config: RecipeConfig) -> None:
     try:
         state = torch.load(config.initial, weights_only=True, map_location="cpu")
         if config.decoder is None:
-            model.load_state_dict(state[config.initial_part])
+            model.load_state_dict(_with_second_answer(state[config.initial_part], model))
         else:
             _load_shared(model, state[config.initial_part], config)
     except (RuntimeError, KeyError) as error:
         raise ValueError(f"{config.initial} does not fit the network ({error}).") from error
+
+
+def _with_second_answer(state: dict[str, Tensor], model: PiSam) -> dict[str, Tensor]:
+    """Add what a second answer takes, as the first one has it, where weights lack it."""
+    new = [key for key in model.state_dict() if key.startswith("mask_decoder.fine_")]
+    if all(key in state for key in new):
+        return state
+    state = dict(state) | {key: state[key.replace("fine_", "hf_")] for key in new}
+    # The estimate of its IoU, which SAM makes of the first of three masks.
+    for kind in ("weight", "bias"):
+        key = f"mask_decoder.iou_prediction_head.layers.2.{kind}"
+        state[key] = state[key].clone()
+        state[key][1] = state[key][0]
+    return state
 
 
 def _load_shared(model: PiSam, tensors: Mapping[str, Tensor], config: RecipeConfig) -> None:

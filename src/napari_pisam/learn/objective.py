@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import nn
+
+from napari_pisam.images.crops import extent
 
 from napari_pisam.learn.click_simulation import training_click, training_scribble
 from napari_pisam.learn.corruption import decode_with_flaws, flaws
@@ -31,6 +34,8 @@ Batch = dict[str, Any]
 # Of the loss near the newest clicks: its weight, and how near, by the frame's side.
 _LOCAL_WEIGHT = 0.5
 _LOCAL_REACH = 1 / 8
+# Radius of the largest disc in a fine object, at most, by the side of a square as large as its box.
+_FINE = 0.1
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,17 @@ def iou(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
     return (p & t).flatten(1).sum(1) / union
 
 
+def is_fine(mask: NDArray[np.bool_]) -> bool:
+    """Tell whether an object, (H, W) bool, is of thin lines or of many small pieces.
+
+    The largest disc in it is small beside the box around it.
+    """
+    rows, cols = extent(mask) or (slice(0, 1), slice(0, 1))
+    object_ = np.pad(mask[rows, cols], 1)
+    side = np.sqrt((rows.stop - rows.start) * (cols.stop - cols.start))
+    return bool(ndimage.distance_transform_edt(object_).max() < _FINE * side)
+
+
 def _spoil(mask: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:
     """Logits (B, 1, S/4, S/4) of a wrong version of ``mask`` (B, 1, S, S), as a user might have."""
     small = F.interpolate(mask, scale_factor=0.25, mode="area")
@@ -156,6 +172,10 @@ def batch_loss(
         decode = partial(model.decode, image, boxes=batch["box"], masks=masks)
     else:
         decode = partial(model.decode, image, boxes=batch["box"])
+    if model.variant.fine_answer:
+        # The answer that is learnt from an object is the one of its kind.
+        kinds = [is_fine(one) for one in truth]
+        decode = partial(decode, fine=torch.tensor(kinds, device=mask.device))
     decoded = decode()
     fine = model.upscale(image, decoded)
     small = F.interpolate(mask, scale_factor=0.25, mode="area")
@@ -163,6 +183,10 @@ def batch_loss(
     loss = mask_loss(fine, mask, valid)
     loss = loss + 0.5 * mask_loss(decoded.coarse, small, small_valid)
     loss = loss + F.mse_loss(decoded.iou[:, 0], iou(fine.detach(), mask, valid))
+    if model.variant.fine_answer:
+        # What the other is worth for this object: before a click nothing else tells which is meant.
+        other = iou(decoded.low_res[:, 1:].detach(), small, small_valid)
+        loss = loss + F.mse_loss(decoded.iou[:, 1], other)
     if model.has_interactor:
         drawn = flaws(predicted(fine), truth, inside, draws.objects)
         if drawn.any():

@@ -57,15 +57,15 @@ class SamMasks:
         Whose products with ``feature`` are the logits.
     feature : (B, 32, S/4, S/4) float
         The upscaled embedding.
-    last_state : (B, 256) float
-        What the transformer made of the last output token.
+    further : (B, n, 256) float
+        What the transformer made of the tokens beside SAM's own.
     """
 
     logits: Tensor
     iou: Tensor
     tokens: Tensor
     feature: Tensor
-    last_state: Tensor
+    further: Tensor
 
     def best(self, multimask: bool) -> tuple[Tensor, Tensor]:
         """Return the single mask, or the best of the three, (B, 1, S/4, S/4), and its IoU."""
@@ -111,6 +111,7 @@ class SamDecoder(_SamMaskDecoder):  # type: ignore[misc]
         *,
         coarse_source: CoarseSource = "hq",
         multimask: bool = False,
+        fine: Tensor | None = None,
     ) -> Decoded:
         """Decode B prompts of one image, or one prompt of each of B images.
 
@@ -122,6 +123,8 @@ class SamDecoder(_SamMaskDecoder):  # type: ignore[misc]
             See `Variant`; only a Pi-SAM's decoder has a choice.
         multimask
             SAM: its three alternatives; the others: the best of them.
+        fine
+            Only a Pi-SAM's decoder has a choice; see `PiSam.decode`.
         """
         masks = self.sam_masks(image, prompts)
         chosen = slice(1, None) if multimask else slice(1)
@@ -149,7 +152,8 @@ class SamDecoder(_SamMaskDecoder):  # type: ignore[misc]
         )
         logits = torch.einsum("bmc,bchw->bmhw", hyper, feature)
         iou = self.iou_prediction_head(states[:, 0])
-        return SamMasks(logits, iou, hyper, feature, states[:, weights.shape[0] - 1])
+        further = states[:, 1 + len(self.output_hypernetworks_mlps) : weights.shape[0]]
+        return SamMasks(logits, iou, hyper, feature, further)
 
     def upscale(
         self,
@@ -215,10 +219,11 @@ class HqSamDecoder(SamDecoder):
         *,
         coarse_source: CoarseSource = "hq",
         multimask: bool = False,
+        fine: Tensor | None = None,
     ) -> Decoded:
         """Add the HQ token's logits to SAM's own."""
         masks = self.sam_masks(image, prompts, self.hf_token.weight)
-        feature, token = self.hq_feature(image, masks), self.hf_mlp(masks.last_state)
+        feature, token = self.hq_feature(image, masks), self.hf_mlp(masks.further[:, -1])
         logits, iou = masks.best(multimask)
         coarse = logits + _product(token, feature)
         return Decoded(coarse, feature, token, iou, coarse)
@@ -238,6 +243,10 @@ class PiSamDecoder(HqSamDecoder):
         self.output_upscaling_2 = build_upscaling(FEATURE_WIDTH)
         self.out_act = build_output(zero_init=variant.residual)
         self.interact_2 = PreciseInteractor(FEATURE_WIDTH, click_maps=variant.click_maps)
+        self.has_fine_answer = variant.fine_answer
+        if variant.fine_answer:
+            self.fine_token = nn.Embedding(1, WIDTH)
+            self.fine_mlp = MLP(WIDTH, WIDTH, FEATURE_WIDTH, 3)
 
     def decode(
         self,
@@ -246,17 +255,25 @@ class PiSamDecoder(HqSamDecoder):
         *,
         coarse_source: CoarseSource = "hq",
         multimask: bool = False,
+        fine: Tensor | None = None,
     ) -> Decoded:
-        """Tell the mask feature what the coarse logits say."""
+        """Tell the mask feature what the coarse logits say.
+
+        ``fine``, (B,) bool, chooses of two answers; else the one whose IoU is estimated higher.
+        """
         # The other tokens see the HQ token: SAM's own masks come out only without it.
         more = () if coarse_source == "sam" else (self.hf_token.weight,)
+        if self.has_fine_answer:
+            more = (self.fine_token.weight, *more)
         masks = self.sam_masks(image, prompts, *more)
         hq_feature = self.hq_feature(image, masks)
         feature = self.embedding_act(hq_feature)
         coarse, iou = masks.best(multimask)
-        token = self.hf_mlp(masks.last_state) if more else masks.tokens[:, 0]
+        token = self.hf_mlp(masks.further[:, -1]) if more else masks.tokens[:, 0]
         if coarse_source == "hq":
             coarse = _product(token, feature)
+        if self.has_fine_answer:
+            coarse, token, iou = self._chosen(masks, feature, coarse, token, fine)
         elif coarse_source == "sam+hq":
             # HQ-SAM multiplies its token with the feature before Pi-SAM's activation.
             coarse = coarse + _product(token, hq_feature)
@@ -264,7 +281,20 @@ class PiSamDecoder(HqSamDecoder):
             coarse = coarse + added
         if prompts.feature is not None:
             feature = feature + prompts.feature
-        return Decoded(coarse, self.mask_aspp(feature, coarse), token, iou, coarse)
+        chosen = coarse[:, :1]
+        return Decoded(chosen, self.mask_aspp(feature, chosen), token, iou, coarse)
+
+    def _chosen(
+        self, masks: SamMasks, feature: Tensor, coarse: Tensor, token: Tensor, fine: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Both answers' logits (B, 2, S/4, S/4), the chosen first; its token; both IoU (B, 2)."""
+        token_2 = self.fine_mlp(masks.further[:, 0])
+        both = torch.cat([coarse, _product(token_2, feature)], dim=1)
+        iou = masks.iou[:, :2]
+        swaps = iou[:, 1] > iou[:, 0] if fine is None else fine
+        both = torch.where(swaps[:, None, None, None], both.flip(1), both)
+        iou = torch.where(swaps[:, None], iou.flip(1), iou)
+        return both, torch.where(swaps[:, None], token_2, token), iou
 
     def upscale(
         self,

@@ -220,6 +220,7 @@ class PiSam(nn.Module):
         labels: Tensor | None = None,
         masks: Tensor | None = None,
         multimask: bool = False,
+        fine: Tensor | None = None,
     ) -> Decoded:
         """Decode B prompts of one image, or one prompt of each of B images.
 
@@ -237,6 +238,9 @@ class PiSam(nn.Module):
             Logits of an earlier mask.
         multimask
             Give SAM's three alternatives (``"sam"``), or the best of them (``"hqsam"``).
+        fine : (B,) bool, optional
+            Of a network with two answers (`Variant.fine_answer`), the one for fine structures;
+            without it, the answer whose IoU the network estimates higher.
 
         Raises
         ------
@@ -248,6 +252,7 @@ class PiSam(nn.Module):
             self._embed(image, boxes, points, labels, masks),
             coarse_source=self.variant.coarse_source,
             multimask=multimask,
+            fine=fine,
         )
 
     def correct(

@@ -91,7 +91,8 @@ class Decoded(_Tensors):
     iou : (B, M) float
         The network's own estimate of the IoU of each mask in ``low_res``.
     low_res : (B, M, S/4, S/4) float
-        SAM-style mask logits; M = 1, or 3 with ``multimask`` (for SAM).
+        SAM-style mask logits; M = 1, or 3 with ``multimask`` (for SAM), or 2 of a network that has
+        two answers, the chosen one first.
     """
 
     coarse: Tensor

@@ -267,6 +267,11 @@ class Variant:
         Also give the decoder how likely each pixel's colour and texture are inside the box rather
         than outside. Not in the published network; it tells a small network what the image at
         hand looks like.
+    fine_answer
+        Give two answers to a prompt: what is solid in the box, and what is fine in it (thin lines,
+        many small pieces), each with an estimate of its IoU. Not in the published network, whose
+        only answer to a box that holds both is neither: a disc that vessels cross, a layer with
+        cracks. A click may tell which is meant.
     click_order
         Order in which clicks enter the interactor. The published weights were trained with
         (row, col) used as (x, y), so a published checkpoint may want ``"rc"``.
@@ -287,6 +292,7 @@ class Variant:
     local_clicks: bool = False
     box_maps: bool = False
     appearance_prior: bool = False
+    fine_answer: bool = False
     click_order: Literal["xy", "rc"] = "xy"
     focus: Focus | None = None
     score_curve: tuple[tuple[float, float], ...] = ()

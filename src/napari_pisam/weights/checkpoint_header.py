@@ -26,6 +26,7 @@ SWITCHES: dict[str, tuple[Any, ...]] = {
     "local_clicks": (False, True),
     "box_maps": (False, True),
     "appearance_prior": (False, True),
+    "fine_answer": (False, True),
     "click_order": ("xy", "rc"),
 }
 
@@ -112,8 +113,8 @@ class CheckpointHeader:
             raise ValueError(msg)
         training, switches = (_part(values, key, {}) for key in ("training", "switches"))
         only = _part(values, "only", [])
-        # Files from before this switch existed were written without what it stands for.
-        switches = {"appearance_prior": False, **switches}
+        # Files from before these switches existed were written without what they stand for.
+        switches = {"appearance_prior": False, "fine_answer": False, **switches}
         if "click_maps" in switches:
             # Told by it, before it was a switch of its own.
             switches.setdefault("local_clicks", switches["click_maps"])
