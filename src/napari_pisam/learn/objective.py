@@ -13,7 +13,6 @@ from scipy import ndimage
 from torch import nn
 
 from napari_pisam.images.crops import extent
-
 from napari_pisam.learn.click_simulation import training_click, training_scribble
 from napari_pisam.learn.corruption import decode_with_flaws, flaws
 from napari_pisam.learn.encoding import set_training_mode

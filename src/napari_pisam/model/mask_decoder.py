@@ -273,7 +273,9 @@ class PiSamDecoder(HqSamDecoder):
         if coarse_source == "hq":
             coarse = _product(token, feature)
         if self.has_fine_answer:
-            coarse, token, iou = self._chosen(masks, feature, coarse, token, fine)
+            if fine is None:
+                fine = masks.iou[:, 1] > masks.iou[:, 0]
+            coarse, token, iou = self._both(masks, feature, coarse, token, fine)
         elif coarse_source == "sam+hq":
             # HQ-SAM multiplies its token with the feature before Pi-SAM's activation.
             coarse = coarse + _product(token, hq_feature)
@@ -282,19 +284,18 @@ class PiSamDecoder(HqSamDecoder):
         if prompts.feature is not None:
             feature = feature + prompts.feature
         chosen = coarse[:, :1]
-        return Decoded(chosen, self.mask_aspp(feature, chosen), token, iou, coarse)
+        return Decoded(chosen, self.mask_aspp(feature, chosen), token, iou, coarse, fine)
 
-    def _chosen(
-        self, masks: SamMasks, feature: Tensor, coarse: Tensor, token: Tensor, fine: Tensor | None
+    def _both(
+        self, masks: SamMasks, feature: Tensor, coarse: Tensor, token: Tensor, fine: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Both answers' logits (B, 2, S/4, S/4), the chosen first; its token; both IoU (B, 2)."""
-        token_2 = self.fine_mlp(masks.further[:, 0])
-        both = torch.cat([coarse, _product(token_2, feature)], dim=1)
+        other = self.fine_mlp(masks.further[:, 0])
+        both = torch.cat([coarse, _product(other, feature)], dim=1)
+        both = torch.where(fine[:, None, None, None], both.flip(1), both)
         iou = masks.iou[:, :2]
-        swaps = iou[:, 1] > iou[:, 0] if fine is None else fine
-        both = torch.where(swaps[:, None, None, None], both.flip(1), both)
-        iou = torch.where(swaps[:, None], iou.flip(1), iou)
-        return both, torch.where(swaps[:, None], token_2, token), iou
+        iou = torch.where(fine[:, None], iou.flip(1), iou)
+        return both, torch.where(fine[:, None], other, token), iou
 
     def upscale(
         self,

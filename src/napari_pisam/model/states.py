@@ -93,6 +93,8 @@ class Decoded(_Tensors):
     low_res : (B, M, S/4, S/4) float
         SAM-style mask logits; M = 1, or 3 with ``multimask`` (for SAM), or 2 of a network that has
         two answers, the chosen one first.
+    is_fine : (B,) bool or None
+        Whether the chosen one is that for fine structures, of such a network.
     """
 
     coarse: Tensor
@@ -100,3 +102,4 @@ class Decoded(_Tensors):
     token: Tensor
     iou: Tensor
     low_res: Tensor
+    is_fine: Tensor | None = None

@@ -50,6 +50,13 @@ class ClickPolicy:
         does not ask for.
     left_of_it : float
         Share of the object that such a click takes away then: what lies nearest to it.
+    least_estimate : float
+        IoU that a network has to estimate of its other answer for a click to ask for it.
+    middle : float
+        How near to the middle of what is wrong, if the other answer is right, such a click is: its
+        distance from what is right, as a share of the largest one.
+    most_wrong : float
+        Share of both answers that is wrong then, at least.
     start : float
         What a click has to overcome where a mask to start from was given, as a share of 10.
     spacing : float
@@ -63,6 +70,9 @@ class ClickPolicy:
     held_back: float = 0.2
     most_removed: float = 0.5
     left_of_it: float = 0.05
+    least_estimate: float = 0.15
+    middle: float = 0.6
+    most_wrong: float = 0.2
     start: float = 0.3
     spacing: float = 4.0
     most: int = 8
@@ -134,6 +144,33 @@ class ClickPolicy:
             self.keep_most(before, after, points[-last:])
         self.obey(after, points, labels)
         return after
+
+    def asks_for(
+        self,
+        other: NDArray[np.bool_],
+        chosen: NDArray[np.bool_],
+        points: NDArray[np.floating],
+        labels: NDArray[np.integer],
+    ) -> bool:
+        """Tell whether a first click, or scribble, on one answer to a box asks for the other.
+
+        It is then where it would be if the other one were right: in the middle of what it has and
+        the chosen one lacks, or the other way round.
+
+        Parameters
+        ----------
+        other, chosen : (h, w) bool array
+            The answers' masks.
+        points, labels
+            Of the click, in px of the masks.
+        """
+        wrong = other & ~chosen if labels[0] else chosen & ~other
+        size = np.count_nonzero(other | chosen)
+        if np.count_nonzero(wrong) < max(1, self.most_wrong * size):
+            return False
+        cols, rows = np.clip(np.floor(points).astype(int), 0, np.array(wrong.shape)[::-1] - 1).T
+        depth = ndimage.distance_transform_edt(np.pad(wrong, 1))[1:-1, 1:-1]
+        return bool(depth[rows, cols].max() >= self.middle * depth.max())
 
     def keep_local(
         self,

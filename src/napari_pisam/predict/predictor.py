@@ -420,6 +420,9 @@ class Predictor:
                 self._stages.correct(window, encoded, decoded, prompts),
                 RefinementCache(),
             )
+        if first is not prompts and start is None and clicks:
+            other = self._other_answer(window, encoded, first, decoded, clicks)
+            decoded, cache = other or (decoded, cache)
         boxes = [prompts.region]
         return decoded, self._stages.logits([window], encoded, decoded, clicks, boxes, start, cache)
 
@@ -441,17 +444,41 @@ class Predictor:
         for key, (decoded, cache) in self._decoded.items():
             self._decoded[key] = decoded.to(device), cache
 
+    def _other_answer(
+        self,
+        window: Window,
+        encoded: EncodedImage,
+        prompts: Prompts,
+        decoded: Decoded,
+        clicks: Prompts,
+    ) -> tuple[Decoded, RefinementCache] | None:
+        key = (window, clicks.first_clicks(1))
+        known = self._decoded.get(key)
+        if known is None:
+            other = self._stages.other_answer(window, encoded, prompts, decoded, clicks)
+            if other is None:
+                return None
+            known = other, RefinementCache()
+            self._remember(key, known)
+        self._decoded.move_to_end(key)
+        return known
+
     def _decode_one(
         self, window: Window, encoded: EncodedImage, prompts: Prompts
     ) -> tuple[Decoded, RefinementCache]:
         known = self._decoded.get((window, prompts))
         if known is None:
             known = self._stages.decode([window], encoded, [prompts]), RefinementCache()
-            self._decoded[window, prompts] = known
-            while len(self._decoded) > _KEPT_DECODED:
-                self._decoded.popitem(last=False)
+            self._remember((window, prompts), known)
         self._decoded.move_to_end((window, prompts))
         return known
+
+    def _remember(
+        self, key: tuple[Window, Prompts], decoded: tuple[Decoded, RefinementCache]
+    ) -> None:
+        self._decoded[key] = decoded
+        while len(self._decoded) > _KEPT_DECODED:
+            self._decoded.popitem(last=False)
 
 
 def composed(

@@ -80,6 +80,12 @@ class RefinementCache:
             self.corrected.pop(next(iter(self.corrected)))
 
 
+def _overlap(found: Tensor, known: Tensor) -> Tensor:
+    """(B,) IoU of (B, 1, S/4, S/4) bool masks."""
+    both, either = (part.flatten(1).sum(1) for part in (found & known, found | known))
+    return both / either.clamp(min=1)
+
+
 class Stages:
     """Runs a network's stages after the encoder.
 
@@ -111,6 +117,7 @@ class Stages:
         encoded: EncodedImage,
         prompts: Sequence[Prompts],
         starts: Sequence[NDArray[np.float32]] = (),
+        fine: Tensor | None = None,
     ) -> Decoded:
         """Decode prompts of one kind (the same parts given, the same number of clicks) at once.
 
@@ -122,6 +129,8 @@ class Stages:
             Of one image for all prompts, or of B.
         starts : sequence of (1, S/4, S/4) float arrays, optional
             Logits to start from, in place of the prompts' masks.
+        fine : (B,) bool, optional
+            Of a network with two answers, which one; see `PiSam.decode`.
         """
         frame = self.frame(windows[0])
         pairs = [(self.transform(w), p) for w, p in zip(windows, prompts, strict=True)]
@@ -141,16 +150,60 @@ class Stages:
                 labels=self._runner.tensor(np.stack([c[1] for c in clicks])) if clicks else None,
                 masks=self._runner.tensor(np.stack(masks)) if masks else None,
                 multimask=multimask,
+                fine=fine,
             )
 
         decoded = self._runner.run(run)
-        if decoded.low_res.shape[1] == 1:
+        if decoded.is_fine is not None and masks and fine is None:
+            # What is known already says which is meant.
+            known = self._runner.tensor(np.stack(masks)) > 0
+            first, second = (_overlap(part > 0, known) for part in decoded.low_res.split(1, 1))
+            fine = torch.where(second > first, ~decoded.is_fine, decoded.is_fine)
+            if not torch.equal(fine, decoded.is_fine):
+                decoded = self._runner.run(run)
+        if not multimask:
             return decoded
         # Chosen where they are: a device need not be waited for.
         best = decoded.iou[0].argmax().view(1)
         chosen = decoded.low_res.index_select(1, best)
         iou = decoded.iou.index_select(1, best)
         return replace(decoded, coarse=chosen, low_res=chosen, iou=iou)
+
+    def other_answer(
+        self,
+        window: Window,
+        encoded: EncodedImage,
+        prompts: Prompts,
+        decoded: Decoded,
+        clicks: Prompts,
+    ) -> Decoded | None:
+        """Decode the other of two answers, if the first click on the chosen one asks for it.
+
+        Parameters
+        ----------
+        window, encoded, prompts
+            What was decoded: one prompt.
+        decoded : Decoded
+            From `decode`.
+        clicks : Prompts
+            All clicks so far.
+
+        Returns
+        -------
+        Decoded or None
+            None if there is no other answer, or it is not asked for.
+        """
+        if decoded.is_fine is None:
+            return None
+        estimates = decoded.iou[0].tolist()
+        if estimates[1] < CLICKS.least_estimate:
+            return None
+        transform = self.transform(window)
+        chosen, other = (decoded.low_res[0] > 0).cpu().numpy()
+        points, labels = self._clicks(transform, clicks.first_clicks(1))
+        if not CLICKS.asks_for(other, chosen, points / 4, labels):
+            return None
+        return self.decode([window], encoded, [prompts], fine=~decoded.is_fine)
 
     def correct(
         self, window: Window, encoded: EncodedImage, decoded: Decoded, prompts: Prompts

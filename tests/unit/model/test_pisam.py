@@ -207,6 +207,25 @@ def test_an_untrained_residual_pisam_gives_its_coarse_mask() -> None:
     torch.testing.assert_close(model.upscale(encoded, decoded), enlarged)
 
 
+def test_of_two_answers_the_one_with_the_higher_estimate_or_the_wanted_one_is_given() -> None:
+    model = micro_model(fine_answer=True)
+    boxes = torch.cat([BOX, BOX / 2])
+    with torch.no_grad():
+        image = model.encode(torch.rand(1, 3, FRAME, FRAME) * 255)
+        solid, fine = (
+            model.decode(image, boxes=boxes, fine=torch.full((2,), flag)) for flag in (False, True)
+        )
+        chosen = model.decode(image, boxes=boxes)
+        mixed = model.decode(image, boxes=boxes, fine=torch.tensor([True, False]))
+    assert not torch.allclose(solid.coarse, fine.coarse)
+    torch.testing.assert_close(solid.low_res, fine.low_res.flip(1))
+    torch.testing.assert_close(solid.iou, fine.iou.flip(1))
+    assert (chosen.iou[:, 0] >= chosen.iou[:, 1]).all()
+    for part in ("coarse", "feature", "token", "iou", "low_res"):
+        pair = getattr(fine, part)[0], getattr(solid, part)[1]
+        torch.testing.assert_close(getattr(mixed, part), torch.stack(pair))
+
+
 def test_a_loss_after_clicks_trains_the_interactor_and_the_rgb_embedding() -> None:
     model = micro_model().train()
     encoded = model.encode(torch.rand(1, 3, 64, 64) * 255)

@@ -173,3 +173,36 @@ def test_a_longer_reach_lets_a_click_change_more():
         result = after.copy()
         ClickPolicy(reach=reach).keep_local(before, result, at(13, 22), np.array([1]))
         assert (result > 0).any() == stays
+
+
+ROWS, COLS = np.ogrid[:64, :64]
+DISC = (ROWS - 32) ** 2 + (COLS - 32) ** 2 < 24**2
+LINES = DISC & (COLS % 12 < 2)
+
+
+@pytest.mark.parametrize(
+    ("row", "col", "label", "shown", "asks"),
+    [
+        # Lines were shown, and what lies between them is asked for.
+        (32, 31, 1, LINES, True),
+        # A disc was shown, and the middle of what lies between its lines is not wanted.
+        (32, 31, 0, DISC, True),
+        # The disc's rim is to be mended, or a hole in it: the disc is what is meant.
+        (32, 10, 0, DISC, False),
+        (32, 55, 1, DISC, False),
+        # A click that the other answer would not follow either.
+        (2, 2, 1, LINES, False),
+        (32, 36, 0, LINES, False),
+    ],
+)
+def test_a_click_in_the_middle_of_what_the_other_answer_mends_asks_for_it(
+    row, col, label, shown, asks
+):
+    other = LINES if shown is DISC else DISC
+    assert POLICY.asks_for(other, shown, at(row, col), np.array([label])) is asks
+
+
+def test_an_answer_that_is_nearly_the_same_is_not_asked_for():
+    other = DISC.copy()
+    other[8:12] = False
+    assert not POLICY.asks_for(other, DISC, at(9, 32), np.array([0]))

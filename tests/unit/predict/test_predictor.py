@@ -53,7 +53,9 @@ class Painter(torch.nn.Module):
         padding = (0, FRAME - width, 0, FRAME - height)
         return EncodedImage(torch.nn.functional.pad(image, padding), None, None, (height, width))
 
-    def decode(self, image, *, boxes=None, points=None, labels=None, masks=None, multimask=False):
+    def decode(
+        self, image, *, boxes=None, points=None, labels=None, masks=None, multimask=False, fine=None
+    ):
         self.count("decode")
         given = {"boxes": boxes, "points": points, "labels": labels, "masks": masks}
         self.decoded_with.append({**given, "multimask": multimask})

@@ -110,11 +110,19 @@ def test_lines_cross_what_is_compact_and_nothing_else() -> None:
     image = np.full((96, 96, 3), 120, np.uint8)
     rows, cols = np.ogrid[:96, :96]
     disc = (rows - 48) ** 2 + (cols - 48) ** 2 < 30**2
-    crossed = crossed_by_lines(image, disc, rng)
-    assert crossed.dtype == np.uint8
-    assert (crossed[disc] != image[disc]).any()
+    meant = 0
+    for _ in range(40):
+        crossed, mask = crossed_by_lines(image, disc, rng)
+        assert crossed.dtype == np.uint8
+        if (mask != disc).any():
+            meant += 1
+            assert mask[18:79, 18:79].sum() == mask.sum() >= 30
+            assert (crossed[mask] != image[mask]).any()
+    assert 0 < meant < 20
     line = abs(rows - cols) < 3
-    np.testing.assert_array_equal(crossed_by_lines(image, line, rng), image)
+    same, mask = crossed_by_lines(image, line, rng)
+    np.testing.assert_array_equal(same, image)
+    np.testing.assert_array_equal(mask, line)
 
 
 def test_validation_samples_are_fixed_and_exact(root: Path) -> None:
