@@ -98,9 +98,9 @@ class Predictor:
         self._lock = threading.RLock()
         self._source: ImageSource | None = None
         self._last: Prompts | None = None
-        self._decoded: OrderedDict[tuple[Window, Prompts], tuple[Decoded, RefinementCache]] = (
-            OrderedDict()
-        )
+        self._decoded: OrderedDict[
+            tuple[Window, Prompts, bool], tuple[Decoded, RefinementCache]
+        ] = OrderedDict()
         self._runner.on_move.append(self._move_to)
 
     # -- what it is ---------------------------------------------------------------------------
@@ -414,15 +414,15 @@ class Predictor:
         else:
             first = prompts.first_clicks(0)
         decoded, cache = self._decode_one(window, encoded, first)
-        if first is not prompts and start is None and clicks and not self._model.has_interactor:
-            # Its clicks go into the decoder, with the mask so far: nothing to be kept of them.
-            decoded, cache = (
-                self._stages.correct(window, encoded, decoded, prompts),
-                RefinementCache(),
-            )
         if first is not prompts and start is None and clicks:
-            other = self._other_answer(window, encoded, first, decoded, clicks)
-            decoded, cache = other or (decoded, cache)
+            if not self._model.has_interactor:
+                # Clicks go into the decoder, with the mask so far: nothing to be kept of them.
+                decoded, cache = (
+                    self._stages.correct(window, encoded, decoded, prompts),
+                    RefinementCache(),
+                )
+            elif self._stages.asks_for_other(window, decoded, clicks):
+                decoded, cache = self._decode_one(window, encoded, first, swap=decoded)
         boxes = [prompts.region]
         return decoded, self._stages.logits([window], encoded, decoded, clicks, boxes, start, cache)
 
@@ -444,41 +444,20 @@ class Predictor:
         for key, (decoded, cache) in self._decoded.items():
             self._decoded[key] = decoded.to(device), cache
 
-    def _other_answer(
-        self,
-        window: Window,
-        encoded: EncodedImage,
-        prompts: Prompts,
-        decoded: Decoded,
-        clicks: Prompts,
-    ) -> tuple[Decoded, RefinementCache] | None:
-        key = (window, clicks.first_clicks(1))
+    def _decode_one(
+        self, window: Window, encoded: EncodedImage, prompts: Prompts, swap: Decoded | None = None
+    ) -> tuple[Decoded, RefinementCache]:
+        """Decode prompts; the other answer to them than `swap`, if given."""
+        key = window, prompts, swap is not None
         known = self._decoded.get(key)
         if known is None:
-            other = self._stages.other_answer(window, encoded, prompts, decoded, clicks)
-            if other is None:
-                return None
-            known = other, RefinementCache()
-            self._remember(key, known)
+            fine = None if swap is None or swap.is_fine is None else ~swap.is_fine
+            decoded = self._stages.decode([window], encoded, [prompts], fine=fine)
+            known = self._decoded[key] = decoded, RefinementCache()
+            while len(self._decoded) > _KEPT_DECODED:
+                self._decoded.popitem(last=False)
         self._decoded.move_to_end(key)
         return known
-
-    def _decode_one(
-        self, window: Window, encoded: EncodedImage, prompts: Prompts
-    ) -> tuple[Decoded, RefinementCache]:
-        known = self._decoded.get((window, prompts))
-        if known is None:
-            known = self._stages.decode([window], encoded, [prompts]), RefinementCache()
-            self._remember((window, prompts), known)
-        self._decoded.move_to_end((window, prompts))
-        return known
-
-    def _remember(
-        self, key: tuple[Window, Prompts], decoded: tuple[Decoded, RefinementCache]
-    ) -> None:
-        self._decoded[key] = decoded
-        while len(self._decoded) > _KEPT_DECODED:
-            self._decoded.popitem(last=False)
 
 
 def composed(

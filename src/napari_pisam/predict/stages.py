@@ -169,41 +169,28 @@ class Stages:
         iou = decoded.iou.index_select(1, best)
         return replace(decoded, coarse=chosen, low_res=chosen, iou=iou)
 
-    def other_answer(
-        self,
-        window: Window,
-        encoded: EncodedImage,
-        prompts: Prompts,
-        decoded: Decoded,
-        clicks: Prompts,
-    ) -> Decoded | None:
-        """Decode the other of two answers, if the first click on the chosen one asks for it.
+    def asks_for_other(self, window: Window, decoded: Decoded, clicks: Prompts) -> bool:
+        """Tell whether one of the first clicks on the chosen one of two answers asks for the other.
 
         Parameters
         ----------
-        window, encoded, prompts
-            What was decoded: one prompt.
+        window : Window
+            Where the prompt was asked.
         decoded : Decoded
-            From `decode`.
+            From `decode`, one prompt.
         clicks : Prompts
             All clicks so far.
-
-        Returns
-        -------
-        Decoded or None
-            None if there is no other answer, or it is not asked for.
         """
-        if decoded.is_fine is None:
-            return None
-        estimates = decoded.iou[0].tolist()
-        if estimates[1] < CLICKS.least_estimate:
-            return None
-        transform = self.transform(window)
+        if decoded.is_fine is None or float(decoded.iou[0, 1]) < CLICKS.least_estimate:
+            return False
         chosen, other = (decoded.low_res[0] > 0).cpu().numpy()
-        points, labels = self._clicks(transform, clicks.first_clicks(1))
-        if not CLICKS.asks_for(other, chosen, points / 4, labels):
-            return None
-        return self.decode([window], encoded, [prompts], fine=~decoded.is_fine)
+        passed = 0
+        for count in range(1, min(clicks.click_count, CLICKS.asking) + 1):
+            points, labels = self._clicks(self.transform(window), clicks.first_clicks(count))
+            if CLICKS.asks_for(other, chosen, points[passed:] / 4, labels[passed:]):
+                return True
+            passed = len(labels)
+        return False
 
     def correct(
         self, window: Window, encoded: EncodedImage, decoded: Decoded, prompts: Prompts

@@ -82,6 +82,24 @@ class Painter(torch.nn.Module):
         return torch.stack([x - x0, x1 - x, y - y0, y1 - y]).amin(0)[None, None]
 
 
+class TwoAnswers(Painter):
+    """A network that gives a whole box, or its upper and its lower quarter."""
+
+    def decode(self, image, *, boxes, fine=None, **prompts):
+        fine = torch.tensor([False]) if fine is None else fine
+        solid = super().upscale(image, super().decode(image, boxes=boxes))[..., 2::4, 2::4]
+        rows = torch.arange(FRAME // 4)[:, None] * 4 + 2
+        y0, y1 = boxes[0, 1::2]
+        apart = torch.maximum(y0 + (y1 - y0) / 4 - rows, rows - (y1 - (y1 - y0) / 4))
+        low = torch.cat([solid, torch.minimum(solid, apart)], 1)
+        low = low.flip(1) if fine else low
+        iou = torch.tensor([[0.4, 0.6]] if fine else [[0.6, 0.4]])
+        return Decoded(low[:, :1], torch.zeros(1, 1, 1, 1), boxes, iou, low, fine)
+
+    def upscale(self, image, decoded, feature=None, region=None):
+        return torch.nn.functional.interpolate(decoded.low_res[:, :1], scale_factor=4)
+
+
 class Lazy:
     """A huge image that counts what is read and refuses to be read whole."""
 
@@ -371,6 +389,23 @@ def test_every_kind_takes_every_prompt(kind, prompts):
     assert mask.logits.shape == SMALL.shape
     assert np.isfinite(mask.logits).all()
     assert np.isfinite(mask.score)
+
+
+def test_a_click_in_the_middle_of_what_another_answer_mends_brings_it():
+    predictor = Predictor(TwoAnswers(), device="cpu", precision="fp32")
+    predictor.set_image(SMALL)
+    box = (3.5, 3.5, 43.5, 51.5)
+    middle, rim = (23, 28), (5, 28)
+    solid = predictor.predict(box=box)
+    fine = predictor.predict(box=box, points=[middle], labels=[False])
+    assert 0.3 < fine.area / solid.area < 0.6
+    assert not fine.to_array()[18:28].any()
+    at_the_rim = predictor.predict(box=box, points=[rim], labels=[False])
+    assert same(at_the_rim, solid)
+    # A later one may tell, too; and without it everything is as it was.
+    assert same(predictor.refine([middle], [False]), fine)
+    assert same(predictor.predict(box=box, points=[rim], labels=[False]), solid)
+    assert same(predictor.predict(box=box), solid)
 
 
 def test_sam_gets_clicks_with_the_box_and_the_mask_so_far():
