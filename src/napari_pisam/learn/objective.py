@@ -174,7 +174,7 @@ def batch_loss(
     if model.variant.fine_answer:
         # The answer that is learnt from an object is the one of its kind.
         kinds = [is_fine(one) for one in truth]
-        decode = partial(decode, fine=torch.tensor(kinds, device=mask.device))
+        decode = partial(decode, fine=torch.tensor(kinds).to(mask.device))
     decoded = decode()
     fine = model.upscale(image, decoded)
     small = F.interpolate(mask, scale_factor=0.25, mode="area")

@@ -57,7 +57,7 @@ class ClickPolicy:
     middle : float
         How near to the middle of what is wrong, if the other answer is right, such a click is: its
         distance from what is right, as a share of the largest one.
-    most_wrong : float
+    least_wrong : float
         Share of both answers that is wrong then, at least.
     start : float
         What a click has to overcome where a mask to start from was given, as a share of 10.
@@ -75,7 +75,7 @@ class ClickPolicy:
     asking: int = 3
     least_estimate: float = 0.05
     middle: float = 0.75
-    most_wrong: float = 0.2
+    least_wrong: float = 0.2
     start: float = 0.3
     spacing: float = 4.0
     most: int = 8
@@ -169,7 +169,7 @@ class ClickPolicy:
         """
         wrong = other & ~chosen if labels[0] else chosen & ~other
         size = np.count_nonzero(other | chosen)
-        if np.count_nonzero(wrong) < max(1, self.most_wrong * size):
+        if not other.any() or np.count_nonzero(wrong) < max(1, self.least_wrong * size):
             return False
         cols, rows = np.clip(np.floor(points).astype(int), 0, np.array(wrong.shape)[::-1] - 1).T
         depth = ndimage.distance_transform_edt(np.pad(wrong, 1))[1:-1, 1:-1]

@@ -421,7 +421,7 @@ class Predictor:
                     self._stages.correct(window, encoded, decoded, prompts),
                     RefinementCache(),
                 )
-            elif self._stages.asks_for_other(window, decoded, clicks):
+            elif self._stages.asks_for_other(window, decoded, clicks, cache):
                 decoded, cache = self._decode_one(window, encoded, first, swap=decoded)
         boxes = [prompts.region]
         return decoded, self._stages.logits([window], encoded, decoded, clicks, boxes, start, cache)

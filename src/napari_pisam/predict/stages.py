@@ -57,12 +57,16 @@ class RefinementCache:
     region : (int, int, int, int) or None
         Where the head was used for them. Those of another region differ outside it: they are
         computed anew, for a mask must not depend on what was asked earlier.
+    answers : (2, S/4, S/4) bool array or None
+        Masks of a network's two answers, the chosen one first, once a click was made on it; the
+        other one is empty where the network does not believe in it.
     corrected : dict of str to (h, w) float32 array
         After the clicks of the prompts with this digest, the latest ones last.
     """
 
     logits: NDArray[np.float32] | None = None
     region: tuple[int, int, int, int] | None = None
+    answers: NDArray[np.bool_] | None = None
     corrected: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def latest(self, clicks: Prompts) -> tuple[int, NDArray[np.float32] | None]:
@@ -169,7 +173,9 @@ class Stages:
         iou = decoded.iou.index_select(1, best)
         return replace(decoded, coarse=chosen, low_res=chosen, iou=iou)
 
-    def asks_for_other(self, window: Window, decoded: Decoded, clicks: Prompts) -> bool:
+    def asks_for_other(
+        self, window: Window, decoded: Decoded, clicks: Prompts, cache: RefinementCache
+    ) -> bool:
         """Tell whether one of the first clicks on the chosen one of two answers asks for the other.
 
         Parameters
@@ -180,10 +186,16 @@ class Stages:
             From `decode`, one prompt.
         clicks : Prompts
             All clicks so far.
+        cache : RefinementCache
+            That of `decoded`.
         """
-        if decoded.is_fine is None or float(decoded.iou[0, 1]) < CLICKS.least_estimate:
+        if decoded.is_fine is None:
             return False
-        chosen, other = (decoded.low_res[0] > 0).cpu().numpy()
+        if cache.answers is None:
+            found = decoded.low_res[0] > 0
+            found[1] &= decoded.iou[0, 1] >= CLICKS.least_estimate
+            cache.answers = found.cpu().numpy()
+        chosen, other = cache.answers
         passed = 0
         for count in range(1, min(clicks.click_count, CLICKS.asking) + 1):
             points, labels = self._clicks(self.transform(window), clicks.first_clicks(count))

@@ -39,6 +39,7 @@ MASK = torch.zeros(1, 1, FRAME // 4, FRAME // 4)
 SWITCHES = {
     "box_maps": True,
     "appearance_prior": True,
+    "fine_answer": True,
     "click_maps": True,
     "local_clicks": True,
     "residual": True,
@@ -91,7 +92,8 @@ def test_every_stage_stays_on_its_device(network: str, gpu: FakeDevice) -> None:
     for one in results:
         for value in vars(one).values():
             if isinstance(value, torch.Tensor):
-                assert (value.device, value.dtype) == (gpu.device, torch.float32)
+                assert value.device == gpu.device
+                assert value.dtype in (torch.float32, torch.bool)
     for region in (None, (2, 3, 9, 12)):
         fine = model.upscale(encoded, results[-1], region=region)
         assert fine.shape == (1, 1, FRAME, FRAME)
@@ -170,6 +172,12 @@ def test_a_click_costs_two_uploads_and_one_mask(
     predictor.predict(box, [(20, 30)], [True])
     # A SAM decodes the box again, too.
     assert gpu.uploads == [(1, 1, 2), (1, 1), *([(1, 4)] if network == "sam" else [])]
+    # The first click on a box may ask for the other of two answers.
+    answers = [] if network == "sam" else [(2, FRAME // 4, FRAME // 4)]
+    assert gpu.downloads == [*answers, (1, 48, 64), (1,)]
+    gpu.uploads.clear()
+    gpu.downloads.clear()
+    predictor.predict(box, [(20, 30), (21, 30)], [True, True])
     assert gpu.downloads == [(1, 48, 64), (1,)]
     gpu.uploads.clear()
     predictor.predict(box)
