@@ -50,10 +50,9 @@ class ClickPolicy:
         does not ask for.
     left_of_it : float
         Share of the object that such a click takes away then: what lies nearest to it.
-    asking : int
-        How many clicks may ask for a network's other answer to the box: the first ones.
-    least_estimate : float
-        IoU that the network has to estimate of it then.
+    least_estimate, least_share : float
+        IoU that a network has to estimate of its other answer to a box for a click to ask for it:
+        at all, and as a share of the chosen one's.
     middle : float
         How near to the middle of what is wrong, if the other answer is right, such a click is: its
         distance from what is right, as a share of the largest one.
@@ -72,9 +71,9 @@ class ClickPolicy:
     held_back: float = 0.2
     most_removed: float = 0.5
     left_of_it: float = 0.05
-    asking: int = 3
-    least_estimate: float = 0.05
-    middle: float = 0.75
+    least_estimate: float = 0.1
+    least_share: float = 0.3
+    middle: float = 0.6
     least_wrong: float = 0.2
     start: float = 0.3
     spacing: float = 4.0
@@ -155,7 +154,7 @@ class ClickPolicy:
         points: NDArray[np.floating],
         labels: NDArray[np.integer],
     ) -> bool:
-        """Tell whether a click, or a scribble, on one answer to a box asks for the other.
+        """Tell whether the first click, or scribble, on one answer to a box asks for the other.
 
         It is then where it would be if the other one were right: in the middle of what it has and
         the chosen one lacks, or the other way round.

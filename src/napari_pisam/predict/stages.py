@@ -176,7 +176,7 @@ class Stages:
     def asks_for_other(
         self, window: Window, decoded: Decoded, clicks: Prompts, cache: RefinementCache
     ) -> bool:
-        """Tell whether one of the first clicks on the chosen one of two answers asks for the other.
+        """Tell whether the first click on the chosen one of two answers asks for the other.
 
         Parameters
         ----------
@@ -193,16 +193,13 @@ class Stages:
             return False
         if cache.answers is None:
             found = decoded.low_res[0] > 0
-            found[1] &= decoded.iou[0, 1] >= CLICKS.least_estimate
+            chosen_iou, other_iou = decoded.iou[0]
+            found[1] &= other_iou >= CLICKS.least_estimate
+            found[1] &= other_iou >= CLICKS.least_share * chosen_iou
             cache.answers = found.cpu().numpy()
         chosen, other = cache.answers
-        passed = 0
-        for count in range(1, min(clicks.click_count, CLICKS.asking) + 1):
-            points, labels = self._clicks(self.transform(window), clicks.first_clicks(count))
-            if CLICKS.asks_for(other, chosen, points[passed:] / 4, labels[passed:]):
-                return True
-            passed = len(labels)
-        return False
+        points, labels = self._clicks(self.transform(window), clicks.first_clicks(1))
+        return CLICKS.asks_for(other, chosen, points / 4, labels)
 
     def correct(
         self, window: Window, encoded: EncodedImage, decoded: Decoded, prompts: Prompts

@@ -402,10 +402,10 @@ def test_a_click_in_the_middle_of_what_another_answer_mends_brings_it():
     assert not fine.to_array()[18:28].any()
     at_the_rim = predictor.predict(box=box, points=[rim], labels=[False])
     assert same(at_the_rim, solid)
-    # A later one may tell, too; and without it everything is as it was.
-    assert same(predictor.refine([middle], [False]), fine)
-    assert same(predictor.predict(box=box, points=[rim], labels=[False]), solid)
+    # A later click corrects; and without the first one everything is as it was.
+    assert same(predictor.refine([middle], [False]), solid)
     assert same(predictor.predict(box=box), solid)
+    assert same(predictor.predict(box=box, points=[middle, rim], labels=[False, False]), fine)
 
 
 def test_sam_gets_clicks_with_the_box_and_the_mask_so_far():
