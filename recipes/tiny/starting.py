@@ -96,7 +96,8 @@ def load_initial(model: PiSam, config: RecipeConfig) -> None:
         checkpoint = read_checkpoint(config.initial)
         if config.decoder is None:
             wanted = model.variant
-            load_into(model, checkpoint)
+            tensors = _with_second_answer(checkpoint.tensors, model)
+            load_into(model, replace(checkpoint, tensors=tensors))
             # The weights may be of an earlier version of the variant; what is trained is this one.
             model.variant = wanted
         else:
@@ -115,9 +116,10 @@ def load_initial(model: PiSam, config: RecipeConfig) -> None:
 def _with_second_answer(state: dict[str, Tensor], model: PiSam) -> dict[str, Tensor]:
     """Add what a second answer takes, as the first one has it, where weights lack it."""
     new = [key for key in model.state_dict() if key.startswith("mask_decoder.fine_")]
-    if all(key in state for key in new):
+    copied = {key: key.replace("fine_", "hf_") for key in new if key not in state}
+    if not copied or not all(key in state for key in copied.values()):
         return state
-    state = dict(state) | {key: state[key.replace("fine_", "hf_")] for key in new}
+    state = dict(state) | {key: state[first] for key, first in copied.items()}
     # The estimate of its IoU, which SAM makes of the first of three masks.
     for kind in ("weight", "bias"):
         key = f"mask_decoder.iou_prediction_head.layers.2.{kind}"

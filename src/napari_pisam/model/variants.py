@@ -326,6 +326,7 @@ def _all_variants() -> dict[str, Variant]:
         local_clicks=True,
         box_maps=True,
         appearance_prior=True,
+        fine_answer=True,
         focus=Focus(frame=512),
     )
     vits = [

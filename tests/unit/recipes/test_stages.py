@@ -333,3 +333,37 @@ def test_initial_weights_of_another_version_train_as_this_one(
     monkeypatch.setitem(variants.VARIANTS, "micro", replace(MICRO, **SWITCHES))
     model = starting_model(config.model_copy(update={"initial": path}))
     assert model.variant.click_order == "xy"
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_weights_without_a_second_answer_give_it_what_they_know(
+    suffix: str, config: RecipeConfig, tmp_path: Path
+) -> None:
+    path, old = tmp_path / f"old.{suffix}", micro_model(**SWITCHES, fine_answer=False)
+    if suffix == "pt":
+        torch.save({"ema": old.state_dict()}, path)
+    else:
+        save_checkpoint(path, old, licence="MIT")
+    config = config.model_copy(update={"initial": path, "fine_answer": True})
+    model = starting_model(config)
+    with torch.no_grad():
+        image = model.encode(torch.rand(1, 3, 64, 64) * 255)
+        found = model.decode(image, boxes=torch.tensor([[8.0, 10.0, 40.0, 50.0]]))
+    torch.testing.assert_close(found.low_res[:, 0], found.low_res[:, 1])
+    torch.testing.assert_close(found.iou[:, 0], found.iou[:, 1])
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_an_object_is_learnt_by_the_answer_of_its_kind(
+    lines: bool, data: Path, config: RecipeConfig
+) -> None:
+    config = config.model_copy(update={"clicks_only": 0.0, "mask_prompt": 0.0})
+    objective = Objective(micro_model(**SWITCHES, fine_answer=True), config, None).train()
+    one = batch(data)
+    one["mask"].zero_()
+    one["mask"][:, :, 20:40, 20 : 40 : 10 if lines else 1] = 1
+    objective(one, 0).backward()
+    decoder = objective.model.mask_decoder
+    learnt, left = (decoder.fine_mlp, decoder.hf_mlp)[:: 1 if lines else -1]
+    assert all(p.grad is not None and p.grad.any() for p in learnt.parameters())
+    assert not any(p.grad is not None and p.grad.any() for p in left.parameters())
