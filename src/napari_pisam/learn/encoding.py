@@ -33,6 +33,8 @@ _OWN = (
     "output_upscaling_2",
     "out_act",
     "interact_2",
+    "fine_token",
+    "fine_mlp",
 )
 TRAINED_ON_A_BASE = (
     *(f"mask_decoder.{part}." for part in _OWN),

@@ -33,7 +33,8 @@ Batch = dict[str, Any]
 # Of the loss near the newest clicks: its weight, and how near, by the frame's side.
 _LOCAL_WEIGHT = 0.5
 _LOCAL_REACH = 1 / 8
-# Radius of the largest disc in a fine object, at most, by the side of a square as large as its box.
+# Below it is the radius of the largest disc in a fine object, by the side of a square as large as
+# its box.
 _FINE = 0.1
 
 
@@ -112,7 +113,8 @@ def iou(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
 def is_fine(mask: NDArray[np.bool_]) -> bool:
     """Tell whether an object, (H, W) bool, is of thin lines or of many small pieces.
 
-    The largest disc in it is small beside the box around it.
+    The largest disc in it is small beside the box around it, which is what a network is asked by:
+    a rod that lies in it from corner to corner is fine, an upright one fills it.
     """
     rows, cols = extent(mask) or (slice(0, 1), slice(0, 1))
     object_ = np.pad(mask[rows, cols], 1)
@@ -174,7 +176,7 @@ def batch_loss(
     if model.variant.fine_answer:
         # The answer that is learnt from an object is the one of its kind.
         kinds = [is_fine(one) for one in truth]
-        decode = partial(decode, fine=torch.tensor(kinds).to(mask.device))
+        decode = partial(decode, wants_fine=torch.tensor(kinds).to(mask.device))
     decoded = decode()
     fine = model.upscale(image, decoded)
     small = F.interpolate(mask, scale_factor=0.25, mode="area")

@@ -43,6 +43,19 @@ def _enlarged(logits: Tensor) -> Tensor:
     return F.interpolate(logits, size, mode="bilinear", align_corners=False)
 
 
+def _second_is_likelier(logits: Tensor, iou: Tensor, known: Tensor | None) -> Tensor:
+    """Whether the second of two answers is the likelier one, (B,) bool.
+
+    That with more in common with what is known of the object, (B, 1, S/4, S/4) logits; else that
+    with the higher estimate of its IoU, (B, 2).
+    """
+    if known is not None:
+        found, true = logits > 0, known > 0
+        shared, either = (part.flatten(2).sum(2) for part in (found & true, found | true))
+        iou = shared / either.clamp(min=1)
+    return iou[:, 1] > iou[:, 0]
+
+
 @dataclass(frozen=True)
 class SamMasks:
     """What SAM's own part says of B prompts.
@@ -111,7 +124,7 @@ class SamDecoder(_SamMaskDecoder):  # type: ignore[misc]
         *,
         coarse_source: CoarseSource = "hq",
         multimask: bool = False,
-        fine: Tensor | None = None,
+        wants_fine: Tensor | None = None,
     ) -> Decoded:
         """Decode B prompts of one image, or one prompt of each of B images.
 
@@ -123,8 +136,8 @@ class SamDecoder(_SamMaskDecoder):  # type: ignore[misc]
             See `Variant`; only a Pi-SAM's decoder has a choice.
         multimask
             SAM: its three alternatives; the others: the best of them.
-        fine
-            Only a Pi-SAM's decoder has a choice; see `PiSam.decode`.
+        wants_fine
+            Only a Pi-SAM's decoder with two answers has a choice; see `PiSam.decode`.
         """
         masks = self.sam_masks(image, prompts)
         chosen = slice(1, None) if multimask else slice(1)
@@ -219,7 +232,7 @@ class HqSamDecoder(SamDecoder):
         *,
         coarse_source: CoarseSource = "hq",
         multimask: bool = False,
-        fine: Tensor | None = None,
+        wants_fine: Tensor | None = None,
     ) -> Decoded:
         """Add the HQ token's logits to SAM's own."""
         masks = self.sam_masks(image, prompts, self.hf_token.weight)
@@ -255,12 +268,9 @@ class PiSamDecoder(HqSamDecoder):
         *,
         coarse_source: CoarseSource = "hq",
         multimask: bool = False,
-        fine: Tensor | None = None,
+        wants_fine: Tensor | None = None,
     ) -> Decoded:
-        """Tell the mask feature what the coarse logits say.
-
-        ``fine``, (B,) bool, chooses of two answers; else the one whose IoU is estimated higher.
-        """
+        """Tell the mask feature what the coarse logits say."""
         # The other tokens see the HQ token: SAM's own masks come out only without it.
         more = () if coarse_source == "sam" else (self.hf_token.weight,)
         if self.has_fine_answer:
@@ -269,33 +279,31 @@ class PiSamDecoder(HqSamDecoder):
         hq_feature = self.hq_feature(image, masks)
         feature = self.embedding_act(hq_feature)
         coarse, iou = masks.best(multimask)
-        token = self.hf_mlp(masks.further[:, -1]) if more else masks.tokens[:, 0]
+        token = masks.tokens[:, 0]
+        if coarse_source != "sam":
+            token = self.hf_mlp(masks.further[:, -1])
         if coarse_source == "hq":
             coarse = _product(token, feature)
-        if self.has_fine_answer:
-            if fine is None:
-                fine = masks.iou[:, 1] > masks.iou[:, 0]
-            coarse, token, iou = self._both(masks, feature, coarse, token, fine)
         elif coarse_source == "sam+hq":
             # HQ-SAM multiplies its token with the feature before Pi-SAM's activation.
             coarse = coarse + _product(token, hq_feature)
+        other = token
+        if self.has_fine_answer:
+            other = self.fine_mlp(masks.further[:, 0])
+            coarse, iou = torch.cat([coarse, _product(other, feature)], dim=1), masks.iou[:, :2]
         for added in prompts.coarse:
             coarse = coarse + added
+        if self.has_fine_answer:
+            if wants_fine is None:
+                wants_fine = _second_is_likelier(coarse, iou, prompts.known)
+            coarse = torch.where(wants_fine[:, None, None, None], coarse.flip(1), coarse)
+            iou = torch.where(wants_fine[:, None], iou.flip(1), iou)
+            token = torch.where(wants_fine[:, None], other, token)
         if prompts.feature is not None:
             feature = feature + prompts.feature
         chosen = coarse[:, :1]
-        return Decoded(chosen, self.mask_aspp(feature, chosen), token, iou, coarse, fine)
-
-    def _both(
-        self, masks: SamMasks, feature: Tensor, coarse: Tensor, token: Tensor, fine: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Both answers' logits (B, 2, S/4, S/4), the chosen first; its token; both IoU (B, 2)."""
-        other = self.fine_mlp(masks.further[:, 0])
-        both = torch.cat([coarse, _product(other, feature)], dim=1)
-        both = torch.where(fine[:, None, None, None], both.flip(1), both)
-        iou = masks.iou[:, :2]
-        iou = torch.where(fine[:, None], iou.flip(1), iou)
-        return both, torch.where(fine[:, None], other, token), iou
+        feature = self.mask_aspp(feature, chosen)
+        return Decoded(chosen, feature, token, iou, coarse, wants_fine)
 
     def upscale(
         self,

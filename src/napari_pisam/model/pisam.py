@@ -172,7 +172,7 @@ class PiSam(nn.Module):
         labels: Tensor | None,
         masks: Tensor | None,
     ) -> EmbeddedPrompts:
-        drawn = None
+        drawn, known = None, masks
         if self.variant.box_maps and boxes is not None:
             drawn = self._draw_boxes(boxes)
             masks = drawn if masks is None else masks
@@ -197,7 +197,7 @@ class PiSam(nn.Module):
             embedding, feature, likely = self.appearance_prior(image.bins, inside, within)
             dense = dense + embedding
             coarse.append(likely)
-        return EmbeddedPrompts(sparse, dense, position, feature, tuple(coarse))
+        return EmbeddedPrompts(sparse, dense, position, feature, tuple(coarse), known)
 
     def _draw_boxes(self, boxes: Tensor) -> Tensor:
         """Boxes as mask logits: (B, 4) frame px -> (B, 1, S/4, S/4), -10 outside to 10 inside."""
@@ -220,7 +220,7 @@ class PiSam(nn.Module):
         labels: Tensor | None = None,
         masks: Tensor | None = None,
         multimask: bool = False,
-        fine: Tensor | None = None,
+        wants_fine: Tensor | None = None,
     ) -> Decoded:
         """Decode B prompts of one image, or one prompt of each of B images.
 
@@ -238,9 +238,10 @@ class PiSam(nn.Module):
             Logits of an earlier mask.
         multimask
             Give SAM's three alternatives (``"sam"``), or the best of them (``"hqsam"``).
-        fine : (B,) bool, optional
+        wants_fine : (B,) bool, optional
             Of a network with two answers (`Variant.fine_answer`), the one for fine structures;
-            without it, the answer whose IoU the network estimates higher.
+            without it, the answer that agrees better with ``masks``, or without those the one
+            whose IoU the network estimates higher.
 
         Raises
         ------
@@ -252,7 +253,7 @@ class PiSam(nn.Module):
             self._embed(image, boxes, points, labels, masks),
             coarse_source=self.variant.coarse_source,
             multimask=multimask,
-            fine=fine,
+            wants_fine=wants_fine,
         )
 
     def correct(

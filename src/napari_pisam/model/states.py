@@ -67,6 +67,8 @@ class EmbeddedPrompts:
         What a Pi-SAM adds to its mask feature.
     coarse : tuple of (B, 1, S/4, S/4) float
         What a Pi-SAM adds to its coarse logits, in this order.
+    known : (B, 1, S/4, S/4) float or None
+        Logits of a mask that was given.
     """
 
     sparse: Tensor
@@ -74,6 +76,7 @@ class EmbeddedPrompts:
     position: Tensor
     feature: Tensor | None = None
     coarse: tuple[Tensor, ...] = ()
+    known: Tensor | None = None
 
 
 @dataclass(frozen=True)

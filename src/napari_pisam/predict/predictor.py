@@ -422,7 +422,7 @@ class Predictor:
                     RefinementCache(),
                 )
             elif self._stages.asks_for_other(window, decoded, clicks, cache):
-                decoded, cache = self._decode_one(window, encoded, first, swap=decoded)
+                decoded, cache = self._decode_one(window, encoded, first, other_than=decoded)
         boxes = [prompts.region]
         return decoded, self._stages.logits([window], encoded, decoded, clicks, boxes, start, cache)
 
@@ -445,14 +445,23 @@ class Predictor:
             self._decoded[key] = decoded.to(device), cache
 
     def _decode_one(
-        self, window: Window, encoded: EncodedImage, prompts: Prompts, swap: Decoded | None = None
+        self,
+        window: Window,
+        encoded: EncodedImage,
+        prompts: Prompts,
+        other_than: Decoded | None = None,
     ) -> tuple[Decoded, RefinementCache]:
-        """Decode prompts; the other answer to them than `swap`, if given."""
-        key = window, prompts, swap is not None
+        """Decode prompts; if one of two answers to them is given, the other one."""
+        key = window, prompts, other_than is not None
         known = self._decoded.get(key)
         if known is None:
-            fine = None if swap is None or swap.is_fine is None else ~swap.is_fine
-            decoded = self._stages.decode([window], encoded, [prompts], fine=fine)
+            wants_fine = None
+            if other_than is None:
+                # Whatever is remembered as the other answer was that to an earlier one.
+                self._decoded.pop((window, prompts, True), None)
+            elif other_than.is_fine is not None:
+                wants_fine = ~other_than.is_fine
+            decoded = self._stages.decode([window], encoded, [prompts], wants_fine=wants_fine)
             known = self._decoded[key] = decoded, RefinementCache()
             while len(self._decoded) > _KEPT_DECODED:
                 self._decoded.popitem(last=False)

@@ -84,12 +84,6 @@ class RefinementCache:
             self.corrected.pop(next(iter(self.corrected)))
 
 
-def _overlap(found: Tensor, known: Tensor) -> Tensor:
-    """(B,) IoU of (B, 1, S/4, S/4) bool masks."""
-    both, either = (part.flatten(1).sum(1) for part in (found & known, found | known))
-    return both / either.clamp(min=1)
-
-
 class Stages:
     """Runs a network's stages after the encoder.
 
@@ -121,7 +115,7 @@ class Stages:
         encoded: EncodedImage,
         prompts: Sequence[Prompts],
         starts: Sequence[NDArray[np.float32]] = (),
-        fine: Tensor | None = None,
+        wants_fine: Tensor | None = None,
     ) -> Decoded:
         """Decode prompts of one kind (the same parts given, the same number of clicks) at once.
 
@@ -133,7 +127,7 @@ class Stages:
             Of one image for all prompts, or of B.
         starts : sequence of (1, S/4, S/4) float arrays, optional
             Logits to start from, in place of the prompts' masks.
-        fine : (B,) bool, optional
+        wants_fine : (B,) bool, optional
             Of a network with two answers, which one; see `PiSam.decode`.
         """
         frame = self.frame(windows[0])
@@ -154,17 +148,10 @@ class Stages:
                 labels=self._runner.tensor(np.stack([c[1] for c in clicks])) if clicks else None,
                 masks=self._runner.tensor(np.stack(masks)) if masks else None,
                 multimask=multimask,
-                fine=fine,
+                wants_fine=None if wants_fine is None else wants_fine.to(self._runner.device),
             )
 
         decoded = self._runner.run(run)
-        if decoded.is_fine is not None and masks and fine is None:
-            # What is known already says which is meant.
-            known = self._runner.tensor(np.stack(masks)) > 0
-            first, second = (_overlap(part > 0, known) for part in decoded.low_res.split(1, 1))
-            fine = torch.where(second > first, ~decoded.is_fine, decoded.is_fine)
-            if not torch.equal(fine, decoded.is_fine):
-                decoded = self._runner.run(run)
         if not multimask:
             return decoded
         # Chosen where they are: a device need not be waited for.

@@ -41,6 +41,7 @@ _HQ_PREFIXES = _prefixes(
 )
 _PISAM_PREFIXES = (
     *_prefixes("embedding_act", "mask_aspp", "output_upscaling_2", "out_act", "interact_2"),
+    *_prefixes("fine_token", "fine_mlp"),
     "rgb_embedding.",
 )
 

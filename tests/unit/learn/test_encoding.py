@@ -9,6 +9,7 @@ import torch
 from micro import MICRO, micro_model
 from napari_pisam.learn.config import TrainConfig
 from napari_pisam.learn.encoding import (
+    TRAINED_ON_A_BASE,
     FrozenEncoder,
     affordable_views,
     freeze,
@@ -146,3 +147,9 @@ def test_frozen_batch_norms_keep_their_statistics(tmp_path: Path) -> None:
     assert norms
     assert not any(norm.training for norm in norms)
     assert model.mask_decoder.training
+
+
+def test_what_trains_on_a_base_is_all_that_a_sam_lacks() -> None:
+    own = micro_model(appearance_prior=True, fine_answer=True, box_maps=True).state_dict()
+    sam = micro_model(kind="sam").state_dict()
+    assert {key for key in own if key.startswith(TRAINED_ON_A_BASE)} == own.keys() - sam.keys()

@@ -212,15 +212,23 @@ def test_of_two_answers_the_one_with_the_higher_estimate_or_the_wanted_one_is_gi
     boxes = torch.cat([BOX, BOX / 2])
     with torch.no_grad():
         image = model.encode(torch.rand(1, 3, FRAME, FRAME) * 255)
-        solid, fine = (
-            model.decode(image, boxes=boxes, fine=torch.full((2,), flag)) for flag in (False, True)
-        )
+        wanted = torch.zeros(2, dtype=torch.bool)
+        solid = model.decode(image, boxes=boxes, wants_fine=wanted)
+        fine = model.decode(image, boxes=boxes, wants_fine=~wanted)
         chosen = model.decode(image, boxes=boxes)
-        mixed = model.decode(image, boxes=boxes, fine=torch.tensor([True, False]))
+        mixed = model.decode(image, boxes=boxes, wants_fine=torch.tensor([True, False]))
+        masks = (fine.coarse > 0).float() * 20 - 10
+        alike = model.decode(image, boxes=boxes, masks=masks)
     assert not torch.allclose(solid.coarse, fine.coarse)
     torch.testing.assert_close(solid.low_res, fine.low_res.flip(1))
     torch.testing.assert_close(solid.iou, fine.iou.flip(1))
     assert (chosen.iou[:, 0] >= chosen.iou[:, 1]).all()
+    shared, either = (
+        part.flatten(2).sum(2)
+        for part in ((alike.low_res > 0) & (masks > 0), (alike.low_res > 0) | (masks > 0))
+    )
+    agreement = shared / either
+    assert (agreement[:, 0] >= agreement[:, 1]).all()
     for part in ("coarse", "feature", "token", "iou", "low_res"):
         pair = getattr(fine, part)[0], getattr(solid, part)[1]
         torch.testing.assert_close(getattr(mixed, part), torch.stack(pair))
