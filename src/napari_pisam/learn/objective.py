@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import nn
 
 from napari_pisam.images.crops import extent
@@ -17,6 +16,7 @@ from napari_pisam.learn.click_simulation import training_click, training_scribbl
 from napari_pisam.learn.corruption import decode_with_flaws, flaws
 from napari_pisam.learn.encoding import set_training_mode
 from napari_pisam.learn.losses import click_loss, local_loss, mask_loss
+from napari_pisam.measure.click_rule import depth_inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -117,9 +117,8 @@ def is_fine(mask: NDArray[np.bool_]) -> bool:
     a rod that lies in it from corner to corner is fine, an upright one fills it.
     """
     rows, cols = extent(mask) or (slice(0, 1), slice(0, 1))
-    object_ = np.pad(mask[rows, cols], 1)
     side = np.sqrt((rows.stop - rows.start) * (cols.stop - cols.start))
-    return bool(ndimage.distance_transform_edt(object_).max() < _FINE * side)
+    return bool(depth_inside(mask[rows, cols]).max() < _FINE * side)
 
 
 def _spoil(mask: Tensor, rngs: Sequence[np.random.Generator]) -> Tensor:

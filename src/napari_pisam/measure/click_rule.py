@@ -46,7 +46,7 @@ def evaluation_click(
         if sign not in signs or not error.any():
             continue
         box = ndimage.find_objects(error.astype(np.uint8))[0]
-        distance = ndimage.distance_transform_edt(np.pad(error[box], 1))[1:-1, 1:-1]
+        distance = depth_inside(error[box])
         if clicked is not None:
             distance = distance * ~clicked[box]
         row, col = np.unravel_index(int(distance.argmax()), distance.shape)
@@ -56,8 +56,14 @@ def evaluation_click(
     return None if best is None else best[1]
 
 
+def depth_inside(region: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Distance of every pixel of a (H, W) bool region from its edge, the border being one; px."""
+    distance: NDArray[np.float64] = ndimage.distance_transform_edt(np.pad(region, 1))
+    return distance[1:-1, 1:-1]
+
+
 def innermost(region: NDArray[np.bool_]) -> tuple[int, int]:
     """(row, col) of the pixel of ``region`` (H, W) that is furthest from its edge."""
-    distance = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+    distance = depth_inside(region)
     row, col = np.unravel_index(int(distance.argmax()), distance.shape)
     return int(row), int(col)

@@ -8,10 +8,12 @@ gets the value that was asked for, whatever the network thinks of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
+
+from napari_pisam.measure.click_rule import depth_inside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
 _SWEEPS = 4
 
 
-def _cells(points: NDArray[np.floating], logits: NDArray[np.float32]) -> NDArray[np.int_]:
-    """(n, 2) (col, row) of the pixels of (h, w) logits that points, (x, y), lie in."""
-    height, width = logits.shape
+def _cells(points: NDArray[np.floating], frame: NDArray[Any]) -> NDArray[np.int_]:
+    """(n, 2) (col, row) of the pixels of an (h, w) array that points, (x, y), lie in."""
+    height, width = frame.shape
     cells: NDArray[np.int_] = np.clip(np.floor(points).astype(int), 0, [width - 1, height - 1])
     return cells
 
@@ -170,8 +172,8 @@ class ClickPolicy:
         size = np.count_nonzero(other | chosen)
         if not other.any() or np.count_nonzero(wrong) < max(1, self.least_wrong * size):
             return False
-        cols, rows = np.clip(np.floor(points).astype(int), 0, np.array(wrong.shape)[::-1] - 1).T
-        depth = ndimage.distance_transform_edt(np.pad(wrong, 1))[1:-1, 1:-1]
+        cols, rows = _cells(points, wrong).T
+        depth = depth_inside(wrong)
         return bool(depth[rows, cols].max() >= self.middle * depth.max())
 
     def keep_local(

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_pisam.images.crops import around, seen_in
-from napari_pisam.measure.click_rule import evaluation_click
+from napari_pisam.measure.click_rule import depth_inside, evaluation_click
 from napari_pisam.measure.metrics import iou
 
 if TYPE_CHECKING:
@@ -88,6 +88,6 @@ def _with_margin(crude: MaskPrompt) -> Box:
 
 def _near_edge(truth: NDArray[np.bool_]) -> NDArray[np.bool_]:
     reach = _BAND * float(np.sqrt(truth.sum() / np.pi))
-    inside = ndimage.distance_transform_edt(np.pad(truth, 1))[1:-1, 1:-1]
+    inside = depth_inside(truth)
     outside = ndimage.distance_transform_edt(~truth)
     return np.asarray(np.where(truth, inside, outside) <= reach)

@@ -90,10 +90,10 @@ def test_every_stage_stays_on_its_device(network: str, gpu: FakeDevice) -> None:
         results.append(model.decode(encoded, **prompts))
     results.append(model.correct(encoded, results[1], points, labels, boxes=box))
     for one in results:
-        for value in vars(one).values():
+        for name, value in vars(one).items():
             if isinstance(value, torch.Tensor):
-                assert value.device == gpu.device
-                assert value.dtype in (torch.float32, torch.bool)
+                kind = torch.bool if name == "is_fine" else torch.float32
+                assert (value.device, value.dtype) == (gpu.device, kind)
     for region in (None, (2, 3, 9, 12)):
         fine = model.upscale(encoded, results[-1], region=region)
         assert fine.shape == (1, 1, FRAME, FRAME)

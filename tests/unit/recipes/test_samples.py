@@ -110,6 +110,8 @@ def test_lines_cross_what_is_compact_and_nothing_else() -> None:
     image = np.full((96, 96, 3), 120, np.uint8)
     rows, cols = np.ogrid[:96, :96]
     disc = (rows - 48) ** 2 + (cols - 48) ** 2 < 30**2
+    crossed, _ = crossed_by_lines(image, disc, rng)
+    assert (crossed[disc] != image[disc]).any()
     meant = 0
     for _ in range(40):
         crossed, mask = crossed_by_lines(image, disc, rng)
