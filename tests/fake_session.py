@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
+from dataclasses import replace
 
 import numpy as np
 
+from napari_pisam.predict.areas import Answer
 from napari_pisam.predict.mask import Mask
 from napari_pisam.session.session import CommitRule, Session
 from napari_pisam.session.storage import ImageView, SavedPlane, SessionFile, save_planes
@@ -15,7 +17,10 @@ RADIUS = 3.0
 
 
 def drawn(shape, prompts):
-    """The (H, W) bool answer of the fake: box or mask, FG discs added, BG discs taken away."""
+    """The (H, W) bool answer of the fake: box or mask, FG discs added, BG discs taken away.
+
+    What is fine in it is a third of that.
+    """
     rows, cols = np.mgrid[: shape[0], : shape[1]]
     result = np.zeros(shape, dtype=bool)
     if prompts.box is not None:
@@ -24,6 +29,8 @@ def drawn(shape, prompts):
     elif prompts.mask is not None:
         r0, c0, r1, c1 = prompts.mask.bbox
         result[r0:r1, c0:c1] = prompts.mask.crop
+    if prompts.answer is Answer.FINE:
+        result &= (rows + cols) % 3 == 0
     for (row, col), label in zip(prompts.points, prompts.labels, strict=True):
         result[(rows - row) ** 2 + (cols - col) ** 2 <= RADIUS**2] = label
     return result
@@ -43,6 +50,8 @@ def mask_of(array, score=0.5):
 class FakePredictor:
     """Answers with `drawn`; raises what is put into `errors`, one at each call."""
 
+    likelier = Answer.SOLID
+
     def __init__(self, shape=SHAPE):
         self.shape = shape
         self.calls = []
@@ -55,7 +64,8 @@ class FakePredictor:
             raise self.errors.pop(0)
         prompts = box if isinstance(box, Prompts) else Prompts(box, points, labels, mask)
         self.calls.append(prompts)
-        return mask_of(drawn(self.shape, prompts))
+        found = mask_of(drawn(self.shape, prompts))
+        return replace(found, answer=prompts.answer or self.likelier)
 
     def predict_many(self, boxes):
         return [self.predict(box) for box in boxes]

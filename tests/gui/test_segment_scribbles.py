@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,9 @@ from fake_dock import ImagePredictor, click, draw_box
 from fake_session import at_once
 from napari_pisam.docks.segment.controller import SegmentController
 from napari_pisam.measure.cleaning import Cleaning
-from napari_pisam.predict.areas import Area
+from napari_pisam.model.variants import get_variant
+from napari_pisam.predict.areas import Answer, Area
+from napari_pisam.predict.prompts import Prompts
 
 BOX = (4.0, 5.0, 20.0, 30.0)
 LINE = [[5.0, 6.0], [10.0, 12.0], [10.0, 20.0]]
@@ -285,6 +289,68 @@ def test_a_shape_can_be_made_anything_else_each_in_one_step_of_undo(dock):
     assert (dock.prompts().box, dock.prompts().strokes) == (box, [])
     kinds = [(p.box is not None, len(p.areas), len(p.strokes)) for p in _undone(dock, 3)]
     assert kinds == [(False, 0, 1), (False, 1, 0), (True, 0, 0)]
+
+
+def test_the_other_of_two_answers_is_a_key_away_and_one_step_of_undo(dock):
+    said = []
+    dock.controller.workspace.hinted.connect(said.append)
+    dock.controller.ask_for_other_answer()
+    assert "no current object" in said[-1]
+    draw_box(dock.boxes, BOX)
+    area = dock.session.current.mask.area
+    for answer in ("fine", "solid", "fine"):
+        dock.controller.ask_for_other_answer()
+        assert dock.prompts() == Prompts(BOX, answer=answer)
+        assert list(dock.boxes.features["use"]) == [answer]
+        assert (dock.session.current.mask.area < 0.4 * area) == (answer == "fine")
+    assert [prompts.answer for prompts in _undone(dock, 3)] == ["solid", "fine", None]
+    # What the network took for fine by itself.
+    dock.predictor.likelier = Answer.FINE
+    draw_box(dock.boxes, PART)
+    dock.controller.ask_for_other_answer()
+    assert dock.prompts(2).answer == "solid"
+
+
+def test_the_other_answer_of_a_committed_object_takes_it_up_again(dock):
+    draw_box(dock.boxes, BOX)
+    dock.controller.commit()
+    dock.session.select(1)
+    dock.controller.ask_for_other_answer()
+    assert dock.prompts() == Prompts(BOX, answer="fine")
+    dock.controller.commit()
+    assert 0 < (np.asarray(dock.labels.data) == 1).sum() < 0.4 * 17 * 26
+
+
+def test_clicks_after_it_keep_the_answer_and_another_shape_says_another(dock):
+    draw_box(dock.boxes, BOX)
+    dock.controller.change_shapes("fine")
+    click(dock.clicks, 10, 10)
+    assert dock.prompts() == Prompts(BOX, [(10, 10)], [True], answer="fine")
+    dock.controller.change_shapes("box")
+    assert dock.prompts().answer is None
+
+
+def test_a_model_of_one_answer_and_an_object_without_a_box_have_no_other(dock):
+    said = []
+    dock.controller.workspace.hinted.connect(said.append)
+    click(dock.clicks, 10, 10)
+    dock.controller.ask_for_other_answer()
+    assert "clicks alone" in said[-1]
+    draw_box(dock.boxes, BOX)
+    dock.predictor.model = SimpleNamespace(variant=get_variant("pisam_vit_b"))
+    dock.controller.ask_for_other_answer()
+    assert "one answer" in said[-1]
+    assert {one.prompts.answer for one in dock.session.objects} == {None}
+
+
+def test_boxes_that_wait_have_the_answers_that_they_say(dock):
+    boxes = [np.reshape(box, (2, 2)) for box in (BOX, PART)]
+    own = dock.viewer.add_shapes(boxes, shape_type="rectangle", features={"use": ["box", "fine"]})
+    dock.controller.workspace.choice.choose("boxes", own)
+    dock.controller.segment_all()
+    found = {one.prompts.box: one.prompts.answer for one in dock.session.objects}
+    assert found == {BOX: None, PART: "fine"}
+    assert all(one.committed for one in dock.session.objects)
 
 
 def _undone(dock, steps):

@@ -395,8 +395,7 @@ def _write_shapes(
     """Make the rows of an object what its prompts say; those that are so stay as they are."""
     if "object" not in shapes.features:
         prepare_shapes(shapes)
-    is_plain = prompts is None or not (prompts.areas or prompts.joined.any())
-    if not is_plain:
+    if prompts is not None and (prompts.areas or prompts.joined.any() or prompts.answer):
         _ensure_kinds(shapes)
     mapping = PlaneMap(image, plane, shapes)
     rows = _rows_of(shapes, {object_id}, mapping)
@@ -433,7 +432,7 @@ class _ShapesThere(NamedTuple):
     def of(cls, shapes: DrawnShapes, rows: Sequence[int]) -> _ShapesThere:
         found: dict[int, tuple[tuple[str, bool], NDArray[np.float64]]] = {}
         for box in shapes.boxes:
-            found[box.row] = (Use.BOX, True), np.array(corners_of(box.box))
+            found[box.row] = (Use.of_box(box.answer), True), np.array(corners_of(box.box))
         for one in shapes.areas:
             use = Use.PART if one.area.is_box else Use.OUTLINE
             corners = corners_of(one.area.box) if one.area.is_box else one.area.vertices

@@ -23,7 +23,6 @@ from napari_pisam.predict.drawn_shapes import DrawnShapes, ShapeKind, sorted_pro
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from napari_pisam.predict.areas import Box
     from napari_pisam.predict.drawn_shapes import DrawnBox
     from napari_pisam.predict.prompts import Prompts
 
@@ -173,7 +172,7 @@ def _kinds(shapes: Any, count: int) -> list[tuple[ShapeKind, str]]:
     for shape_type, label, use, after in rows:
         # A box that was drawn as a path is one only where its use says so.
         given = Use(str(use)) if str(use) in known else None
-        given = None if shape_type in LINES and given is Use.BOX else given
+        given = None if shape_type in LINES and given and given.is_box else given
         number = _as_number(after)
         order = int(number) if number is not None and number >= 0 else None
         kind = ShapeKind(shape_type, not says_background(label), given, order)
@@ -261,12 +260,12 @@ def _as_label(value: Any) -> bool | str:
 
 def _number_boxes(
     boxes: Iterable[DrawnBox], named: set[int | None], ignored: list[Reason]
-) -> dict[int, Box]:
+) -> dict[int, DrawnBox]:
     """Find every box an object; a shape without one gets its place in the layer if free."""
     boxes = list(boxes)
     taken = {number for number in named if number is not None}
     taken |= {box.object_id for box in boxes if box.object_id is not None}
-    result: dict[int, Box] = {}
+    result: dict[int, DrawnBox] = {}
     for box in boxes:
         number = box.object_id
         if number is None:
@@ -277,5 +276,5 @@ def _number_boxes(
         elif number in result:
             reason = "has more than one box: the later one is used."
             ignored.append(Reason(number, f"Object {number} {reason}"))
-        result[number] = box.box
+        result[number] = box
     return result

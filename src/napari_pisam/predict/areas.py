@@ -24,11 +24,26 @@ LINES = frozenset({"path", "line"})
 _ELLIPSE = 64
 
 
+class Answer(StrEnum):
+    """Which of two answers a box is to have, of a network that gives two (`Variant.fine_answer`).
+
+    SOLID
+        What is solid in it.
+    FINE
+        What is fine in it: thin lines, and networks of them.
+    """
+
+    SOLID = "solid"
+    FINE = "fine"
+
+
 class Use(StrEnum):
     """What a closed FG shape is to its object: the column ``use`` of a table of shapes.
 
     BOX
         Its bounding box is the object's box.
+    SOLID, FINE
+        The same, and the object is what is solid, or fine, in it; see `Answer`.
     PART
         Its bounding box holds a further part of the object.
     OUTLINE
@@ -36,8 +51,25 @@ class Use(StrEnum):
     """
 
     BOX = "box"
+    SOLID = "solid"
+    FINE = "fine"
     PART = "part"
     OUTLINE = "outline"
+
+    @property
+    def is_box(self) -> bool:
+        """Whether it is the object's box."""
+        return self in (Use.BOX, Use.SOLID, Use.FINE)
+
+    @property
+    def answer(self) -> Answer | None:
+        """The answer that the object's box is to have, where it says."""
+        return Answer(self.value) if self in (Use.SOLID, Use.FINE) else None
+
+    @classmethod
+    def of_box(cls, answer: Answer | None) -> Use:
+        """Return what the object's box is that is to have an answer."""
+        return cls.BOX if answer is None else cls(answer.value)
 
 
 def corners_of(box: Sequence[float]) -> list[Corner]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from napari_pisam.predict.areas import LINES, Area, Use, corners_of, outline_of
+from napari_pisam.predict.areas import LINES, Answer, Area, Use, corners_of, outline_of
 from napari_pisam.predict.click_sorting import Click, clicks_by_object, strokes_in_order
 from napari_pisam.predict.prompts import Prompts
 
@@ -22,6 +22,7 @@ class DrawnBox:
     object_id: int | None
     box: Box
     row: int = field(default=-1, compare=False)
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,9 @@ class DrawnShapes:
         if kind.is_line:
             click = Click(owner, places[0], kind.is_foreground, name, tuple(places[1:]), kind.after)
             self.scribbles.append(DrawnScribble(click, row))
-        elif kind.is_foreground and kind.use in (None, Use.BOX):
-            self.boxes.append(DrawnBox(owner, box, row))
+        elif kind.is_foreground and (kind.use is None or kind.use.is_box):
+            answer = None if kind.use is None else kind.use.answer
+            self.boxes.append(DrawnBox(owner, box, row, answer))
             return self.boxes[-1]
         elif owner is None:
             raise ValueError("names no object that it is of: give it a feature 'object'.")
@@ -116,9 +118,9 @@ class DrawnShapes:
 
 
 def sorted_prompts(
-    boxes: Mapping[int, Box], clicks: Iterable[Click], areas: Iterable[DrawnArea]
+    boxes: Mapping[int, DrawnBox], clicks: Iterable[Click], areas: Iterable[DrawnArea]
 ) -> tuple[dict[int, Prompts], dict[int, str], list[Click]]:
-    """Sort clicks, scribbles and areas to their objects.
+    """Sort clicks, scribbles and areas to their objects, whose boxes are given.
 
     Whose click each is, `clicks_by_object` tells.
 
@@ -131,13 +133,15 @@ def sorted_prompts(
     strays : list of Click
         Those that are nobody's, see `describe_strays`.
     """
-    members, strays = clicks_by_object(boxes, clicks)
+    members, strays = clicks_by_object({n: drawn.box for n, drawn in boxes.items()}, clicks)
     areas, prompts, problems = list(areas), {}, {}
     for number in sorted({*members, *(one.object_id for one in areas)}):
         strokes = strokes_in_order(members.get(number, ()))
         own = [one.area for one in areas if one.object_id == number]
+        box = boxes.get(number)
+        given = (None, None) if box is None else (box.box, box.answer)
         try:
-            prompts[number] = Prompts.from_strokes(boxes.get(number), strokes, areas=own)
+            prompts[number] = Prompts.from_strokes(given[0], strokes, areas=own, answer=given[1])
         except ValueError as error:
             problems[number] = f"Object {number}: {error}"
     return prompts, problems, strays
@@ -156,7 +160,8 @@ class PromptShape(NamedTuple):
 def shapes_of(prompts: Prompts) -> Iterator[PromptShape]:
     """Iterate over the shapes that say an object's box, areas and scribbles."""
     if prompts.box is not None:
-        yield PromptShape("rectangle", corners_of(prompts.box))
+        use = Use.of_box(prompts.answer)
+        yield PromptShape("rectangle", corners_of(prompts.box), use=use.value)
     for area in prompts.areas:
         use = Use.PART if area.is_box else Use.OUTLINE
         corners = corners_of(area.box) if area.is_box else area.vertices

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.measure.cleaning import Cleaning
+    from napari_pisam.predict.areas import Answer
     from napari_pisam.predict.preprocessing import FrameTransform
 
 _BLOCK_PIXELS = 1 << 20
@@ -39,6 +40,8 @@ class Mask:
         What the mask's IoU is likely to be, see `predict.scores.score`.
     window : (int, int, int, int)
         (row0, col0, row1, col1), px, half open: the part of the image that was looked at.
+    answer : Answer or None
+        Which of two answers it is; None where that is not known, or the network gives one.
     """
 
     shape: tuple[int, int]
@@ -46,6 +49,7 @@ class Mask:
     crop: NDArray[np.bool_]
     score: float
     window: tuple[int, int, int, int]
+    answer: Answer | None = None
     _frame_logits: NDArray[np.float32] | None = field(default=None, repr=False)
     _transform: FrameTransform | None = field(default=None, repr=False)
 
@@ -57,6 +61,7 @@ class Mask:
         window: tuple[int, int, int, int],
         shape: tuple[int, int],
         score: float,
+        answer: Answer | None = None,
     ) -> Mask:
         """Build from what the network prints.
 
@@ -72,6 +77,8 @@ class Mask:
             (H, W) of the image, px.
         score : float
             What its IoU is likely to be.
+        answer : Answer, optional
+            Which of two it is.
 
         Raises
         ------
@@ -92,7 +99,7 @@ class Mask:
         for part, values in _blocks(logits, rows, cols, (row0, col0, row1, col1)):
             np.greater(values, 0, out=crop[part])
         origin = window[0] + row0, window[1] + col0
-        found = cls.of_crop(crop, origin, shape, score, window)
+        found = cls.of_crop(crop, origin, shape, score, window, answer)
         return replace(found, _frame_logits=logits, _transform=transform)
 
     @classmethod
@@ -103,6 +110,7 @@ class Mask:
         shape: tuple[int, int],
         score: float,
         window: tuple[int, int, int, int] | None = None,
+        answer: Answer | None = None,
     ) -> Mask:
         """Build from pixels, a (h, w) bool array at (row, col) `origin`; without logits.
 
@@ -110,13 +118,13 @@ class Mask:
         ----------
         crop, origin
             The pixels, borders without any included.
-        shape, score, window
+        shape, score, window, answer
             See the class; the mask's own bbox serves as the window where there is none.
         """
         pixels, bbox = tight(crop, origin)
         if window is not None and not pixels.size:
             bbox = (*window[:2], *window[:2])
-        return cls(shape, bbox, pixels, score, window or bbox)
+        return cls(shape, bbox, pixels, score, window or bbox, answer)
 
     def cleaned(self, cleaning: Cleaning) -> Mask:
         """Return it tidied up, without logits; itself where nothing would be left of it."""
@@ -125,7 +133,7 @@ class Mask:
         crop, origin = cleaning.apply(self.crop, (self.bbox[0], self.bbox[1]), self.shape)
         if not crop.any():
             return self
-        return Mask.of_crop(crop, origin, self.shape, self.score, self.window)
+        return Mask.of_crop(crop, origin, self.shape, self.score, self.window, self.answer)
 
     @property
     def area(self) -> int:
@@ -173,7 +181,7 @@ class Mask:
 
     def without_logits(self) -> Mask:
         """Return the same mask without its logits (up to 4 MB), for keeping many."""
-        return Mask(self.shape, self.bbox, self.crop, self.score, self.window)
+        return replace(self, _frame_logits=None, _transform=None)
 
     def to_array(self) -> NDArray[np.bool_]:
         """Return the mask as a bool array of the whole image's shape.

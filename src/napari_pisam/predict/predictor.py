@@ -234,8 +234,9 @@ class Predictor:
         ----------
         box : (4,) float or Prompts, optional
             (row_min, col_min, row_max, col_max) px; or all prompts, and nothing else: scribbles,
-            several boxes, outlines to start from and areas without the object are given so. Each
-            of several boxes is predicted, and clicks change what they give together.
+            several boxes, outlines to start from, areas without the object and which of two
+            answers is wanted are given so. Each of several boxes is predicted, and clicks change
+            what they give together.
         points : (n, 2) float, optional
             All clicks of the object in the order in which they were made, (row, col) px. `tiny`
             follows them one after another; one click more than before costs one step.
@@ -400,7 +401,8 @@ class Predictor:
             _, first = self._logits(window, prompts.first_clicks(0))
             self._stages.keep_local(window, first[0], logits[0], prompts)
         score = self._stages.score(logits[0], float(decoded.iou[0, 0]))
-        return WholeObject(logits[0], self._stages.transform(window), score)
+        transform, answers = self._stages.transform(window), self._stages.answers(decoded)
+        return WholeObject(logits[0], transform, score, answers[0])
 
     def _logits(self, window: Window, prompts: Prompts) -> tuple[Decoded, NDArray[np.float32]]:
         """Decode prompts in a window, and the (1, h, w) logits of its frame after the clicks."""
@@ -410,7 +412,8 @@ class Predictor:
             first = prompts
         elif prompts.mask is not None and self._model.variant.focus is not None:
             # Trained with boxes nearly always, it would take a mask for one.
-            first, start = Prompts(prompts.region), prompts.mask
+            first = Prompts(prompts.region, answer=prompts.answer)
+            start = prompts.mask
         else:
             first = prompts.first_clicks(0)
         decoded, cache = self._decode_one(window, encoded, first)
@@ -421,7 +424,9 @@ class Predictor:
                     self._stages.correct(window, encoded, decoded, prompts),
                     RefinementCache(),
                 )
-            elif self._stages.asks_for_other(window, decoded, clicks, cache):
+            elif prompts.answer is None and self._stages.asks_for_other(
+                window, decoded, clicks, cache
+            ):
                 decoded, cache = self._decode_one(window, encoded, first, other_than=decoded)
         boxes = [prompts.region]
         return decoded, self._stages.logits([window], encoded, decoded, clicks, boxes, start, cache)
@@ -490,7 +495,7 @@ def composed(
     if prompts.is_only_start and prompts.mask is not None:
         return Mask.of_crop(prompts.mask.crop, prompts.mask.origin, shape, 1.0)
     if len(prompts.boxes) > 1:
-        parts = [predict_one(Prompts(box)) for box in prompts.boxes]
+        parts = [predict_one(Prompts(box, answer=prompts.answer)) for box in prompts.boxes]
         score = min(part.score for part in parts)
         crops = [MaskPrompt.from_any(part) for part in parts if part.crop.size]
         crops += [] if prompts.mask is None else [prompts.mask]
@@ -499,7 +504,7 @@ def composed(
         start = MaskPrompt.joined(crops)
         found = Mask.of_crop(start.crop, start.origin, shape, score)
         if strokes:
-            found = predict_one(Prompts.from_strokes(None, strokes, start))
+            found = predict_one(Prompts.from_strokes(None, strokes, start, answer=prompts.answer))
     else:
         found = predict_one(_first(prompts))
     return _without(found, not_here, strokes) if not_here else found
@@ -508,7 +513,7 @@ def composed(
 def _first(prompts: Prompts) -> Prompts:
     """Prompts of the first box alone, with clicks and the mask to start from."""
     box = prompts.boxes[0] if prompts.boxes else None
-    return Prompts.from_strokes(box, prompts.strokes, prompts.mask)
+    return Prompts.from_strokes(box, prompts.strokes, prompts.mask, answer=prompts.answer)
 
 
 def _without(mask: Mask, areas: Sequence[Area], strokes: Sequence[Stroke]) -> Mask:
@@ -520,7 +525,7 @@ def _without(mask: Mask, areas: Sequence[Area], strokes: Sequence[Stroke]) -> Ma
             for row, col in np.unique(np.floor(line).astype(int) - origin, axis=0).tolist():
                 crop[max(row - 1, 0) : max(row + 2, 0), max(col - 1, 0) : max(col + 2, 0)] = False
     kept = mask.crop & ~seen_in(mask.bbox, crop, MaskPrompt(crop, origin).bbox)
-    return Mask.of_crop(kept, mask.bbox[:2], mask.shape, mask.score, mask.window)
+    return Mask.of_crop(kept, mask.bbox[:2], mask.shape, mask.score, mask.window, mask.answer)
 
 
 def make_prompts(

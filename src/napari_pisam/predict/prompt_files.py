@@ -183,7 +183,7 @@ def collect_prompts(
     ValueError
         If a click belongs to no object, or an object has BG clicks alone.
     """
-    of_object = {one.object_id: one.box for one in boxes if one.object_id is not None}
+    of_object = {one.object_id: one for one in boxes if one.object_id is not None}
     prompts, problems, strays = sorted_prompts(of_object, clicks, areas)
     if strays or problems:
         raise ValueError(describe_strays(strays) if strays else next(iter(problems.values())))

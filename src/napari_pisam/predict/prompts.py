@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_pisam.images.crops import CroppedMask, around, seen_in, tight
-from napari_pisam.predict.areas import Area, pixels_of
+from napari_pisam.predict.areas import Answer, Area, pixels_of
 from napari_pisam.predict.click_sorting import is_foreground
 
 if TYPE_CHECKING:
@@ -234,6 +234,15 @@ def _label_of(point: list[float], label: object) -> bool:
         raise ValueError(f"The click at ({row:g}, {col:g}) {error}.") from None
 
 
+def _checked_answer(answer: Answer | str | None) -> Answer | None:
+    if answer is None or answer in set(Answer):
+        return None if answer is None else Answer(answer)
+    raise ValueError(
+        f"answer is {answer!r}, expected {' or '.join(map(repr, map(str, Answer)))}, or None where "
+        "the network is to choose."
+    )
+
+
 def _no_points() -> NDArray[np.float64]:
     return np.zeros((0, 2))
 
@@ -262,12 +271,16 @@ class Prompts:
         it are one scribble. The label of its first point is that of all.
     areas : sequence of Area, optional
         Boxes of further parts, outlines to start from, and where the object is not.
+    answer : {"solid", "fine"}, optional
+        What the object is of that which the box holds, see `Answer`. By default what the network
+        finds likelier; a first click can ask for the other. Networks that give one answer ignore
+        it.
 
     Raises
     ------
     ValueError
         For NaN or infinity, a wrong shape, a box without area, lengths that differ, an empty mask,
-        or no prompt that says where the object is (nothing at all, or BG alone).
+        another answer, or no prompt that says where the object is (nothing at all, or BG alone).
     """
 
     box: Box | None = None
@@ -276,6 +289,7 @@ class Prompts:
     mask: MaskPrompt | None = None
     joined: NDArray[np.bool_] = field(default_factory=_no_labels)
     areas: tuple[Area, ...] = ()
+    answer: Answer | None = None
 
     def __init__(
         self,
@@ -285,6 +299,7 @@ class Prompts:
         mask: Any = None,
         joined: ArrayLike | None = None,
         areas: Iterable[Area] = (),
+        answer: Answer | str | None = None,
     ) -> None:
         rc, flags = _checked_clicks(points, labels)
         object.__setattr__(self, "box", None if box is None else _checked_box(box))
@@ -293,6 +308,7 @@ class Prompts:
         object.__setattr__(self, "mask", None if mask is None else MaskPrompt.from_any(mask))
         object.__setattr__(self, "joined", _checked_joined(joined, flags))
         object.__setattr__(self, "areas", tuple(areas))
+        object.__setattr__(self, "answer", _checked_answer(answer))
         is_there = any(area.is_foreground for area in self.areas)
         if self.box is None and self.mask is None and not flags.any() and not is_there:
             given = f"only BG clicks ({len(rc)})" if len(rc) else "no prompt"
@@ -304,7 +320,7 @@ class Prompts:
     def _with(self, **changes: Any) -> Prompts:
         """Return these prompts with other parts that were checked already."""
         result = object.__new__(Prompts)
-        for name in ("box", "points", "labels", "mask", "joined", "areas"):
+        for name in ("box", "points", "labels", "mask", "joined", "areas", "answer"):
             object.__setattr__(result, name, changes.get(name, getattr(self, name)))
         return result
 
@@ -321,6 +337,7 @@ class Prompts:
         strokes: Iterable[Stroke],
         mask: Any = None,
         areas: Iterable[Area] = (),
+        answer: Answer | None = None,
     ) -> Prompts:
         """Build from clicks and scribbles as `strokes` gives them."""
         points: list[tuple[float, float]] = []
@@ -330,7 +347,7 @@ class Prompts:
             points += places
             labels += [is_fg] * len(places)
             joined += [False, *[True] * (len(places) - 1)]
-        return cls(box, points, labels, mask, joined, areas)
+        return cls(box, points, labels, mask, joined, areas, answer)
 
     @property
     def region(self) -> Box | None:
@@ -341,10 +358,9 @@ class Prompts:
 
     @property
     def is_only_box(self) -> bool:
-        """Whether there is one box and nothing else."""
-        return (
-            self.box is not None and self.mask is None and not len(self.points) and not self.areas
-        )
+        """Whether there is one box and nothing else, not even which answer it is to have."""
+        others = self.mask is not None or len(self.points) or self.areas
+        return self.box is not None and self.answer is None and not others
 
     @property
     def is_only_start(self) -> bool:
@@ -392,6 +408,10 @@ class Prompts:
         for part in together.values():
             part.flags.writeable = False
         return self._with(**together)
+
+    def with_answer(self, answer: Answer | None) -> Prompts:
+        """Return these prompts with another answer asked for."""
+        return self._with(answer=answer)
 
     def first_clicks(self, count: int) -> Prompts:
         """Return these prompts with the first `count` clicks only; a scribble is one."""
@@ -484,4 +504,6 @@ class Prompts:
             hasher.update(b"joined" + self.joined.tobytes())
         if self.areas:
             hasher.update(repr(self.areas).encode())
+        if self.answer is not None:
+            hasher.update(b"answer" + self.answer.value.encode())
         return hasher.hexdigest()

@@ -12,6 +12,7 @@ import scipy
 
 from napari_pisam.images.crops import around, seen_in
 from napari_pisam.predict.mask import Mask
+from napari_pisam.predict.prompts import Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,7 +43,7 @@ class SlicePredictor(Protocol):
         """Choose a slice."""
 
     def predict(self, box: Any) -> Mask:
-        """Predict the mask in a box."""
+        """Predict the mask of prompts that are a box."""
 
 
 @dataclass(frozen=True)
@@ -379,7 +380,10 @@ class Propagation:
 def _in_box(
     predictor: SlicePredictor, before: Mask, motion: tuple[float, float], surprise: float
 ) -> Mask | None:
-    """Predict in the box that the mask before says, then in that of what was found."""
+    """Predict in the box that the mask before says, then in that of what was found.
+
+    Of two answers to a box it is the one that the mask before is.
+    """
     row0, col0, row1, col1 = before.bbox
     grown_row = _MARGIN * (row1 - row0) + abs(motion[0]) / 2
     grown_col = _MARGIN * (col1 - col0) + abs(motion[1]) / 2
@@ -392,7 +396,8 @@ def _in_box(
     clipped = _inside(box, before.shape)
     if clipped is None:
         return None
-    found = _near(predictor.predict(clipped), before, motion, surprise)
+    asked = Prompts(clipped, answer=before.answer)
+    found = _near(predictor.predict(asked), before, motion, surprise)
     if not found.area:
         return found
     # Not beyond the first box: where a neighbour is taken in, the box would follow it.
@@ -402,7 +407,8 @@ def _in_box(
     )
     if _box_overlap(tight, clipped) > 0.95:
         return found
-    again = _near(predictor.predict(tight), before, motion, surprise)
+    asked = Prompts(tight, answer=before.answer)
+    again = _near(predictor.predict(asked), before, motion, surprise)
     return again if again.area else found
 
 
@@ -497,4 +503,4 @@ def _mixed(first: Mask, second: Mask, share: float) -> Mask:
 
 def _tight(crop: NDArray[np.bool_], origin: tuple[int, int], like: Mask) -> Mask:
     """Make a mask of a crop, with the rest from another one."""
-    return Mask.of_crop(crop, origin, like.shape, like.score, like.window)
+    return Mask.of_crop(crop, origin, like.shape, like.score, like.window, like.answer)

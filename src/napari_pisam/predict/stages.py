@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
+from napari_pisam.predict.areas import Answer
 from napari_pisam.predict.clicks import CLICKS
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.preprocessing import FrameTransform
@@ -128,8 +129,12 @@ class Stages:
         starts : sequence of (1, S/4, S/4) float arrays, optional
             Logits to start from, in place of the prompts' masks.
         wants_fine : (B,) bool, optional
-            Of a network with two answers, which one; see `PiSam.decode`.
+            Of a network with two answers, which one, see `PiSam.decode`; where it is not given,
+            that which the prompts ask for, all of them or none.
         """
+        answers = [p.answer for p in prompts]
+        if wants_fine is None and None not in answers:
+            wants_fine = torch.tensor([answer is Answer.FINE for answer in answers])
         frame = self.frame(windows[0])
         pairs = [(self.transform(w), p) for w, p in zip(windows, prompts, strict=True)]
         boxes = [t.box_to_frame(p.region) for t, p in pairs if p.region is not None]
@@ -279,11 +284,22 @@ class Stages:
                 window.native_bbox(shape),
                 shape,
                 self.score(one, estimate),
+                answer,
             )
-            for one, window, estimate in zip(
-                logits, windows, decoded.iou[:, 0].cpu().tolist(), strict=True
+            for one, window, estimate, answer in zip(
+                logits,
+                windows,
+                decoded.iou[:, 0].cpu().tolist(),
+                self.answers(decoded),
+                strict=True,
             )
         ]
+
+    def answers(self, decoded: Decoded) -> list[Answer | None]:
+        """Which of two answers each of B decoded prompts has; None of a network that gives one."""
+        if decoded.is_fine is None:
+            return [None] * len(decoded.iou)
+        return [Answer.FINE if is_fine else Answer.SOLID for is_fine in decoded.is_fine.tolist()]
 
     def score(self, logits: NDArray[np.float32], estimate: float) -> float:
         """Score (h, w) logits of a frame, of which the network makes an estimate itself."""

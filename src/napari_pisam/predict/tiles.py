@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.model.variants import Variant
+    from napari_pisam.predict.areas import Answer
     from napari_pisam.predict.click_sorting import Stroke
 
     Progress = Callable[[int, int], None]
@@ -146,11 +147,14 @@ class WholeObject:
         From the image to the frame.
     score : float
         The network's estimate of the mask's IoU.
+    answer : Answer or None
+        Which of two answers it is.
     """
 
     logits: NDArray[np.float32]
     transform: FrameTransform
     score: float
+    answer: Answer | None = None
 
     def found(self) -> _RoughMask:
         """Return the mask in the pixels of the frame."""
@@ -501,4 +505,4 @@ def _mask_of(found: _RoughMask, whole: WholeObject, shape: tuple[int, int]) -> M
     corners = np.clip(transform.from_frame([(0, 0), transform.size[::-1]]) + 0.5, 0, shape)
     window = (*np.floor(corners[0]).astype(int).tolist(), *np.ceil(corners[1]).astype(int).tolist())
     edge = round(found.edge[0]), round(found.edge[1])
-    return Mask.of_crop(found.crop, edge, shape, whole.score, window)
+    return Mask.of_crop(found.crop, edge, shape, whole.score, window, whole.answer)

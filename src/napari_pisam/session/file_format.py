@@ -53,14 +53,20 @@ _PACKED: Mapping[str, tuple[str, int | None]] = {
     "patch_bytes": ("|u1", None),
     "tile_bytes": ("|u1", None),
 }
+_DRAWN: Mapping[str, tuple[str, int | None]] = {
+    "click_joined": ("|b1", None),
+    "corners": ("<f8", 2),
+}
 ARRAYS: Mapping[int, Mapping[str, tuple[str, int | None]]] = {
     1: {**_CLICKS, "mask_bits": ("|u1", None), "patch_bytes": ("|u1", None)},
     2: {**_CLICKS, **_PACKED},
-    3: {**_CLICKS, **_PACKED, "click_joined": ("|b1", None), "corners": ("<f8", 2)},
+    3: {**_CLICKS, **_PACKED, **_DRAWN},
+    4: {**_CLICKS, **_PACKED, **_DRAWN},
 }
 """The arrays of a file, by version: name -> (dtype, columns or None for one axis). Version 1 has
 the masks' bits as they are, version 2 each mask compressed, and the labels as tiles, version 3
-scribbles (which clicks are joined to the one before) and the corners of areas."""
+scribbles (which clicks are joined to the one before) and the corners of areas. In version 4 prompts
+may say which of two answers is wanted."""
 VERSION = max(ARRAYS)
 
 _EFFORT = 1
@@ -150,6 +156,8 @@ class _Writer:
             }
             if prompts.areas:
                 described["areas"] = [self.area(area) for area in prompts.areas]
+            if prompts.answer is not None:
+                described["answer"] = prompts.answer.value
             return described
 
         return self._place("prompts", prompts, describe)
@@ -377,10 +385,13 @@ class _Reader:
         joined = None
         if self._supplies.version > 2:
             joined = self._supplies.take("click_joined", count, node)
-        listed = node.get("areas")
+        listed, answer = node.get("areas"), node.get("answer")
         areas = [] if listed is None else [self._area(one) for one in listed.items()]
+        if answer is not None and self._supplies.version < 4:
+            raise answer.wrong("none in a file of this version")
+        wanted = None if answer is None else answer.text()
         try:
-            return Prompts(box, points, labels, mask, joined, areas)
+            return Prompts(box, points, labels, mask, joined, areas, wanted)
         except ValueError as error:
             raise ValueError(f"{node.where}: {error}") from error
 

@@ -46,6 +46,8 @@ class PromptPanel(QWidget):
         Something else than a box or clicks is to be drawn; see `SegmentController.draw`.
     use_chosen : Signal(str)
         A shape that was drawn is to be something else; see `SegmentController.change_shapes`.
+    other_answer_requested : Signal()
+        Thin lines in the box are wanted, or what is solid in it.
     """
 
     foreground_chosen = Signal(bool)
@@ -56,6 +58,7 @@ class PromptPanel(QWidget):
     click_requested = Signal()
     draw_requested = Signal(str)
     use_chosen = Signal(str)
+    other_answer_requested = Signal()
 
     def __init__(self, many: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -77,7 +80,14 @@ class PromptPanel(QWidget):
         self.more_button = menu_button(
             "More",
             "Scribbles, outlines, several boxes; and what a shape is that was drawn",
-            [*drawn, ("The selected shape, or the last one, is …", uses)],
+            [
+                *drawn,
+                (
+                    f"Thin lines in the box, or what is solid [{KEYS['other']}]",
+                    self.other_answer_requested.emit,
+                ),
+                ("The selected shape, or the last one, is …", uses),
+            ],
         )
         self.foreground = switch(
             "● FG", f"The next click says: this belongs to the object [{KEYS['toggle']} switches]"

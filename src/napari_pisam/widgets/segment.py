@@ -233,6 +233,7 @@ class SegmentWidget(Docked):
         prompt.box_requested.connect(controller.draw_box)
         prompt.draw_requested.connect(controller.draw)
         prompt.use_chosen.connect(controller.change_shapes)
+        prompt.other_answer_requested.connect(controller.ask_for_other_answer)
         prompt.click_requested.connect(controller.take_click_tool)
         objects.shown.connect(controller.show)
         objects.picked.connect(controller.pick)
@@ -273,6 +274,7 @@ class SegmentWidget(Docked):
             "scribble": lambda: controller.draw("scribble"),
             "outline": lambda: controller.draw("outline"),
             "toggle": controller.toggle_foreground,
+            "other": controller.ask_for_other_answer,
             "commit": controller.commit,
             "next": controller.next_object,
             "discard": controller.discard,

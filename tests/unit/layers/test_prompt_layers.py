@@ -111,6 +111,15 @@ def test_scribbles_and_areas_go_into_the_layers_and_come_back(made):
     assert len(shapes.data) == len(points.data) == 0
 
 
+def test_which_answer_a_box_is_to_have_goes_into_the_layers_and_comes_back(made):
+    _, shapes, _ = made
+    for answer in ("fine", "solid", None):
+        asked = Prompts((10, 20, 30, 40), answer=answer)
+        write_prompts(*made, 3, asked)
+        assert list(shapes.features["use"]) == [answer or "box"]
+        assert prompts_from_layers(*made).prompts == {3: asked}
+
+
 def test_shapes_have_the_colour_of_what_they_say(made):
     shapes = made[1]
     write_prompts(*made, 3, ASKED_ALL)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from micro import MICRO, micro_model
 from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
+from napari_pisam.predict.areas import Answer, Area
 from napari_pisam.predict.device import select_device, select_precision
 from napari_pisam.predict.embedding_cache import EmbeddingCache
 from napari_pisam.predict.predictor import Predictor
@@ -417,6 +418,35 @@ def test_a_click_in_the_middle_of_what_another_answer_mends_brings_it():
     assert same(predictor.refine([middle], [False]), solid)
     assert same(predictor.predict(box=box), solid)
     assert same(predictor.predict(box=box, points=[middle, rim], labels=[False, False]), fine)
+
+
+def test_the_answer_that_is_asked_for_is_given_whatever_is_clicked():
+    predictor = Predictor(TwoAnswers(), device="cpu", precision="fp32")
+    predictor.set_image(SMALL)
+    box, middle = (3.5, 3.5, 43.5, 51.5), (23, 28)
+    likelier = predictor.predict(box=box)
+    fine = predictor.predict(Prompts(box, answer="fine"))
+    assert 0.3 < fine.area / likelier.area < 0.6
+    assert (likelier.answer, fine.answer) == (Answer.SOLID, Answer.FINE)
+    assert fine.without_logits().answer is Answer.FINE
+    for answer, mask in (("fine", fine), ("solid", likelier)):
+        for is_fg in (True, False):
+            asked = Prompts(box, [middle], [is_fg], answer=answer)
+            assert same(predictor.predict(asked), mask)
+    # Every box of several, of an object.
+    first, parts = (1.5, 3.5, 21.5, 51.5), [Area.of((25.5, 3.5, 45.5, 51.5))]
+    asked = [Prompts(first, areas=parts, answer=answer) for answer in ("solid", "fine")]
+    solid, fine = (predictor.predict(one).to_array() for one in asked)
+    for rows in (slice(0, 23), slice(23, 50)):
+        assert 0.3 < fine[rows].sum() / solid[rows].sum() <= 0.6
+
+
+def test_a_network_of_one_answer_gives_it_whichever_is_asked_for():
+    predictor = micro(SMALL, kind="hqsam")
+    asked = [Prompts((10, 10, 30, 40), answer=answer) for answer in (None, "fine", "solid")]
+    first, *others = [predictor.predict(one) for one in asked]
+    assert first.answer is None
+    assert all(same(first, other) for other in others)
 
 
 def test_sam_gets_clicks_with_the_box_and_the_mask_so_far():

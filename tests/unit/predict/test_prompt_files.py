@@ -68,6 +68,10 @@ FULL = """index,shape-type,vertex-index,axis-0,axis-1,object,label,use,after
 4,polygon,2,50,45,5,FG,outline,
 5,line,0,12,36,,,,
 5,line,1,12,38,,,,
+6,rectangle,0,60,60,6,,fine,
+6,rectangle,1,66,70,6,,fine,
+7,ellipse,0,80,60,7,FG,solid,
+7,ellipse,1,86,70,7,FG,solid,
 """
 
 
@@ -86,6 +90,8 @@ def test_paths_are_scribbles_and_columns_say_what_other_shapes_are(write):
         areas=[Area.of((1, 1, 5, 9)), Area.of((12, 22, 14, 24), False)],
     )
     assert prompts[5] == Prompts(areas=[Area.of([(40, 40), (40, 50), (50, 45)])])
+    assert prompts[6] == Prompts((60, 60, 66, 70), answer="fine")
+    assert prompts[7] == Prompts((80, 60, 86, 70), answer="solid")
 
 
 def test_written_prompts_come_back(write, tmp_path):
@@ -97,7 +103,7 @@ def test_written_prompts_come_back(write, tmp_path):
     write_prompts(tmp_path / "b.csv", tmp_path / "p.csv", prompts)
     again, clicks = read_shapes(tmp_path / "b.csv"), read_clicks(tmp_path / "p.csv")
     found = collect_prompts(again.boxes, clicks + again.clicks, again.areas)
-    assert {3: found[3], 5: found[5]} == {3: prompts[3], 5: prompts[5]}
+    assert [found[n] for n in (3, 5, 6, 7)] == [prompts[n] for n in (3, 5, 6, 7)]
     assert found[9].strokes == prompts[9].strokes
     assert found[9].with_start().mask.box == prompts[9].mask.box
     assert found[9].with_start().mask.crop.all()
@@ -110,8 +116,8 @@ def test_written_prompts_open_in_napari(write, tmp_path):
     write_prompts(tmp_path / "b.csv", tmp_path / "p.csv", prompts)
     data, settings, kind = io.csv_to_layer_data(str(tmp_path / "b.csv"), require_type="shapes")
     assert kind == "shapes"
-    assert sorted(settings["shape_type"]) == ["path"] * 2 + ["polygon"] + ["rectangle"] * 3
-    assert [np.asarray(one).shape[1] for one in data] == [2] * 6
+    assert sorted(settings["shape_type"]) == ["path"] * 2 + ["polygon"] + ["rectangle"] * 5
+    assert [np.asarray(one).shape[1] for one in data] == [2] * 8
 
 
 def test_a_name_of_a_class_in_the_labels_of_shapes_is_no_bg(write):
@@ -124,7 +130,10 @@ def test_a_name_of_a_class_in_the_labels_of_shapes_is_no_bg(write):
     ("row", "match"),
     [
         ("0,path,0,1,1,3,maybe,,", "line 2: the shape has the label 'maybe'"),
-        ("0,path,0,1,1,3,FG,hole,", "line 2: use is 'hole', expected box, part, outline"),
+        (
+            "0,path,0,1,1,3,FG,hole,",
+            "line 2: use is 'hole', expected box, solid, fine, part",
+        ),
         ("0,path,0,1,1,3,FG,,soon", "line 2: after is 'soon'"),
     ],
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from napari_pisam.images.image_source import ImageSource
+from napari_pisam.predict.areas import Answer
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.propagation import (
     EndOfObject,
@@ -34,18 +37,20 @@ class BrightPredictor:
     """Finds the bright pixels of all parts that a box touches: it leaks into neighbours."""
 
     def __init__(self, score: float = 0.9) -> None:
-        self.score, self.planes, self.boxes = score, [], []
+        self.score, self.planes, self.boxes, self.answers = score, [], [], []
 
     def set_image(self, image, *, plane=None):
         self.planes.append(plane)
         self.slice = np.asarray(image[plane])
 
-    def predict(self, box):
-        self.boxes.append(box)
-        row0, col0, row1, col1 = (round(v + 0.5) for v in box)
+    def predict(self, prompts):
+        self.boxes.append(prompts.box)
+        self.answers.append(prompts.answer)
+        row0, col0, row1, col1 = (round(v + 0.5) for v in prompts.box)
         parts, _ = ndimage.label(self.slice > 0)
         touched = np.unique(parts[row0:row1, col0:col1])
-        return as_mask(np.isin(parts, touched[touched > 0]), self.score)
+        found = as_mask(np.isin(parts, touched[touched > 0]), self.score)
+        return replace(found, answer=prompts.answer or Answer.SOLID)
 
 
 class PlanePredictor(BrightPredictor):
@@ -124,12 +129,24 @@ def test_a_neighbour_that_touches_is_not_taken_in():
     assert not found[:, 34:].any()
 
 
+def test_it_goes_on_with_the_answer_that_the_object_is():
+    stack = np.stack([disc(30, 20 + 2 * k, 8) for k in range(4)]).astype(np.uint8)
+    anchor, predictor = as_mask(stack[0]), BrightPredictor()
+    # It is not known of what was drawn by hand; what the network takes it for then stays.
+    propagate(predictor, stack, {0: anchor})
+    assert predictor.answers[0] is None
+    assert set(predictor.answers[2:]) == {Answer.SOLID}
+    predictor.answers.clear()
+    propagate(predictor, stack, {0: replace(anchor, answer=Answer.FINE)})
+    assert set(predictor.answers) == {Answer.FINE}
+
+
 def test_the_nearer_anchor_counts_more_between_two():
     small, large = disc(32, 32, 8), disc(32, 32, 12)
 
     class Stubborn(BrightPredictor):
-        def predict(self, box):
-            return as_mask(large if box[2] - box[0] > 20 else small)
+        def predict(self, prompts):
+            return as_mask(large if prompts.box[2] - prompts.box[0] > 20 else small)
 
     stack = np.zeros((6, SIDE, SIDE), np.uint8)
     masks = propagate(Stubborn(), stack, {0: as_mask(small), 5: as_mask(large)})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from micro import micro_model
 from napari_pisam.model.variants import Focus
-from napari_pisam.predict.areas import Area, pixels_of
+from napari_pisam.predict.areas import Answer, Area, pixels_of
 from napari_pisam.predict.click_sorting import Click, strokes_in_order
 from napari_pisam.predict.clicks import ClickPolicy
 from napari_pisam.predict.predictor import Predictor
@@ -62,6 +62,17 @@ def test_what_is_joined_and_where_the_object_is_not_makes_other_prompts():
     clicks = Prompts(BOX, LINE, [True] * 3)
     assert clicks != scribble(LINE)
     assert Prompts(BOX) != Prompts(BOX, areas=[Area.of((1, 1, 5, 5), False)])
+
+
+def test_another_answer_makes_other_prompts_whatever_else_is_asked():
+    prompts = Prompts(BOX, [(15, 15)], [True])
+    fine = prompts.with_answer(Answer.FINE)
+    assert fine == Prompts(BOX, [(15, 15)], [True], answer="fine") != prompts
+    assert fine.with_clicks([(3, 4)], [False]).first_clicks(0).answer is Answer.FINE
+    assert fine.with_answer(None) == prompts
+    assert not Prompts(BOX, answer="solid").is_only_box
+    with pytest.raises(ValueError, match="answer is 'thin', expected 'solid' or 'fine'"):
+        Prompts(BOX, answer="thin")
 
 
 def test_scribbles_and_clicks_come_back_in_order():

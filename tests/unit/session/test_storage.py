@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fake_session import SHAPE, fake_session, mask_of, save_session
 from napari_pisam.images.image_source import ImageSource
-from napari_pisam.predict.areas import Area
+from napari_pisam.predict.areas import Answer, Area
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.prompts import Prompts
 from napari_pisam.session import storage
@@ -154,25 +154,46 @@ def test_a_file_written_by_version_2_opens():
     assert seen(restored(OLD.with_name("session_v2.pisam"))) == seen(busy_session())
 
 
-def test_scribbles_and_areas_come_back(tmp_path):
-    asked = Prompts.from_strokes(
-        (4, 4, 12, 12),
-        [(((5.0, 5.0),), True), (((6.25, 6.0), (7.0, 9.5), (8.0, 8.0)), False)],
-        areas=[Area.of((2, 14, 6, 20)), Area.of([(1, 1), (9, 1), (5, 9.125)], False)],
-    )
+DRAWN = Prompts.from_strokes(
+    (4, 4, 12, 12),
+    [(((5.0, 5.0),), True), (((6.25, 6.0), (7.0, 9.5), (8.0, 8.0)), False)],
+    areas=[Area.of((2, 14, 6, 20)), Area.of([(1, 1), (9, 1), (5, 9.125)], False)],
+)
+
+
+def drawn_session(*more):
+    """Objects with scribbles and areas."""
     session = fake_session()
-    for prompts in (asked, OTHER, Prompts(areas=[Area.of([(1, 1), (9, 1), (5, 9.125)])])):
+    outline = Prompts(areas=[Area.of([(1, 1), (9, 1), (5, 9.125)])])
+    for prompts in (DRAWN, OTHER, outline, *more):
         session.new_object(prompts)
         session.commit()
+    return session
+
+
+def seen_but_stale(session):
+    """What `seen` shows without what depends on the model of now."""
+    return [one[:3] + one[4:] for one in seen(session)]
+
+
+def test_a_file_written_by_version_3_opens():
+    again = fake_session()
+    again.from_state(load_session(OLD.with_name("session_v3.pisam")).state)
+    assert seen_but_stale(again) == seen_but_stale(drawn_session())
+
+
+def test_scribbles_areas_and_answers_come_back(tmp_path):
+    fine, solid = Prompts((14, 2, 18, 7), answer="fine"), Prompts((0, 22, 9, 29), answer="solid")
+    session = drawn_session(fine, solid)
     save_session(tmp_path / "s.pisam", session)
     again = fake_session()
     again.from_state(load_session(tmp_path / "s.pisam").state)
-    assert [one[:3] + one[4:] for one in seen(again)] == [
-        one[:3] + one[4:] for one in seen(session)
-    ]
+    assert seen_but_stale(again) == seen_but_stale(session)
     found = again.objects[0].prompts
-    assert found.strokes == asked.strokes
-    assert found.areas == asked.areas
+    assert found.strokes == DRAWN.strokes
+    assert found.areas == DRAWN.areas
+    answers = [one.prompts.answer for one in again.objects]
+    assert answers == [None, None, None, Answer.FINE, Answer.SOLID]
 
 
 def test_many_large_objects_have_room(tmp_path):
@@ -280,7 +301,7 @@ def write(path, members, compression=zipfile.ZIP_DEFLATED):
 
 def test_the_file_is_json_and_arrays_that_numpy_reads(path):
     described = json.loads(contents(path)["session.json"])
-    assert (described["format"], described["version"]) == ("napari-pisam session", 3)
+    assert (described["format"], described["version"]) == ("napari-pisam session", 4)
     assert described["planes"][0]["models"] == [
         {"name": "tiny", "sha256": "ab" * 32, "device": "cpu"}
     ]
@@ -304,7 +325,7 @@ def change(*keys, to):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (change("version", to=4), "is of version 4, this software reads up to 3"),
+        (change("version", to=5), "is of version 5, this software reads up to 4"),
         (change("planes", to=[]), r"planes is \[\], expected at least one plane"),
         (change("shown", to=1), "shown is 1, expected a whole number from 0 to 0"),
         (change("windows", to=[[[0, 0, 99, 99], "ab"]]), "expected a window inside the image"),
@@ -321,6 +342,7 @@ def change(*keys, to):
         (change("objects", 0, "mask", to=None), r"objects\[0\] is committed and has no mask"),
         (change("objects", 0, "patch", to=1), "another window than its mask"),
         (change("prompts", 1, "clicks", to=3), r"prompts\[\d\] needs more data"),
+        (change("prompts", 0, "answer", to="thin"), r"prompts\[0\]: answer is 'thin', expected"),
         (change("prompts", 0, "box", to=[1, 1, 1, 1]), r"prompts\[0\]: .*no area"),
         (change("prompts", 0, "box", to=[1, 1, 1, "a"]), r"prompts\[0\].box\[3\] is"),
         (change("masks", 0, "bbox", to=[0, 0, 99, 99]), r"masks\[0\].bbox"),

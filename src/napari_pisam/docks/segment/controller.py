@@ -14,6 +14,7 @@ from psygnal import Signal
 from napari_pisam.docks.segment.cleaning import STEPS, clean, merge, split_along
 from napari_pisam.docks.segment.handover import leave, take_up
 from napari_pisam.docks.segment.hints import PANNED, still_open
+from napari_pisam.docks.segment.keys import KEYS
 from napari_pisam.docks.segment.picking import Picker, object_at, place_of_cursor
 from napari_pisam.docks.segment.preview import PreviewLook
 from napari_pisam.docks.segment.stacks import Stacks
@@ -30,7 +31,7 @@ from napari_pisam.layers.prompt_layers import (
     set_shape_kind,
 )
 from napari_pisam.layers.proxies import unwrapped
-from napari_pisam.predict.areas import Use
+from napari_pisam.predict.areas import Answer, Use
 from napari_pisam.session.records import same_prompts
 from napari_pisam.session.session import LabelOverflowError
 
@@ -43,6 +44,15 @@ if TYPE_CHECKING:
     from napari_pisam.session.session import Execute, ModelRef, Session, SessionObject
 
 _NO_OBJECT = "There is no current object. Draw a box around one, or click on it."
+
+_NO_BOX = "Object {} has clicks alone. Draw a box around it: what is in a box has two answers."
+
+_ONE_ANSWER = "This model gives one answer to a box. Click where it is wrong instead."
+
+_ANSWERS = {
+    Answer.FINE: "Thin lines in the box are the object now; {} again: what is solid.",
+    Answer.SOLID: "What is solid in the box is the object now; {} again: thin lines.",
+}
 
 _NO_SHAPE = (
     "There is no shape of an open object. Draw one, or select some with napari's arrow tool in the "
@@ -313,11 +323,31 @@ class SegmentController:
 
         Parameters
         ----------
-        use : {"box", "part", "outline", "scribble", "not_here"}
+        use : {"box", "solid", "fine", "part", "outline", "scribble", "not_here"}
         """
         session, sync = self._ready(), self.workspace.sync
         if session is not None and not sync.change_shapes(use):
             self.workspace.hinted.emit(_NO_SHAPE)
+
+    def ask_for_other_answer(self) -> None:
+        """Have the current object be the thin lines in its box, or what is solid in it again."""
+        session = self._ready()
+        current = None if session is None else session.current
+        if session is None or current is None or current.prompts is None:
+            if session is not None:
+                self.workspace.hinted.emit(_NO_OBJECT)
+            return
+        prompts, mask = current.prompts, current.mask
+        reason = _NO_BOX.format(current.id) if prompts.region is None else ""
+        if not _gives_two_answers(self.workspace.planes.predictor):
+            reason = _ONE_ANSWER
+        if reason:
+            self.workspace.hinted.emit(reason)
+            return
+        shown = prompts.answer or (None if mask is None else mask.answer)
+        wanted = Answer.SOLID if shown is Answer.FINE else Answer.FINE
+        if self._do(lambda: session.set_prompts(current.id, prompts.with_answer(wanted))):
+            self.workspace.hinted.emit(_ANSWERS[wanted].format(KEYS["other"]))
 
     def take_click_tool(self) -> None:
         """Take the click tool; a scribble tool in the hand stays: FG and BG are its, too."""
@@ -650,7 +680,7 @@ class SegmentController:
         if session is None:
             return
         self.workspace.planes.freshen()
-        waiting = list(sync.waiting.boxes)
+        waiting = sync.waiting.prompts
         opened = [one.id for one in session.objects if one.is_only_box]
         if not waiting and not opened:
             self.workspace.hinted.emit(
@@ -680,6 +710,12 @@ class SegmentController:
             self.workspace.failed.emit(str(error))
             return False
         return True
+
+
+def _gives_two_answers(predictor: Any) -> bool:
+    """Whether a box can have either of two answers; so where nobody knows it."""
+    model = getattr(predictor, "model", None)
+    return model is None or bool(model.variant.fine_answer)
 
 
 def _is_within(session: Session, current: SessionObject, place: tuple[int, int]) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_pisam.layers.prompt_layers import is_own
 from napari_pisam.layers.prompts import Reason, objects_of, read_clicks, read_shapes
-from napari_pisam.predict.areas import Area
+from napari_pisam.predict.areas import Area, Use
 from napari_pisam.predict.click_sorting import clicks_by_object, describe_strays, strokes_in_order
 from napari_pisam.predict.drawn_shapes import DrawnShapes
 from napari_pisam.predict.prompts import Prompts
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.layers.geometry import ImagePlane
-    from napari_pisam.predict.areas import Box
+    from napari_pisam.predict.areas import Answer, Box
     from napari_pisam.predict.click_sorting import Stroke
     from napari_pisam.predict.drawn_shapes import DrawnBox
     from napari_pisam.session.session import Session
@@ -34,6 +34,7 @@ class Drawn:
     box: Box | None = None
     strokes: list[Stroke] = field(default_factory=list)
     areas: list[Area] = field(default_factory=list)
+    answer: Answer | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -50,14 +51,20 @@ class Drawn:
         """
         if self.is_empty and mask is None:
             return None
-        return Prompts.from_strokes(self.box, self.strokes, mask, self.areas)
+        return Prompts.from_strokes(self.box, self.strokes, mask, self.areas, self.answer)
 
     def after(self, before: Prompts | None) -> Drawn:
         """Return what is drawn after prompts that the layers do not show."""
         if before is None:
             return self
         strokes, areas = before.strokes + self.strokes, [*before.areas, *self.areas]
-        return Drawn(self.box or before.box, strokes, areas)
+        box, answer = self.own_box or (before.box, before.answer)
+        return Drawn(box, strokes, areas, answer)
+
+    @property
+    def own_box(self) -> tuple[Box, Answer | None] | None:
+        """The box and the answer that it is to have; None without a box."""
+        return None if self.box is None else (self.box, self.answer)
 
     def is_in(self, prompts: Prompts | None) -> bool:
         """Whether an object began with this, whatever number it got since."""
@@ -65,7 +72,7 @@ class Drawn:
             return False
         if self.box is not None or self.areas:
             areas = list(prompts.areas[: len(self.areas)])
-            return (prompts.box, areas) == (self.box, self.areas)
+            return (prompts.box, prompts.answer, areas) == (self.box, self.answer, self.areas)
         return prompts.box is None and prompts.strokes[: len(self.strokes)] == self.strokes
 
 
@@ -76,7 +83,8 @@ def under_names(drawn: dict[int, Drawn], renamed: Mapping[int, int]) -> dict[int
         name = renamed.get(number, number)
         other = result.get(name, Drawn())
         strokes, areas = other.strokes + one.strokes, other.areas + one.areas
-        result[name] = Drawn(one.box or other.box, strokes, areas)
+        box, answer = one.own_box or (other.box, other.answer)
+        result[name] = Drawn(box, strokes, areas, answer)
     return result
 
 
@@ -97,7 +105,8 @@ def read_drawn(image: Any, plane: ImagePlane, shapes: Any, points: Any) -> Plane
     objects: dict[int, Drawn] = {}
     for box in drawn.boxes:
         if box.object_id is not None:
-            objects.setdefault(box.object_id, Drawn()).box = box.box
+            known = objects.setdefault(box.object_id, Drawn())
+            known.box, known.answer = box.box, box.answer
     named = {number: one.box for number, one in objects.items() if one.box is not None}
     for one in drawn.areas:
         objects.setdefault(one.object_id, Drawn()).areas.append(one.area)
@@ -118,6 +127,8 @@ def read_drawn(image: Any, plane: ImagePlane, shapes: Any, points: Any) -> Plane
 
 SHAPE_USES = {
     "box": "The object's box",
+    "solid": "Its box, of something solid",
+    "fine": "Its box, of thin lines in it",
     "part": "A further box of it",
     "outline": "Its outline",
     "scribble": "A scribble along it",
@@ -154,9 +165,10 @@ def changed_shape(
     if use == "scribble":
         line = tuple((row, col) for row, col in vertices.tolist())
         return number, replace(kept, strokes=[*kept.strokes, (line, True)])
-    if use == "box":
+    if use in set(Use) and Use(use).is_box:
         others = [] if kept.box is None else [Area.of(kept.box)]
-        return number, replace(kept, box=box.box, areas=[*kept.areas, *others])
+        answer = Use(use).answer
+        return number, replace(kept, box=box.box, answer=answer, areas=[*kept.areas, *others])
     is_outline = use == "outline" or (use == "not_here" and not _is_box(vertices))
     area = Area.of(vertices if is_outline else box.vertices, use != "not_here")
     return number, replace(kept, areas=[*kept.areas, area])
@@ -167,7 +179,9 @@ def _without(found: PlanePrompts, drawn: DrawnShapes, row: int) -> tuple[int | N
     for box in drawn.boxes:
         if box.row == row and box.object_id in found.objects:
             own = found.objects[box.object_id]
-            return box.object_id, replace(own, box=None if own.box == box.box else own.box)
+            if own.box != box.box:
+                return box.object_id, own
+            return box.object_id, replace(own, box=None, answer=None)
     for one in drawn.areas:
         if one.row == row:
             own = found.objects[one.object_id]
@@ -253,7 +267,7 @@ class WaitingBoxes:
     """
 
     def __init__(self) -> None:
-        self._here: dict[Box, int] = {}
+        self._here: dict[Box, DrawnBox] = {}
         self._taken: dict[Box, Any] = {}
         self._layer: Any = None
 
@@ -262,6 +276,11 @@ class WaitingBoxes:
         """Those in the layer, in its order."""
         return list(self._here)
 
+    @property
+    def prompts(self) -> list[Prompts]:
+        """The same, with the answers that they are to have."""
+        return [Prompts(one.box, answer=one.answer) for one in self._here.values()]
+
     def reset(self) -> None:
         """Forget what was taken out: another plane is shown."""
         self._taken.clear()
@@ -269,7 +288,7 @@ class WaitingBoxes:
     def read(self, found: Sequence[DrawnBox], layer: Any) -> None:
         """Note the boxes of no object that are in the layer now, on the displayed plane."""
         self._layer = layer
-        self._here = {one.box: one.row for one in found}
+        self._here = {one.box: one for one in found}
 
     def show(self, layer: Any, taken: Container[Box | None]) -> bool:
         """Make the layer hold just those that are no object's; foreign layers stay as they are.
@@ -281,7 +300,7 @@ class WaitingBoxes:
         """
         if layer is not self._layer or not is_own(layer):
             return False
-        gone = {box: row for box, row in self._here.items() if box in taken}
+        gone = {box: one.row for box, one in self._here.items() if box in taken}
         back = [box for box in self._taken if box not in taken]
         for box, row in gone.items():
             self._taken[box] = np.array(layer.data[row])
@@ -297,7 +316,7 @@ class WaitingBoxes:
         """Return the last one to an object; whether there was one."""
         if not self._here:
             return False
-        row = list(self._here.values())[-1]
+        row = list(self._here.values())[-1].row
         features = self._layer.features.copy()
         features.loc[row, "object"] = number
         self._layer.features = features

@@ -22,6 +22,7 @@ ALL_KEYS = (
     Key("scribble", ("Shift-S",), "scribble along the object, FG or BG"),
     Key("outline", ("Shift-O",), "draw the object's outline (lasso)"),
     Key("toggle", ("Q",), "switch the next clicks and scribbles between FG and BG"),
+    Key("other", ("Shift-T",), "thin lines in the box, or what is solid in it"),
     Key("commit", ("W",), "commit the object to the labels, begin the next"),
     Key("next", ("N",), "begin the next object, leave this one open"),
     Key("discard", ("Shift-D",), "discard the current object"),

@@ -25,13 +25,13 @@ from napari_pisam.layers.prompt_layers import (
 )
 from napari_pisam.layers.prompts import objects_of, read_shapes
 from napari_pisam.predict.areas import LINES, outline_of
-from napari_pisam.predict.prompts import Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_pisam.docks.segment.layer_choice import LayerChoice
     from napari_pisam.docks.segment.planes import Planes
+    from napari_pisam.predict.prompts import Prompts
     from napari_pisam.session.session import Session
 
 _PAST = {"added", "removed", "changed"}
@@ -269,7 +269,7 @@ class PromptSync:
             if self.waiting.adopt(number):
                 self.pull()
         elif self.waiting.boxes and self._session is not None and not self._session.get(number):
-            self._session.new_object(Prompts(self.waiting.boxes[-1]), id=number)
+            self._session.new_object(self.waiting.prompts[-1], id=number)
 
     def change_shapes(self, use: str) -> bool:
         """Make the selected shapes, or the last one of the current object, something else to it.
@@ -321,12 +321,12 @@ class PromptSync:
         """Add what an object has and a layer that is only read cannot show."""
         if before is None:
             return drawn
-        box, strokes, areas = drawn.box, drawn.strokes, drawn.areas
+        box, strokes, areas, answer = drawn.box, drawn.strokes, drawn.areas, drawn.answer
         if box is None and self._layers["boxes"] is not None and not self._own("boxes"):
-            box, areas = before.box, list(before.areas)
+            box, areas, answer = before.box, list(before.areas), before.answer
         if not strokes and self._layers["clicks"] is not None and not self._own("clicks"):
             strokes = before.strokes
-        return Drawn(box, strokes, areas)
+        return Drawn(box, strokes, areas, answer)
 
     # -- session -> layers --------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -149,7 +149,9 @@ class StackSnapshot:
             elif view.is_carried:
                 carried[index] = FollowedSlice(index, view.mask, source=view.source)
             else:
-                anchors[index] = view.mask
+                # A session file says which answer was asked for, and not which one a mask is.
+                wanted = None if view.prompts is None else view.prompts.answer
+                anchors[index] = replace(view.mask, answer=wanted or view.mask.answer)
         return anchors, carried
 
     def _by_hand(self, index: int, number: int, view: SessionObject | None) -> MaskPrompt | None:
