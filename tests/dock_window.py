@@ -152,6 +152,6 @@ class Window:
         self.qtbot.mouseClick(self.canvas, Qt.MouseButton.LeftButton, pos=self.place(row, col))
         self.settle()
 
-    def press(self, key):
-        self.qtbot.keyClick(self.canvas, key)
+    def press(self, key, modifier=Qt.KeyboardModifier.NoModifier):
+        self.qtbot.keyClick(self.canvas, key, modifier)
         self.settle()

@@ -47,6 +47,27 @@ def test_box_clicks_commit_and_undo_by_hand(window):
     assert len(window.clicks.data) == 2
 
 
+def test_the_other_answer_comes_by_a_key_and_goes_by_undo(window):
+    window.drag(BOX[:2], BOX[2:])
+    window.until(lambda: window.mask is not None)
+    solid = window.mask.area
+    window.press("t", Qt.KeyboardModifier.ShiftModifier)
+    window.until(lambda: window.mask is not None and window.mask.area < solid)
+    hint = window.dock.prompt_panel.hint
+    window.until(lambda: "(Shift-T: what is solid)" in hint.text())
+    assert window.session.current.prompts.answer == "fine"
+    # A click corrects it, and stays with it.
+    window.click(60, 70)
+    window.until(lambda: hint.text() == "Object 1: click where it is wrong; W commits.")
+    assert window.session.current.prompts.answer == "fine"
+    window.press("u")
+    window.press("u")
+    window.until(lambda: window.mask is not None and window.mask.area == solid)
+    window.press("w")
+    window.until(lambda: window.session.objects[0].committed)
+    assert (window.labels.data == 1).sum() == solid
+
+
 def test_keys_work_whichever_layer_is_selected(window):
     for layer in (window.boxes, window.clicks, window.labels, window.image):
         window.viewer.layers.selection.active = layer
@@ -179,7 +200,9 @@ def test_a_drag_with_the_click_tool_says_why_the_view_moves(window):
     window.drag(BOX[:2], BOX[2:])
     window.until(lambda: window.mask is not None)
     hint = window.dock.prompt_panel.hint
-    assert hint.text() == "Object 1: click where it is wrong; W commits."
+    assert hint.text() == (
+        "Object 1: click where it is wrong (Shift-T: thin lines in the box); W commits."
+    )
     window.drag((20, 20), (60, 60))
     assert hint.text().startswith("A drag with the click tool moves the view. Press K")
     assert len(window.session.objects) == 1

@@ -14,7 +14,6 @@ from psygnal import Signal
 from napari_pisam.docks.segment.cleaning import STEPS, clean, merge, split_along
 from napari_pisam.docks.segment.handover import leave, take_up
 from napari_pisam.docks.segment.hints import PANNED, still_open
-from napari_pisam.docks.segment.keys import KEYS
 from napari_pisam.docks.segment.picking import Picker, object_at, place_of_cursor
 from napari_pisam.docks.segment.preview import PreviewLook
 from napari_pisam.docks.segment.stacks import Stacks
@@ -48,11 +47,6 @@ _NO_OBJECT = "There is no current object. Draw a box around one, or click on it.
 _NO_BOX = "Object {} has clicks alone. Draw a box around it: what is in a box has two answers."
 
 _ONE_ANSWER = "This model gives one answer to a box. Click where it is wrong instead."
-
-_ANSWERS = {
-    Answer.FINE: "Thin lines in the box are the object now; {} again: what is solid.",
-    Answer.SOLID: "What is solid in the box is the object now; {} again: thin lines.",
-}
 
 _NO_SHAPE = (
     "There is no shape of an open object. Draw one, or select some with napari's arrow tool in the "
@@ -346,8 +340,7 @@ class SegmentController:
             return
         shown = prompts.answer or (None if mask is None else mask.answer)
         wanted = Answer.SOLID if shown is Answer.FINE else Answer.FINE
-        if self._do(lambda: session.set_prompts(current.id, prompts.with_answer(wanted))):
-            self.workspace.hinted.emit(_ANSWERS[wanted].format(KEYS["other"]))
+        self._do(lambda: session.set_prompts(current.id, prompts.with_answer(wanted)))
 
     def take_click_tool(self) -> None:
         """Take the click tool; a scribble tool in the hand stays: FG and BG are its, too."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_pisam.docks.segment.keys import KEYS
+from napari_pisam.predict.areas import Answer
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -70,6 +73,15 @@ def _for_a_new_object(session: Session, tool: str) -> str:
     }.get(tool, "Press Draw a box [K], then draw one around an object.")
 
 
+def _other_answer(current: SessionObject) -> str:
+    """Say how to have the other of two answers, until the first click."""
+    mask, prompts = current.mask, current.prompts
+    if mask is None or mask.answer is None or prompts is None or prompts.click_count:
+        return ""
+    other = "what is solid" if mask.answer is Answer.FINE else "thin lines in the box"
+    return f" ({KEYS['other']}: {other})"
+
+
 def _for_an_object(session: Session, current: SessionObject, tool: str) -> str:
     name = f"Object {current.id}"
     if current.committed:
@@ -78,8 +90,9 @@ def _for_an_object(session: Session, current: SessionObject, tool: str) -> str:
         return f"{name} is in the labels. Double-click its row to correct it."
     if current.mask is None:
         return f"{name}: waiting for its mask …" if session.live else "Press Predict."
+    other = _other_answer(current)
     return {
         "boxes": f"{name}: W commits it; a box begins another object.",
-        "clicks": f"{name}: click where it is wrong; W commits.",
+        "clicks": f"{name}: click where it is wrong{other}; W commits.",
         "scribble": f"{name}: draw along what is wrong, FG what is missing, BG what is too much.",
     }.get(tool, f"{name}: W commits it; FG or BG takes the click tool.")
