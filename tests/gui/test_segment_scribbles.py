@@ -335,7 +335,7 @@ def test_a_model_of_one_answer_and_an_object_without_a_box_have_no_other(dock):
     dock.controller.workspace.hinted.connect(said.append)
     click(dock.clicks, 10, 10)
     dock.controller.ask_for_other_answer()
-    assert "clicks alone" in said[-1]
+    assert "has no box" in said[-1]
     draw_box(dock.boxes, BOX)
     dock.predictor.model = SimpleNamespace(variant=get_variant("pisam_vit_b"))
     dock.controller.ask_for_other_answer()
@@ -351,6 +351,53 @@ def test_boxes_that_wait_have_the_answers_that_they_say(dock):
     found = {one.prompts.box: one.prompts.answer for one in dock.session.objects}
     assert found == {BOX: None, PART: "fine"}
     assert all(one.committed for one in dock.session.objects)
+
+
+def test_boxes_with_answers_are_segmented_with_all_others_and_come_back_by_one_undo(dock):
+    dock.controller.set_live(False)
+    draw_box(dock.boxes, BOX)
+    draw_box(dock.boxes, PART)
+    dock.boxes.features = dock.boxes.features.assign(use=["box", "fine"])
+    steps = []
+    dock.controller.progressed.connect(lambda *step: steps.append(step))
+    dock.controller.segment_all()
+    assert [one.prompts.answer for one in dock.session.objects] == [None, "fine"]
+    assert steps[-1] == (2, 2)
+    assert len(dock.boxes.data) == 0
+    dock.controller.undo()
+    assert not np.any(dock.labels.data)
+    assert sorted(dock.boxes.features["use"]) == ["box", "fine"]
+    dock.controller.segment_all()
+    assert {one.prompts.box: one.prompts.answer for one in dock.session.objects}[PART] == "fine"
+
+
+def test_segment_all_takes_open_boxes_with_the_answers_that_were_asked_for(dock):
+    draw_box(dock.boxes, BOX)
+    dock.controller.ask_for_other_answer()
+    dock.controller.segment_all()
+    assert [(one.committed, one.prompts.answer) for one in dock.session.objects] == [(True, "fine")]
+
+
+def test_in_a_layer_of_somebody_elses_the_answer_stays_when_something_is_clicked(dock):
+    own = dock.viewer.add_shapes([np.reshape(BOX, (2, 2))], features={"object": [1]})
+    dock.controller.workspace.choice.choose("boxes", own)
+    dock.controller.ask_for_other_answer()
+    click(dock.clicks, 10, 10)
+    assert dock.prompts() == Prompts(BOX, [(10, 10)], [True], answer="fine")
+    assert "use" not in own.features
+
+
+def test_what_was_painted_by_hand_has_no_other_answer(dock):
+    said = []
+    dock.controller.workspace.hinted.connect(said.append)
+    draw_box(dock.boxes, BOX)
+    dock.controller.commit()
+    dock.labels.data[8:12, 8:12] = 0
+    dock.labels.events.labels_update(data=np.zeros((4, 4), np.uint16), offset=(8, 8))
+    dock.session.select(1)
+    dock.controller.ask_for_other_answer()
+    assert "a mask to start from" in said[-1]
+    assert dock.session.get(1).mask.area == 17 * 26 - 16
 
 
 def _undone(dock, steps):

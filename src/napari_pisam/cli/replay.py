@@ -439,7 +439,6 @@ class _JournalPlayer:
         predictor.set_image(self._view.seen(limits))
 
     def play(self, entry: JournalEntry) -> None:
-        from napari_pisam.predict.prompts import Prompts
         from napari_pisam.session import records
 
         session = self._session
@@ -462,13 +461,13 @@ class _JournalPlayer:
         else:
             self._use(entry.model)
             session.rule, session.cleaning = entry.rule, entry.cleaning
-            for number, box in zip(entry.ids, entry.boxes, strict=True):
+            for number, prompts in zip(entry.ids, entry.boxes, strict=True):
                 known = session.get(number)
                 if known is not None and known.committed:
                     raise ValueError(f"Object {number} is there already. Save the file anew.")
                 if known is None:
                     session.new_object(id=number)
-                session.set_prompts(number, Prompts(box))
+                session.set_prompts(number, prompts)
             session.segment_all((), opened=entry.ids, batch=len(entry.boxes))
 
     def left_open_as_before(self, entry: JournalEntry) -> bool:

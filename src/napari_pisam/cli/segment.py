@@ -768,7 +768,7 @@ def predict_objects(
             parts.show(1, 1)
             return [found.without_logits()]
         if prompts[number].is_only_box:
-            found_many = predictor.predict_many([prompts[i].box or () for i in batch])
+            found_many = predictor.predict_many([prompts[i] for i in batch])
         else:
             found_many = [predictor.predict(prompts[number]).without_logits()]
         advance(len(batch))

@@ -402,9 +402,9 @@ def _write_shapes(
     there = _ShapesThere.of(read_shapes(image, plane, shapes, []), rows)
     wanted = [] if prompts is None else list(shapes_of(prompts))
     missing = [one for one in wanted if not there.take(one)]
-    after = {row: one.after for row, one in there.kept.items() if one.after >= 0}
-    if any(shapes.features["after"][row] != value for row, value in after.items()):
-        _fill_in(shapes, "after", after)
+    kept = there.kept.items()
+    _correct(shapes, "after", {row: one.after for row, one in kept if one.after >= 0})
+    _correct(shapes, "use", {row: one.use for row, one in kept if _kind_of(one) == Use.BOX})
     gone = [row for row in rows if row not in there.kept]
     if gone:
         shapes.remove(gone)
@@ -432,7 +432,7 @@ class _ShapesThere(NamedTuple):
     def of(cls, shapes: DrawnShapes, rows: Sequence[int]) -> _ShapesThere:
         found: dict[int, tuple[tuple[str, bool], NDArray[np.float64]]] = {}
         for box in shapes.boxes:
-            found[box.row] = (Use.of_box(box.answer), True), np.array(corners_of(box.box))
+            found[box.row] = (Use.BOX, True), np.array(corners_of(box.box))
         for one in shapes.areas:
             use = Use.PART if one.area.is_box else Use.OUTLINE
             corners = corners_of(one.area.box) if one.area.is_box else one.area.vertices
@@ -445,14 +445,20 @@ class _ShapesThere(NamedTuple):
 
     def take(self, wanted: PromptShape) -> bool:
         """Keep a shape that is what is wanted; whether there is one."""
-        kind = wanted.shape_type if wanted.shape_type == "path" else wanted.use
-        places = np.array(wanted.vertices)
+        kind, places = _kind_of(wanted), np.array(wanted.vertices)
         for row, (what, vertices) in self.rows.items():
             is_alike = what == (kind, wanted.is_foreground) and vertices.shape == places.shape
             if row not in self.kept and is_alike and np.abs(vertices - places).max() <= _SAME_BOX:
                 self.kept[row] = wanted
                 return True
         return False
+
+
+def _kind_of(one: PromptShape) -> str:
+    """Name what cannot be changed without drawing it anew: not which answer a box is to have."""
+    if one.shape_type == "path":
+        return "path"
+    return Use.BOX if Use(one.use).is_box else one.use
 
 
 def _is_rectangle(corners: NDArray[np.float64]) -> bool:
@@ -558,6 +564,12 @@ def _defaults(layer: Any) -> dict[str, Any]:
 
 def _set_defaults(layer: Any, changes: dict[str, Any]) -> None:
     layer.feature_defaults = _defaults(layer) | changes
+
+
+def _correct(layer: Any, name: str, values: Mapping[int, Any]) -> None:
+    """Change a feature in the rows where it is another one, if there is such a feature."""
+    if name in layer.features and any(layer.features[name][n] != v for n, v in values.items()):
+        _fill_in(layer, name, values)
 
 
 def _fill_in(layer: Any, name: str, values: Mapping[int, Any]) -> None:

@@ -97,10 +97,10 @@ def segment_layers(
 
 def _predict(predictor: Predictor, prompts: Mapping[int, Prompts]) -> dict[int, Mask]:
     """Predict every object, those with nothing but a box together."""
-    boxed = {number: one.box for number, one in prompts.items() if one.is_only_box}
+    boxed = {number: one for number, one in prompts.items() if one.is_only_box}
     masks: dict[int, Mask] = {}
     if boxed:
-        found = predictor.predict_many([box for box in boxed.values() if box is not None])
+        found = predictor.predict_many(list(boxed.values()))
         masks = dict(zip(boxed, found, strict=True))
     for number, one in prompts.items():
         if number not in masks:

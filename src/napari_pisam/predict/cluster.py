@@ -21,7 +21,7 @@ from distributed.scheduler import NoValidWorkerError
 from napari_pisam.images.image_source import ImageSource
 from napari_pisam.predict.predictor import Predictor, composed, make_prompts
 from napari_pisam.predict.preprocessing import MissingFrame, SentImage, to_frame
-from napari_pisam.predict.prompts import Prompts, box_rows
+from napari_pisam.predict.prompts import Prompts, box_prompts
 from napari_pisam.predict.tiles import TiledObjects
 from napari_pisam.predict.windows import window_in
 
@@ -326,16 +326,15 @@ class RemotePredictor:
             return found
         return composed(prompts, source.shape, partial(self._predict_one, progress=progress))
 
-    def predict_many(self, boxes: ArrayLike) -> list[Mask]:
+    def predict_many(self, boxes: ArrayLike | Sequence[Prompts]) -> list[Mask]:
         """Predict one mask per box, as `Predictor.predict_many` does."""
         source = self._image()
-        values = box_rows(boxes)
-        prompts = [Prompts(box).validated_for(source.shape) for box in values]
+        prompts = [one.validated_for(source.shape) for one in box_prompts(boxes)]
         small = [place for place, one in enumerate(prompts) if not self._tiles.apply(one)]
         masks: dict[int, Mask] = {}
         if small:
             asked = [prompts[place] for place in small]
-            found = self._run("predict_many", asked, values[small])
+            found = self._run("predict_many", asked, asked)
             masks.update(zip(small, found, strict=True))
         return [
             masks[place] if place in masks else self._predict_one(one)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from napari_pisam.predict.device import DeviceRunner, select_device, select_prec
 from napari_pisam.predict.embedding_cache import WindowEncoder
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.preprocessing import SentImage
-from napari_pisam.predict.prompts import MaskPrompt, Prompts, box_rows
+from napari_pisam.predict.prompts import MaskPrompt, Prompts, box_prompts
 from napari_pisam.predict.stages import RefinementCache, Stages, take
 from napari_pisam.predict.tiles import TiledObjects, WholeObject
 from napari_pisam.predict.windows import window_in
@@ -294,13 +295,13 @@ class Predictor:
             self._last = prompts
             return result
 
-    def predict_many(self, boxes: ArrayLike) -> list[Mask]:
+    def predict_many(self, boxes: ArrayLike | Sequence[Prompts]) -> list[Mask]:
         """Predict one mask per box; boxes near each other are decoded together.
 
         Parameters
         ----------
-        boxes : (n, 4) float
-            (row_min, col_min, row_max, col_max) px.
+        boxes : (n, 4) float, or sequence of Prompts
+            (row_min, col_min, row_max, col_max) px each, or prompts of a box and nothing else.
 
         Returns
         -------
@@ -314,10 +315,10 @@ class Predictor:
         ValueError
             If a box is wrong or lies outside the image.
         """
-        values = box_rows(boxes)
+        asked = box_prompts(boxes)
         with self._lock:
             shape = self._image().shape
-            prompts = [Prompts(box).validated_for(shape) for box in values]
+            prompts = [one.validated_for(shape) for one in asked]
             focused = self._model.variant.focus is not None
             run = self._predict_windows if focused else self._predict_window
             windows = [self._window(prompt) for prompt in prompts]
@@ -328,8 +329,8 @@ class Predictor:
                     masks[index] = self._predict_one(prompts[index])
                     continue
                 # Windows of one size are stacked where each object has its own.
-                size = self._stages.transform(window).size
-                groups.setdefault(size if focused else window, []).append(index)
+                like = self._stages.transform(window).size if focused else window
+                groups.setdefault((like, prompts[index].answer), []).append(index)
             for members in groups.values():
                 limit = _BATCH
                 if focused:
@@ -417,6 +418,9 @@ class Predictor:
         else:
             first = prompts.first_clicks(0)
         decoded, cache = self._decode_one(window, encoded, first)
+        if start is not None and prompts.answer is None:
+            # What is kept of it may be either answer.
+            decoded = replace(decoded, is_fine=None)
         if first is not prompts and start is None and clicks:
             if not self._model.has_interactor:
                 # Clicks go into the decoder, with the mask so far: nothing to be kept of them.
@@ -502,7 +506,9 @@ def composed(
         if not crops:
             return parts[0].without_logits()
         start = MaskPrompt.joined(crops)
-        found = Mask.of_crop(start.crop, start.origin, shape, score)
+        answers = {part.answer for part in parts}
+        answer = answers.pop() if len(answers) == 1 else None
+        found = Mask.of_crop(start.crop, start.origin, shape, score, answer=answer)
         if strokes:
             found = predict_one(Prompts.from_strokes(None, strokes, start, answer=prompts.answer))
     else:

@@ -144,14 +144,26 @@ def _checked_box(box: ArrayLike) -> Box:
     return float(r0), float(c0), float(r1), float(c1)
 
 
-def box_rows(boxes: ArrayLike) -> NDArray[np.float64]:
-    """Return boxes as (n, 4) rows of (row_min, col_min, row_max, col_max), each yet to be checked.
+def box_prompts(boxes: ArrayLike | Sequence[Prompts]) -> list[Prompts]:
+    """Return boxes as prompts.
+
+    Parameters
+    ----------
+    boxes : (n, 4) float array-like, or sequence of Prompts
+        (row_min, col_min, row_max, col_max) px each, or prompts of a box and nothing else.
 
     Raises
     ------
     ValueError
-        If they are of another shape.
+        If they are of another shape, or one is no box.
     """
+    if isinstance(boxes, (list, tuple)) and any(isinstance(one, Prompts) for one in boxes):
+        if not all(isinstance(one, Prompts) and one.is_only_box for one in boxes):
+            raise ValueError(
+                "There are prompts of more than a box among the boxes, expected boxes alone. Pass "
+                "the others to predict, one by one."
+            )
+        return list(boxes)
     values = np.asarray(boxes, dtype=np.float64)
     if values.size == 0:
         values = values.reshape(0, 4)
@@ -160,7 +172,7 @@ def box_rows(boxes: ArrayLike) -> NDArray[np.float64]:
             f"The boxes have shape {values.shape}, expected (n, 4), one "
             "(row_min, col_min, row_max, col_max) each. Pass a single box to predict."
         )
-    return values
+    return [Prompts(box) for box in values]
 
 
 def _checked_clicks(
@@ -235,12 +247,13 @@ def _label_of(point: list[float], label: object) -> bool:
 
 
 def _checked_answer(answer: Answer | str | None) -> Answer | None:
-    if answer is None or answer in set(Answer):
+    try:
         return None if answer is None else Answer(answer)
-    raise ValueError(
-        f"answer is {answer!r}, expected {' or '.join(map(repr, map(str, Answer)))}, or None where "
-        "the network is to choose."
-    )
+    except ValueError:
+        raise ValueError(
+            f"answer is {answer!r}, expected {' or '.join(repr(str(one)) for one in Answer)}, or "
+            "None where the network is to choose."
+        ) from None
 
 
 def _no_points() -> NDArray[np.float64]:
@@ -358,15 +371,26 @@ class Prompts:
 
     @property
     def is_only_box(self) -> bool:
-        """Whether there is one box and nothing else, not even which answer it is to have."""
-        others = self.mask is not None or len(self.points) or self.areas
-        return self.box is not None and self.answer is None and not others
+        """Whether there is one box and nothing else, but for the answer that it is to have."""
+        return (
+            self.box is not None and self.mask is None and not len(self.points) and not self.areas
+        )
 
     @property
     def is_only_start(self) -> bool:
         """Whether a mask or outlines are all that says where the object is: they are the answer."""
         has_start = self.mask is not None or any(a.is_foreground for a in self.areas)
         return has_start and not self.boxes and not len(self.points)
+
+    @property
+    def has_start(self) -> bool:
+        """Whether there is a mask or an outline to start from."""
+        return self.mask is not None or bool(self.outlines)
+
+    @property
+    def outlines(self) -> tuple[Area, ...]:
+        """The outlines that are the object to start from."""
+        return tuple(area for area in self.areas if area.is_foreground and not area.is_box)
 
     @property
     def boxes(self) -> tuple[Box, ...]:
@@ -432,8 +456,8 @@ class Prompts:
         ValueError
             If the outlines hold no pixel.
         """
-        outlines = [area for area in self.areas if area.is_foreground and not area.is_box]
-        if not self.areas or (self.mask is None and not outlines):
+        outlines = self.outlines
+        if not self.areas or not self.has_start:
             return self
         mask = self.mask
         if outlines:

@@ -130,11 +130,11 @@ class Stages:
             Logits to start from, in place of the prompts' masks.
         wants_fine : (B,) bool, optional
             Of a network with two answers, which one, see `PiSam.decode`; where it is not given,
-            that which the prompts ask for, all of them or none.
+            that which the prompts ask for: all for the same one, or none.
         """
-        answers = [p.answer for p in prompts]
-        if wants_fine is None and None not in answers:
-            wants_fine = torch.tensor([answer is Answer.FINE for answer in answers])
+        answer = prompts[0].answer
+        if wants_fine is None and answer is not None:
+            wants_fine = torch.full((len(prompts),), answer is Answer.FINE)
         frame = self.frame(windows[0])
         pairs = [(self.transform(w), p) for w, p in zip(windows, prompts, strict=True)]
         boxes = [t.box_to_frame(p.region) for t, p in pairs if p.region is not None]

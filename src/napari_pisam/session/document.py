@@ -346,7 +346,7 @@ class Document:
             records.append(record.with_mask(mask, prompts, model))
         gone, records = self._renumbered(records)
         after, patches, written = self._commit_all(records, rule)
-        asked = tuple(prompts.box for _, prompts, _ in boxes if prompts.box is not None)
+        asked = tuple(prompts for _, prompts, _ in boxes)
         entry = BatchCommitted(tuple(after), asked, written, rule, model, self.cleaning)
         current = None if self.current in (*written, *gone) else self.current
         return self._edit(

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from napari_pisam.measure.cleaning import Cleaning
-from napari_pisam.predict.areas import Area
+from napari_pisam.predict.areas import Answer, Area
 from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.prompts import MaskPrompt, Prompts
 from napari_pisam.session.classes import clean_name
@@ -66,7 +66,7 @@ ARRAYS: Mapping[int, Mapping[str, tuple[str, int | None]]] = {
 """The arrays of a file, by version: name -> (dtype, columns or None for one axis). Version 1 has
 the masks' bits as they are, version 2 each mask compressed, and the labels as tiles, version 3
 scribbles (which clicks are joined to the one before) and the corners of areas. In version 4 prompts
-may say which of two answers is wanted."""
+and masks say which of two answers they ask for, or are."""
 VERSION = max(ARRAYS)
 
 _EFFORT = 1
@@ -153,11 +153,10 @@ class _Writer:
                 "box": _list(prompts.box),
                 "clicks": len(prompts.points),
                 "mask": mask,
+                "answer": prompts.answer,
             }
             if prompts.areas:
                 described["areas"] = [self.area(area) for area in prompts.areas]
-            if prompts.answer is not None:
-                described["answer"] = prompts.answer.value
             return described
 
         return self._place("prompts", prompts, describe)
@@ -167,14 +166,16 @@ class _Writer:
         return {"corners": count, "foreground": area.is_foreground}
 
     def mask_prompt(self, mask: MaskPrompt) -> int:
-        return self._mask(mask, {"bbox": list(mask.bbox), "score": 1.0, "window": None})
+        return self._mask(
+            mask, {"bbox": list(mask.bbox), "score": 1.0, "window": None, "answer": None}
+        )
 
     def mask(self, mask: Mask | None) -> int | None:
         if mask is None:
             return None
         score = float(mask.score) if math.isfinite(mask.score) else None
         described = {"bbox": list(mask.bbox), "score": score, "window": list(mask.window)}
-        return self._mask(mask, described)
+        return self._mask(mask, described | {"answer": mask.answer})
 
     def _mask(self, mask: Mask | MaskPrompt, described: dict[str, Any]) -> int:
         def describe() -> dict[str, Any]:
@@ -240,7 +241,8 @@ class _Writer:
             return {
                 "op": "boxes",
                 "ids": list(entry.ids),
-                "boxes": [list(box) for box in entry.boxes],
+                "boxes": [_list(one.box) for one in entry.boxes],
+                "answers": [one.answer for one in entry.boxes],
                 "written": list(entry.written),
                 "rule": entry.rule.value,
                 "model": self.model(entry.model),
@@ -339,7 +341,8 @@ class _Reader:
         crop.flags.writeable = False
         score = node.at("score").optional(lambda n: n.number())
         window = node.at("window").optional(lambda n: n.bbox(self.shape))
-        return Mask(self.shape, bbox, crop, math.nan if score is None else score, window or bbox)
+        value = math.nan if score is None else score
+        return Mask(self.shape, bbox, crop, value, window or bbox, self._answer(node))
 
     def _bits(self, node: Node, pixels: int) -> NDArray[np.uint8]:
         self._supplies.allow(pixels, node)
@@ -385,13 +388,27 @@ class _Reader:
         joined = None
         if self._supplies.version > 2:
             joined = self._supplies.take("click_joined", count, node)
-        listed, answer = node.get("areas"), node.get("answer")
+        listed = node.get("areas")
         areas = [] if listed is None else [self._area(one) for one in listed.items()]
-        if answer is not None and self._supplies.version < 4:
-            raise answer.wrong("none in a file of this version")
-        wanted = None if answer is None else answer.text()
+        answer = self._answer(node)
         try:
-            return Prompts(box, points, labels, mask, joined, areas, wanted)
+            return Prompts(box, points, labels, mask, joined, areas, answer)
+        except ValueError as error:
+            raise ValueError(f"{node.where}: {error}") from error
+
+    def _answer(self, node: Node) -> Answer | None:
+        """Read which of two answers prompts ask for, or a mask is."""
+        return None if self._supplies.version < 4 else node.at("answer").optional(_as_answer)
+
+    def _boxes(self, node: Node, count: int) -> tuple[Prompts, ...]:
+        """Read boxes that were asked for in one call."""
+        boxes = [item.box() for item in node.at("boxes").items(count)]
+        answers: list[Answer | None] = [None] * count
+        if self._supplies.version > 3:
+            answers = [one.optional(_as_answer) for one in node.at("answers").items(count)]
+        try:
+            pairs = zip(boxes, answers, strict=True)
+            return tuple(Prompts(box, answer=answer) for box, answer in pairs)
         except ValueError as error:
             raise ValueError(f"{node.where}: {error}") from error
 
@@ -467,7 +484,7 @@ class _Reader:
         kind = node.at("op").text()
         if kind == "boxes":
             ids = node.at("ids").integers(1, _LARGEST_ID)
-            boxes = tuple(item.box() for item in node.at("boxes").items(len(ids)))
+            boxes = self._boxes(node, len(ids))
             written = node.at("written").integers(1, _LARGEST_ID)
             rule = _rule(node.at("rule"))
             model = self.model(node.at("model"))
@@ -516,6 +533,13 @@ def _pick(node: Node, items: list[_T]) -> _T:
     if not items:
         raise node.wrong("null: the list it points into is empty")
     return items[node.integer(0, len(items) - 1)]
+
+
+def _as_answer(node: Node) -> Answer:
+    try:
+        return Answer(node.text())
+    except ValueError:
+        raise node.wrong(f"one of {', '.join(Answer)}, or null") from None
 
 
 def _rule(node: Node) -> CommitRule:

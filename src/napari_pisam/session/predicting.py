@@ -24,7 +24,6 @@ from napari_pisam.session.requests import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from napari_pisam.predict.areas import Box
     from napari_pisam.predict.mask import Mask
     from napari_pisam.predict.prompts import Prompts
     from napari_pisam.session.document import Document
@@ -44,8 +43,8 @@ class Predicts(Protocol):
     def predict(self, box: Any = ...) -> Mask:
         """Predict the mask of one object, of which all prompts are given."""
 
-    def predict_many(self, boxes: Any) -> list[Mask]:
-        """Predict one mask per box."""
+    def predict_many(self, boxes: Sequence[Prompts]) -> list[Mask]:
+        """Predict one mask per box, which prompts are."""
 
 
 class Owner(Protocol):
@@ -373,10 +372,10 @@ class Predicting:
                 self._batch = None
                 self._owner.tell_failed(failure_sentence(error, "Segmenting the boxes"))
 
-        boxes: list[Box] = [one.box for _, one in chunk if one.box is not None]
+        asked = [one for _, one in chunk]
 
         def work(predictor: Any) -> list[Mask]:
-            calls = [boxes[k : k + batch.size] for k in range(0, len(boxes), batch.size)]
+            calls = [asked[k : k + batch.size] for k in range(0, len(asked), batch.size)]
             found = each(predictor, predictor.predict_many, calls)
             return [mask.without_logits() for masks in found for mask in masks]
 

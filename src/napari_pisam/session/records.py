@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.images.crops import Bbox
-    from napari_pisam.predict.areas import Box
     from napari_pisam.predict.prompts import MaskPrompt, Prompts
     from napari_pisam.session.merge import CommitRule, Patch
     from napari_pisam.session.tiles import LabelTile
@@ -226,7 +225,7 @@ class BatchCommitted:
     """Boxes were predicted in one call; the objects in `written` were written, in this order."""
 
     ids: tuple[int, ...]
-    boxes: tuple[Box, ...]
+    boxes: tuple[Prompts, ...]
     written: tuple[int, ...]
     rule: CommitRule
     model: ModelRef | None

@@ -693,7 +693,7 @@ class Session:
 
     def segment_all(
         self,
-        boxes: Sequence[ArrayLike],
+        boxes: Sequence[ArrayLike | Prompts],
         *,
         opened: Sequence[int] = (),
         progress: Callable[[int, int], None] | None = None,
@@ -707,8 +707,8 @@ class Session:
 
         Parameters
         ----------
-        boxes : sequence of 4 floats
-            (row_min, col_min, row_max, col_max) px.
+        boxes : sequence of 4 floats or of Prompts
+            (row_min, col_min, row_max, col_max) px, or prompts of a box alone.
         opened : sequence of int
             Open objects of a box and no clicks, to be predicted (where the mask of their box and
             this model is not there yet) and committed too.
@@ -728,7 +728,8 @@ class Session:
         ready, items = self._predicting.sort(opened)
         for number, box in enumerate(boxes, 1):
             try:
-                items.append((None, Prompts(box).validated_for(shape)))
+                prompts = box if isinstance(box, Prompts) else Prompts(box)
+                items.append((None, prompts.validated_for(shape)))
             except ValueError as error:
                 raise ValueError(f"Box {number}: {error}") from error
         if items and not self._predicting.is_ready:

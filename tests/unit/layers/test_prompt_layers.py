@@ -120,6 +120,17 @@ def test_which_answer_a_box_is_to_have_goes_into_the_layers_and_comes_back(made)
         assert prompts_from_layers(*made).prompts == {3: asked}
 
 
+def test_another_answer_does_not_have_the_box_drawn_anew(made):
+    _, shapes, _ = made
+    corners = np.array([[10, 20], [10, 40], [30, 30.0]])
+    shapes.add([corners], shape_type="polygon")
+    shapes.features = {"object": [3]}
+    for answer in ("fine", "solid", None):
+        write_prompts(*made, 3, Prompts((10, 20, 30, 40), answer=answer))
+        assert prompts_from_layers(*made).prompts[3].answer == answer
+        np.testing.assert_array_equal(shapes.data[0], corners)
+
+
 def test_shapes_have_the_colour_of_what_they_say(made):
     shapes = made[1]
     write_prompts(*made, 3, ASKED_ALL)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from micro import MICRO, micro_model
 from napari_pisam.model.pisam import Decoded, EncodedImage, PiSam
+from napari_pisam.model.variants import Focus
 from napari_pisam.predict.areas import Answer, Area
 from napari_pisam.predict.device import select_device, select_precision
 from napari_pisam.predict.embedding_cache import EmbeddingCache
@@ -439,6 +440,38 @@ def test_the_answer_that_is_asked_for_is_given_whatever_is_clicked():
     solid, fine = (predictor.predict(one).to_array() for one in asked)
     for rows in (slice(0, 23), slice(23, 50)):
         assert 0.3 < fine[rows].sum() / solid[rows].sum() <= 0.6
+
+
+def test_boxes_together_have_the_answers_that_each_is_to_have():
+    predictor = micro(SMALL, fine_answer=True)
+    boxes = [(3.5, 3.5, 23.5, 31.5), (10.5, 20.5, 43.5, 51.5), (1.5, 2.5, 20.5, 40.5)]
+    answers = [None, "fine", "solid", None, "solid", "fine"]
+    asked = [Prompts(box, answer=a) for box, a in zip(boxes + boxes, answers, strict=True)]
+    together = predictor.predict_many(asked)
+    for one, mask in zip(asked, together, strict=True):
+        alone = predictor.predict(one)
+        assert mask.answer is alone.answer
+        assert one.answer in (None, mask.answer)
+        assert same(mask, alone)
+    with pytest.raises(ValueError, match="more than a box"):
+        predictor.predict_many([*asked, Prompts(boxes[0], [(9, 9)], [True])])
+
+
+def test_what_several_boxes_are_and_what_is_kept_of_a_start():
+    predictor = Predictor(TwoAnswers(), device="cpu", precision="fp32")
+    predictor.set_image(SMALL)
+    box, further = (1.5, 3.5, 21.5, 51.5), [Area.of((25.5, 3.5, 45.5, 51.5))]
+    for answer in ("solid", "fine"):
+        assert predictor.predict(Prompts(box, areas=further, answer=answer)).answer == answer
+    start = np.zeros(SMALL.shape, bool)
+    start[10:30:4, 10:40] = True
+    network = TwoAnswers()
+    network.variant = replace(network.variant, focus=Focus())
+    keeping = Predictor(network, device="cpu", precision="fp32")
+    keeping.set_image(SMALL)
+    assert keeping.predict(mask=start, points=[(11, 11)], labels=[True]).answer is None
+    asked = Prompts(None, [(11, 11)], [True], start, answer="fine")
+    assert keeping.predict(asked).answer is Answer.FINE
 
 
 def test_a_network_of_one_answer_gives_it_whichever_is_asked_for():

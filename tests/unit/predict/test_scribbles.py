@@ -70,7 +70,7 @@ def test_another_answer_makes_other_prompts_whatever_else_is_asked():
     assert fine == Prompts(BOX, [(15, 15)], [True], answer="fine") != prompts
     assert fine.with_clicks([(3, 4)], [False]).first_clicks(0).answer is Answer.FINE
     assert fine.with_answer(None) == prompts
-    assert not Prompts(BOX, answer="solid").is_only_box
+    assert Prompts(BOX, answer="solid").is_only_box
     with pytest.raises(ValueError, match="answer is 'thin', expected 'solid' or 'fine'"):
         Prompts(BOX, answer="thin")
 

@@ -336,7 +336,7 @@ def test_segment_all_keeps_what_was_done_when_a_batch_fails():
     real = session.predictor.predict_many
 
     def predict_many(boxes):
-        if boxes[0][1] >= 8:
+        if boxes[0].box[1] >= 8:
             raise MemoryError("256 MB")
         return real(boxes)
 

@@ -185,6 +185,7 @@ def test_a_file_written_by_version_3_opens():
 def test_scribbles_areas_and_answers_come_back(tmp_path):
     fine, solid = Prompts((14, 2, 18, 7), answer="fine"), Prompts((0, 22, 9, 29), answer="solid")
     session = drawn_session(fine, solid)
+    session.segment_all([(20, 0, 22, 5), Prompts((20, 8, 22, 12), answer="fine")])
     save_session(tmp_path / "s.pisam", session)
     again = fake_session()
     again.from_state(load_session(tmp_path / "s.pisam").state)
@@ -192,8 +193,12 @@ def test_scribbles_areas_and_answers_come_back(tmp_path):
     found = again.objects[0].prompts
     assert found.strokes == DRAWN.strokes
     assert found.areas == DRAWN.areas
-    answers = [one.prompts.answer for one in again.objects]
-    assert answers == [None, None, None, Answer.FINE, Answer.SOLID]
+    answers = [(one.prompts.answer, one.mask.answer) for one in again.objects]
+    fine, solid = Answer.FINE, Answer.SOLID
+    asked = [(fine, fine), (solid, solid), (None, solid), (fine, fine)]
+    assert answers == [(None, solid), (None, solid), (None, None), *asked]
+    entry = load_session(tmp_path / "s.pisam").state.journal[-1]
+    assert entry.boxes == (Prompts((20, 0, 22, 5)), Prompts((20, 8, 22, 12), answer="fine"))
 
 
 def test_many_large_objects_have_room(tmp_path):
@@ -342,7 +347,11 @@ def change(*keys, to):
         (change("objects", 0, "mask", to=None), r"objects\[0\] is committed and has no mask"),
         (change("objects", 0, "patch", to=1), "another window than its mask"),
         (change("prompts", 1, "clicks", to=3), r"prompts\[\d\] needs more data"),
-        (change("prompts", 0, "answer", to="thin"), r"prompts\[0\]: answer is 'thin', expected"),
+        (
+            change("prompts", 0, "answer", to="thin"),
+            r'answer is "thin", expected one of solid, fine',
+        ),
+        (change("masks", 0, "answer", to=1), r"masks\[0\].answer is 1, expected one of solid"),
         (change("prompts", 0, "box", to=[1, 1, 1, 1]), r"prompts\[0\]: .*no area"),
         (change("prompts", 0, "box", to=[1, 1, 1, "a"]), r"prompts\[0\].box\[3\] is"),
         (change("masks", 0, "bbox", to=[0, 0, 99, 99]), r"masks\[0\].bbox"),

@@ -44,7 +44,10 @@ if TYPE_CHECKING:
 
 _NO_OBJECT = "There is no current object. Draw a box around one, or click on it."
 
-_NO_BOX = "Object {} has clicks alone. Draw a box around it: what is in a box has two answers."
+_NO_BOX = (
+    "Object {} has no box, or a mask to start from: only a box has two answers. Draw one around "
+    "it, or click where it is wrong."
+)
 
 _ONE_ANSWER = "This model gives one answer to a box. Click where it is wrong instead."
 
@@ -331,16 +334,22 @@ class SegmentController:
             if session is not None:
                 self.workspace.hinted.emit(_NO_OBJECT)
             return
-        prompts, mask = current.prompts, current.mask
-        reason = _NO_BOX.format(current.id) if prompts.region is None else ""
         if not _gives_two_answers(self.workspace.planes.predictor):
-            reason = _ONE_ANSWER
-        if reason:
-            self.workspace.hinted.emit(reason)
+            self.workspace.hinted.emit(_ONE_ANSWER)
+        else:
+            self._do(lambda: self._ask_for_other_answer(session, current.id))
+
+    def _ask_for_other_answer(self, session: Session, number: int) -> None:
+        # What was painted into its label by hand is a mask to start from then.
+        session.reopen(number)
+        current = session.get(number)
+        prompts = None if current is None else current.prompts
+        if current is None or prompts is None or prompts.box is None or prompts.has_start:
+            self.workspace.hinted.emit(_NO_BOX.format(number))
             return
-        shown = prompts.answer or (None if mask is None else mask.answer)
+        shown = prompts.answer or (None if current.mask is None else current.mask.answer)
         wanted = Answer.SOLID if shown is Answer.FINE else Answer.FINE
-        self._do(lambda: session.set_prompts(current.id, prompts.with_answer(wanted)))
+        session.set_prompts(number, prompts.with_answer(wanted))
 
     def take_click_tool(self) -> None:
         """Take the click tool; a scribble tool in the hand stays: FG and BG are its, too."""

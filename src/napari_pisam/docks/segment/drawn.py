@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_pisam.layers.prompt_layers import is_own
 from napari_pisam.layers.prompts import Reason, objects_of, read_clicks, read_shapes
-from napari_pisam.predict.areas import Area, Use
+from napari_pisam.predict.areas import Answer, Area, Use
 from napari_pisam.predict.click_sorting import clicks_by_object, describe_strays, strokes_in_order
 from napari_pisam.predict.drawn_shapes import DrawnShapes
 from napari_pisam.predict.prompts import Prompts
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.layers.geometry import ImagePlane
-    from napari_pisam.predict.areas import Answer, Box
+    from napari_pisam.predict.areas import Box
     from napari_pisam.predict.click_sorting import Stroke
     from napari_pisam.predict.drawn_shapes import DrawnBox
     from napari_pisam.session.session import Session
@@ -72,7 +72,8 @@ class Drawn:
             return False
         if self.box is not None or self.areas:
             areas = list(prompts.areas[: len(self.areas)])
-            return (prompts.box, prompts.answer, areas) == (self.box, self.answer, self.areas)
+            # Which answer it is to have may have been asked for since.
+            return (prompts.box, areas) == (self.box, self.areas)
         return prompts.box is None and prompts.strokes[: len(self.strokes)] == self.strokes
 
 
@@ -165,7 +166,7 @@ def changed_shape(
     if use == "scribble":
         line = tuple((row, col) for row, col in vertices.tolist())
         return number, replace(kept, strokes=[*kept.strokes, (line, True)])
-    if use in set(Use) and Use(use).is_box:
+    if use in {"box", *Answer}:
         others = [] if kept.box is None else [Area.of(kept.box)]
         answer = Use(use).answer
         return number, replace(kept, box=box.box, answer=answer, areas=[*kept.areas, *others])
@@ -268,7 +269,7 @@ class WaitingBoxes:
 
     def __init__(self) -> None:
         self._here: dict[Box, DrawnBox] = {}
-        self._taken: dict[Box, Any] = {}
+        self._taken: dict[Box, tuple[DrawnBox, Any]] = {}
         self._layer: Any = None
 
     @property
@@ -300,15 +301,17 @@ class WaitingBoxes:
         """
         if layer is not self._layer or not is_own(layer):
             return False
-        gone = {box: one.row for box, one in self._here.items() if box in taken}
-        back = [box for box in self._taken if box not in taken]
-        for box, row in gone.items():
-            self._taken[box] = np.array(layer.data[row])
+        gone = [one for box, one in self._here.items() if box in taken]
+        back = [self._taken.pop(box) for box in list(self._taken) if box not in taken]
+        for one in gone:
+            self._taken[one.box] = one, np.array(layer.data[one.row])
         if gone:
-            layer.remove(list(gone.values()))
-        if back:
-            layer.feature_defaults = layer.feature_defaults.iloc[0].to_dict() | {"object": 0}
-            vertices = [self._taken.pop(box) for box in back]
+            layer.remove([one.row for one in gone])
+        for answer in dict.fromkeys(one.answer for one, _ in back):
+            plain = layer.feature_defaults.iloc[0].to_dict()
+            says = {"object": 0, "use": Use.of_box(answer).value}
+            layer.feature_defaults = plain | {k: v for k, v in says.items() if k in plain}
+            vertices = [corners for one, corners in back if one.answer is answer]
             layer.add(vertices, shape_type="rectangle")
         return bool(gone or back)
 

@@ -323,7 +323,10 @@ class PromptSync:
             return drawn
         box, strokes, areas, answer = drawn.box, drawn.strokes, drawn.areas, drawn.answer
         if box is None and self._layers["boxes"] is not None and not self._own("boxes"):
-            box, areas, answer = before.box, list(before.areas), before.answer
+            box, areas = before.box, list(before.areas)
+        if box == before.box and not self._own("boxes"):
+            # Asked for since: it cannot be written there.
+            answer = before.answer
         if not strokes and self._layers["clicks"] is not None and not self._own("clicks"):
             strokes = before.strokes
         return Drawn(box, strokes, areas, answer)

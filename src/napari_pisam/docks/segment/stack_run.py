@@ -143,15 +143,15 @@ class StackSnapshot:
             view = self.views.get(index, {}).get(number)
             by_hand = self._by_hand(index, number, view)
             if by_hand is not None:
-                anchors[index] = mask_from_label(by_hand, self.line.plane.size)
+                anchor = mask_from_label(by_hand, self.line.plane.size)
+                known = None if view is None or view.mask is None else view.mask.answer
+                anchors[index] = replace(anchor, answer=known)
             elif view is None or view.mask is None or not view.mask.crop.size or view.stale:
                 continue
             elif view.is_carried:
                 carried[index] = FollowedSlice(index, view.mask, source=view.source)
             else:
-                # A session file says which answer was asked for, and not which one a mask is.
-                wanted = None if view.prompts is None else view.prompts.answer
-                anchors[index] = replace(view.mask, answer=wanted or view.mask.answer)
+                anchors[index] = view.mask
         return anchors, carried
 
     def _by_hand(self, index: int, number: int, view: SessionObject | None) -> MaskPrompt | None:

@@ -61,13 +61,11 @@ def _when_numbered(work: Workspace, call: Callable[[], None]) -> None:
 def segment(
     work: Workspace,
     session: Session,
-    waiting: list[Prompts],
+    boxes: list[Prompts],
     opened: list[int],
     progress: Callable[[int, int], None],
 ) -> None:
     """Predict boxes and write them; see `Session.segment_all`.
-
-    Those that are to have a certain answer are asked for one by one, each a step of its own.
 
     Raises
     ------
@@ -78,13 +76,8 @@ def segment(
         work.new_labels()
 
     def begin() -> None:
-        work.planes.widen_labels(max([session.first_id + len(waiting), *opened]))
-        boxes = [one.box for one in waiting if one.box is not None and one.is_only_box]
-        for one in waiting:
-            if not one.is_only_box:
-                session.commit(session.new_object(one))
-        if boxes or opened:
-            session.segment_all(boxes, opened=opened, progress=progress)
+        work.planes.widen_labels(max([session.first_id + len(boxes), *opened]))
+        session.segment_all(boxes, opened=opened, progress=progress)
 
     _when_numbered(work, begin)
 
