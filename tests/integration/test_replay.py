@@ -40,7 +40,7 @@ def micro(monkeypatch):
     said = {"sha256": HASH}
 
     def load(name, *, progress=None, cancel=None):
-        return weights.LoadedModel(micro_model(fine_answer=True), said["sha256"], "MIT", "embedded")
+        return weights.LoadedModel(micro_model(), said["sha256"], "MIT", "embedded")
 
     monkeypatch.setattr(weights, "load_model", load)
     return said
@@ -65,9 +65,7 @@ def made_session(work):
         SHAPE, PlaneIdentity(source).signature(), lambda predictor: predictor.set_image(source)
     )
     session.set_labels(np.zeros(SHAPE, np.uint16))
-    session.set_predictor(
-        Predictor(micro_model(fine_answer=True), "cpu"), ModelRef("tiny", HASH, "cpu")
-    )
+    session.set_predictor(Predictor(micro_model(), "cpu"), ModelRef("tiny", HASH, "cpu"))
     first = Prompts((4, 6, 50, 60))
     session.new_object(first)
     session.set_prompts(1, first.with_clicks([(20, 20), (40, 50)], [True, False]))
