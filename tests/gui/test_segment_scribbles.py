@@ -357,7 +357,10 @@ def test_boxes_with_answers_are_segmented_with_all_others_and_come_back_by_one_u
     dock.controller.set_live(False)
     draw_box(dock.boxes, BOX)
     draw_box(dock.boxes, PART)
-    dock.boxes.features = dock.boxes.features.assign(use=["box", "fine"])
+    dock.boxes.mode = "select"
+    dock.boxes.selected_data = {1}
+    dock.controller.change_shapes("fine")
+    assert list(dock.boxes.features["use"]) == ["box", "fine"]
     steps = []
     dock.controller.progressed.connect(lambda *step: steps.append(step))
     dock.controller.segment_all()

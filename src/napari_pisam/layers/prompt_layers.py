@@ -310,6 +310,12 @@ def relabel_shapes(shapes: Any, rows: Sequence[int], label: Label) -> None:
     _fill_in(shapes, "label", dict.fromkeys(rows, label))
 
 
+def reuse_shapes(shapes: Any, rows: Sequence[int], use: Use) -> None:
+    """Say anew what closed shapes that are there are."""
+    _ensure_kinds(shapes)
+    _fill_in(shapes, "use", dict.fromkeys(rows, use.value))
+
+
 def relabel_clicks(points: Any, rows: Sequence[int], label: Label) -> None:
     """Make points that are there FG or BG.
 

@@ -57,7 +57,7 @@ class EndOfObject:
     area_ratio : float
         Least area of the smaller of both masks by that of the larger.
     score : float
-        Least score, the network's own estimate of the IoU.
+        Least score, what its IoU is likely to be.
     """
 
     overlap: float = 0.3

@@ -126,7 +126,7 @@ _ENTRIES = (
     CatalogueEntry(
         name="tiny",
         variant="tiny",
-        good_for="compact objects of any kind",
+        good_for="compact objects, and thin lines less well",
         size=17_000_000,
         licence="MIT",
         citation="this project",

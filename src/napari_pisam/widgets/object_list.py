@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_pisam.docks.segment.rows import Column, ListedObject
     from napari_pisam.session.classes import ObjectClass
 
-_LOW_TIP = f"The network's own estimate is below {LOW_SCORE}: have a look at this one"
+_LOW_TIP = f"Its overlap is likely to be below {LOW_SCORE}: have a look at this one"
 _LOW_COLOR = QColor("#d55e00")
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _TEXTS = ("id", "class", "status")

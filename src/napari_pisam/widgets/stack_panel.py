@@ -122,7 +122,7 @@ class StackPanel(QWidget):
         end = stacks.end
         self.overlap = _slider("Overlap below", end.overlap, "IoU with the mask before, moved on")
         self.area = _slider("Area ratio below", end.area_ratio, "Of the two, smaller by larger")
-        self.score = _slider("Score below", end.score, "The network's own estimate of the IoU")
+        self.score = _slider("Score below", end.score, "What its IoU is likely to be")
         self.redoes = CheckBox(
             value=stacks.redoes,
             label="Carry corrections on",

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 _NO_OBJECT = "There is no current object. Draw a box around one, or click on it."
 
 _NO_BOX = (
-    "Object {} has no box, or a mask to start from: only a box has two answers. Draw one around "
-    "it, or click where it is wrong."
+    "Object {} has no box of its own, or starts from a mask or an outline: only what a box holds "
+    "has two answers. Click where it is wrong."
 )
 
 _ONE_ANSWER = "This model gives one answer to a box. Click where it is wrong instead."

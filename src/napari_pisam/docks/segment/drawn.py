@@ -278,6 +278,11 @@ class WaitingBoxes:
         return list(self._here)
 
     @property
+    def rows(self) -> set[int]:
+        """Which shapes of the layer they are."""
+        return {one.row for one in self._here.values()}
+
+    @property
     def prompts(self) -> list[Prompts]:
         """The same, with the answers that they are to have."""
         return [Prompts(one.box, answer=one.answer) for one in self._here.values()]

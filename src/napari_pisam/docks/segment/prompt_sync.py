@@ -20,11 +20,12 @@ from napari_pisam.layers.prompt_layers import (
     assign_features,
     is_own,
     remove_prompts,
+    reuse_shapes,
     set_current_object,
     write_prompts,
 )
 from napari_pisam.layers.prompts import objects_of, read_shapes
-from napari_pisam.predict.areas import LINES, outline_of
+from napari_pisam.predict.areas import LINES, Answer, Use, outline_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -299,6 +300,13 @@ class PromptSync:
             if changed is not None and session.get(changed[0]) is not None:
                 self._apply(dict([changed]))
                 is_changed = True
+            elif row in self.waiting.rows and use in {"box", *Answer}:
+                self._is_syncing = True
+                try:
+                    reuse_shapes(shapes, [row], Use(use))
+                finally:
+                    self._is_syncing = False
+                self._shown, is_changed = self._read(), True
         # What the layer shows is what was before.
         self._pushed.clear()
         self.push()

@@ -38,7 +38,7 @@ KNOWN_COLUMNS = (
     Column(
         "score",
         "Score",
-        "The network's own estimate of the overlap with the true object, 0 to 1",
+        "What its overlap with the true object is likely to be, 0 to 1",
     ),
     Column("area_px", "Area (px)", "Number of its pixels"),
     Column(
