@@ -399,7 +399,7 @@ def test_what_was_painted_by_hand_has_no_other_answer(dock):
     dock.labels.events.labels_update(data=np.zeros((4, 4), np.uint16), offset=(8, 8))
     dock.session.select(1)
     dock.controller.ask_for_other_answer()
-    assert "a mask to start from" in said[-1]
+    assert "starts from a mask" in said[-1]
     assert dock.session.get(1).mask.area == 17 * 26 - 16
 
 
