@@ -312,12 +312,14 @@ class WaitingBoxes:
             self._taken[one.box] = one, np.array(layer.data[one.row])
         if gone:
             layer.remove([one.row for one in gone])
+        plain = layer.feature_defaults.iloc[0].to_dict() | {"object": 0}
         for answer in dict.fromkeys(one.answer for one, _ in back):
-            plain = layer.feature_defaults.iloc[0].to_dict()
-            says = {"object": 0, "use": Use.of_box(answer).value}
-            layer.feature_defaults = plain | {k: v for k, v in says.items() if k in plain}
+            says = {"use": Use.of_box(answer).value} if "use" in plain else {}
+            layer.feature_defaults = plain | says
             vertices = [corners for one, corners in back if one.answer is answer]
             layer.add(vertices, shape_type="rectangle")
+        if back:
+            layer.feature_defaults = plain
         return bool(gone or back)
 
     def adopt(self, number: int) -> bool:
