@@ -401,9 +401,9 @@ class Predictor:
             # What clicks change far from them would have every tile looked at anew.
             _, first = self._logits(window, prompts.first_clicks(0))
             self._stages.keep_local(window, first[0], logits[0], prompts)
-        score = self._stages.score(logits[0], float(decoded.iou[0, 0]))
-        transform, answers = self._stages.transform(window), self._stages.answers(decoded)
-        return WholeObject(logits[0], transform, score, answers[0])
+        estimate, answer = self._stages.told(decoded)[0]
+        score = self._stages.score(logits[0], estimate)
+        return WholeObject(logits[0], self._stages.transform(window), score, answer)
 
     def _logits(self, window: Window, prompts: Prompts) -> tuple[Decoded, NDArray[np.float32]]:
         """Decode prompts in a window, and the (1, h, w) logits of its frame after the clicks."""

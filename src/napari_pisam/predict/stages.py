@@ -286,20 +286,22 @@ class Stages:
                 self.score(one, estimate),
                 answer,
             )
-            for one, window, estimate, answer in zip(
-                logits,
-                windows,
-                decoded.iou[:, 0].cpu().tolist(),
-                self.answers(decoded),
-                strict=True,
+            for one, window, (estimate, answer) in zip(
+                logits, windows, self.told(decoded), strict=True
             )
         ]
 
-    def answers(self, decoded: Decoded) -> list[Answer | None]:
-        """Which of two answers each of B decoded prompts has; None of a network that gives one."""
+    def told(self, decoded: Decoded) -> list[tuple[float, Answer | None]]:
+        """Tell the network's estimates of the IoU of B masks, and which of two answers each is.
+
+        No answer of a network that gives one.
+        """
         if decoded.is_fine is None:
-            return [None] * len(decoded.iou)
-        return [Answer.FINE if is_fine else Answer.SOLID for is_fine in decoded.is_fine.tolist()]
+            return [(estimate, None) for estimate in decoded.iou[:, 0].cpu().tolist()]
+        # Together: every transfer waits for the device.
+        estimates, fine = torch.stack([decoded.iou[:, 0], decoded.is_fine.float()]).cpu().tolist()
+        answers = [Answer.FINE if one else Answer.SOLID for one in fine]
+        return list(zip(estimates, answers, strict=True))
 
     def score(self, logits: NDArray[np.float32], estimate: float) -> float:
         """Score (h, w) logits of a frame, of which the network makes an estimate itself."""

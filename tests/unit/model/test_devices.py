@@ -165,8 +165,9 @@ def test_a_click_costs_two_uploads_and_one_mask(
     box = (10.0, 8.0, 40.0, 50.0)
     predictor.predict(box)
     assert gpu.uploads == [(1, 3, 48, 64), (1, 4)]
-    # What is kept of the image, then the mask and its score.
-    assert gpu.downloads[-2:] == [(1, 48, 64), (1,)]
+    # What is kept of the image, then the mask, and its score with which of two answers it is.
+    mask = [(1, 48, 64), (1,) if network == "sam" else (2, 1)]
+    assert gpu.downloads[-2:] == mask
     gpu.uploads.clear()
     gpu.downloads.clear()
     predictor.predict(box, [(20, 30)], [True])
@@ -174,11 +175,11 @@ def test_a_click_costs_two_uploads_and_one_mask(
     assert gpu.uploads == [(1, 1, 2), (1, 1), *([(1, 4)] if network == "sam" else [])]
     # The first click on a box may ask for the other of two answers.
     answers = [] if network == "sam" else [(2, FRAME // 4, FRAME // 4)]
-    assert gpu.downloads == [*answers, (1, 48, 64), (1,)]
+    assert gpu.downloads == [*answers, *mask]
     gpu.uploads.clear()
     gpu.downloads.clear()
     predictor.predict(box, [(20, 30), (21, 30)], [True, True])
-    assert gpu.downloads == [(1, 48, 64), (1,)]
+    assert gpu.downloads == mask
     gpu.uploads.clear()
     predictor.predict(box)
     assert not gpu.uploads
