@@ -36,6 +36,11 @@ class Answer(StrEnum):
     SOLID = "solid"
     FINE = "fine"
 
+    @property
+    def other(self) -> Answer:
+        """The other one."""
+        return Answer.SOLID if self is Answer.FINE else Answer.FINE
+
 
 class Use(StrEnum):
     """What a closed FG shape is to its object: the column ``use`` of a table of shapes.
@@ -59,7 +64,7 @@ class Use(StrEnum):
     @property
     def is_box(self) -> bool:
         """Whether it is the object's box."""
-        return self in (Use.BOX, Use.SOLID, Use.FINE)
+        return self in BOX_USES
 
     @property
     def answer(self) -> Answer | None:
@@ -70,6 +75,10 @@ class Use(StrEnum):
     def of_box(cls, answer: Answer | None) -> Use:
         """Return what the object's box is that is to have an answer."""
         return cls.BOX if answer is None else cls(answer.value)
+
+
+BOX_USES = frozenset({Use.BOX, Use.SOLID, Use.FINE})
+"""Those that say the object's box."""
 
 
 def corners_of(box: Sequence[float]) -> list[Corner]:

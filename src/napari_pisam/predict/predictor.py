@@ -99,9 +99,9 @@ class Predictor:
         self._lock = threading.RLock()
         self._source: ImageSource | None = None
         self._last: Prompts | None = None
-        self._decoded: OrderedDict[
-            tuple[Window, Prompts, bool], tuple[Decoded, RefinementCache]
-        ] = OrderedDict()
+        self._decoded: OrderedDict[tuple[Window, Prompts], tuple[Decoded, RefinementCache]] = (
+            OrderedDict()
+        )
         self._runner.on_move.append(self._move_to)
 
     # -- what it is ---------------------------------------------------------------------------
@@ -428,10 +428,10 @@ class Predictor:
                     self._stages.correct(window, encoded, decoded, prompts),
                     RefinementCache(),
                 )
-            elif prompts.answer is None and self._stages.asks_for_other(
-                window, decoded, clicks, cache
-            ):
-                decoded, cache = self._decode_one(window, encoded, first, other_than=decoded)
+            elif prompts.answer is None:
+                other = self._stages.other_answer(window, decoded, clicks, cache)
+                if other is not None:
+                    decoded, cache = self._decode_one(window, encoded, first.with_answer(other))
         boxes = [prompts.region]
         return decoded, self._stages.logits([window], encoded, decoded, clicks, boxes, start, cache)
 
@@ -454,23 +454,12 @@ class Predictor:
             self._decoded[key] = decoded.to(device), cache
 
     def _decode_one(
-        self,
-        window: Window,
-        encoded: EncodedImage,
-        prompts: Prompts,
-        other_than: Decoded | None = None,
+        self, window: Window, encoded: EncodedImage, prompts: Prompts
     ) -> tuple[Decoded, RefinementCache]:
-        """Decode prompts; if one of two answers to them is given, the other one."""
-        key = window, prompts, other_than is not None
+        key = window, prompts
         known = self._decoded.get(key)
         if known is None:
-            wants_fine = None
-            if other_than is None:
-                # Whatever is remembered as the other answer was that to an earlier one.
-                self._decoded.pop((window, prompts, True), None)
-            elif other_than.is_fine is not None:
-                wants_fine = ~other_than.is_fine
-            decoded = self._stages.decode([window], encoded, [prompts], wants_fine=wants_fine)
+            decoded = self._stages.decode([window], encoded, [prompts])
             known = self._decoded[key] = decoded, RefinementCache()
             while len(self._decoded) > _KEPT_DECODED:
                 self._decoded.popitem(last=False)

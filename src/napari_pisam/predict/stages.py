@@ -61,6 +61,8 @@ class RefinementCache:
     answers : (2, S/4, S/4) bool array or None
         Masks of a network's two answers, the chosen one first, once a click was made on it; the
         other one is empty where the network does not believe in it.
+    other : Answer or None
+        Which answer the other one is, once a click asked for it.
     corrected : dict of str to (h, w) float32 array
         After the clicks of the prompts with this digest, the latest ones last.
     """
@@ -68,6 +70,7 @@ class RefinementCache:
     logits: NDArray[np.float32] | None = None
     region: tuple[int, int, int, int] | None = None
     answers: NDArray[np.bool_] | None = None
+    other: Answer | None = None
     corrected: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def latest(self, clicks: Prompts) -> tuple[int, NDArray[np.float32] | None]:
@@ -116,9 +119,8 @@ class Stages:
         encoded: EncodedImage,
         prompts: Sequence[Prompts],
         starts: Sequence[NDArray[np.float32]] = (),
-        wants_fine: Tensor | None = None,
     ) -> Decoded:
-        """Decode prompts of one kind (the same parts given, the same number of clicks) at once.
+        """Decode prompts of one kind (the same parts and clicks given, one answer wanted) at once.
 
         Parameters
         ----------
@@ -128,13 +130,7 @@ class Stages:
             Of one image for all prompts, or of B.
         starts : sequence of (1, S/4, S/4) float arrays, optional
             Logits to start from, in place of the prompts' masks.
-        wants_fine : (B,) bool, optional
-            Of a network with two answers, which one, see `PiSam.decode`; where it is not given,
-            that which the prompts ask for: all for the same one, or none.
         """
-        answer = prompts[0].answer
-        if wants_fine is None and answer is not None:
-            wants_fine = torch.full((len(prompts),), answer is Answer.FINE)
         frame = self.frame(windows[0])
         pairs = [(self.transform(w), p) for w, p in zip(windows, prompts, strict=True)]
         boxes = [t.box_to_frame(p.region) for t, p in pairs if p.region is not None]
@@ -144,8 +140,13 @@ class Stages:
         clicks = [self._clicks(t, p) for t, p in pairs if len(p.points)]
         # One click may mean a part or the whole: of several answers the best is kept.
         multimask = self._model.offers_alternatives and not boxes and len(clicks[0][1]) == 1
+        answer = prompts[0].answer
 
         def run() -> Decoded:
+            wants_fine = None
+            if answer is not None:
+                is_fine, device = answer is Answer.FINE, self._runner.device
+                wants_fine = torch.full((len(prompts),), is_fine, device=device)
             return self._model.at_frame(frame).decode(
                 encoded.to(self._runner.device),
                 boxes=self._runner.tensor(np.stack(boxes)) if boxes else None,
@@ -153,7 +154,7 @@ class Stages:
                 labels=self._runner.tensor(np.stack([c[1] for c in clicks])) if clicks else None,
                 masks=self._runner.tensor(np.stack(masks)) if masks else None,
                 multimask=multimask,
-                wants_fine=None if wants_fine is None else wants_fine.to(self._runner.device),
+                wants_fine=wants_fine,
             )
 
         decoded = self._runner.run(run)
@@ -165,10 +166,10 @@ class Stages:
         iou = decoded.iou.index_select(1, best)
         return replace(decoded, coarse=chosen, low_res=chosen, iou=iou)
 
-    def asks_for_other(
+    def other_answer(
         self, window: Window, decoded: Decoded, clicks: Prompts, cache: RefinementCache
-    ) -> bool:
-        """Tell whether the first click on the chosen one of two answers asks for the other.
+    ) -> Answer | None:
+        """Return the other of two answers where the first click on the chosen one asks for it.
 
         Parameters
         ----------
@@ -182,7 +183,7 @@ class Stages:
             That of `decoded`.
         """
         if decoded.is_fine is None:
-            return False
+            return None
         if cache.answers is None:
             found = decoded.low_res[0] > 0
             chosen_iou, other_iou = decoded.iou[0]
@@ -191,7 +192,12 @@ class Stages:
             cache.answers = found.cpu().numpy()
         chosen, other = cache.answers
         points, labels = self._clicks(self.transform(window), clicks.first_clicks(1))
-        return CLICKS.asks_for(other, chosen, points / 4, labels)
+        if not CLICKS.asks_for(other, chosen, points / 4, labels):
+            return None
+        if cache.other is None:
+            _, answer = self.told(decoded)[0]
+            cache.other = None if answer is None else answer.other
+        return cache.other
 
     def correct(
         self, window: Window, encoded: EncodedImage, decoded: Decoded, prompts: Prompts

@@ -348,7 +348,7 @@ class SegmentController:
             self.workspace.hinted.emit(_NO_BOX.format(number))
             return
         shown = prompts.answer or (None if current.mask is None else current.mask.answer)
-        wanted = Answer.SOLID if shown is Answer.FINE else Answer.FINE
+        wanted = Answer.FINE if shown is None else shown.other
         session.set_prompts(number, prompts.with_answer(wanted))
 
     def take_click_tool(self) -> None:

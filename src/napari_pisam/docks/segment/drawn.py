@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_pisam.layers.prompt_layers import is_own
 from napari_pisam.layers.prompts import Reason, objects_of, read_clicks, read_shapes
-from napari_pisam.predict.areas import Answer, Area, Use
+from napari_pisam.predict.areas import BOX_USES, Area, Use
 from napari_pisam.predict.click_sorting import clicks_by_object, describe_strays, strokes_in_order
 from napari_pisam.predict.drawn_shapes import DrawnShapes
 from napari_pisam.predict.prompts import Prompts
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.layers.geometry import ImagePlane
-    from napari_pisam.predict.areas import Box
+    from napari_pisam.predict.areas import Answer, Box
     from napari_pisam.predict.click_sorting import Stroke
     from napari_pisam.predict.drawn_shapes import DrawnBox
     from napari_pisam.session.session import Session
@@ -53,18 +53,13 @@ class Drawn:
             return None
         return Prompts.from_strokes(self.box, self.strokes, mask, self.areas, self.answer)
 
-    def after(self, before: Prompts | None) -> Drawn:
-        """Return what is drawn after prompts that the layers do not show."""
+    def after(self, before: Prompts | Drawn | None) -> Drawn:
+        """Return it together with what was drawn before; the box, and its answer, are the last."""
         if before is None:
             return self
         strokes, areas = before.strokes + self.strokes, [*before.areas, *self.areas]
-        box, answer = self.own_box or (before.box, before.answer)
-        return Drawn(box, strokes, areas, answer)
-
-    @property
-    def own_box(self) -> tuple[Box, Answer | None] | None:
-        """The box and the answer that it is to have; None without a box."""
-        return None if self.box is None else (self.box, self.answer)
+        last = before if self.box is None else self
+        return Drawn(last.box, strokes, areas, last.answer)
 
     def is_in(self, prompts: Prompts | None) -> bool:
         """Whether an object began with this, whatever number it got since."""
@@ -82,10 +77,7 @@ def under_names(drawn: dict[int, Drawn], renamed: Mapping[int, int]) -> dict[int
     result: dict[int, Drawn] = {}
     for number, one in drawn.items():
         name = renamed.get(number, number)
-        other = result.get(name, Drawn())
-        strokes, areas = other.strokes + one.strokes, other.areas + one.areas
-        box, answer = one.own_box or (other.box, other.answer)
-        result[name] = Drawn(box, strokes, areas, answer)
+        result[name] = one.after(result.get(name))
     return result
 
 
@@ -166,7 +158,7 @@ def changed_shape(
     if use == "scribble":
         line = tuple((row, col) for row, col in vertices.tolist())
         return number, replace(kept, strokes=[*kept.strokes, (line, True)])
-    if use in {"box", *Answer}:
+    if use in BOX_USES:
         others = [] if kept.box is None else [Area.of(kept.box)]
         answer = Use(use).answer
         return number, replace(kept, box=box.box, answer=answer, areas=[*kept.areas, *others])
@@ -312,13 +304,13 @@ class WaitingBoxes:
             self._taken[one.box] = one, np.array(layer.data[one.row])
         if gone:
             layer.remove([one.row for one in gone])
-        plain = layer.feature_defaults.iloc[0].to_dict() | {"object": 0}
-        for answer in dict.fromkeys(one.answer for one, _ in back):
-            says = {"use": Use.of_box(answer).value} if "use" in plain else {}
-            layer.feature_defaults = plain | says
-            vertices = [corners for one, corners in back if one.answer is answer]
-            layer.add(vertices, shape_type="rectangle")
         if back:
+            plain = layer.feature_defaults.iloc[0].to_dict() | {"object": 0}
+            for answer in dict.fromkeys(one.answer for one, _ in back):
+                says = {"use": Use.of_box(answer).value} if "use" in plain else {}
+                layer.feature_defaults = plain | says
+                vertices = [corners for one, corners in back if one.answer is answer]
+                layer.add(vertices, shape_type="rectangle")
             layer.feature_defaults = plain
         return bool(gone or back)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
@@ -25,10 +26,10 @@ from napari_pisam.layers.prompt_layers import (
     write_prompts,
 )
 from napari_pisam.layers.prompts import objects_of, read_shapes
-from napari_pisam.predict.areas import LINES, Answer, Use, outline_of
+from napari_pisam.predict.areas import BOX_USES, LINES, Use, outline_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from napari_pisam.docks.segment.layer_choice import LayerChoice
     from napari_pisam.docks.segment.planes import Planes
@@ -128,6 +129,15 @@ class PromptSync:
             else:
                 emitter.disconnect(self._on_change)
 
+    @contextmanager
+    def _syncing(self) -> Iterator[None]:
+        """Take no notice of what changes in the layers meanwhile."""
+        self._is_syncing = True
+        try:
+            yield
+        finally:
+            self._is_syncing = False
+
     def _on_change(self, event: Any) -> None:
         # `data` is sent before a change too, and Points send it as a string or an enum.
         action = str(getattr(event, "action", "changed")).rsplit(".", 1)[-1].lower()
@@ -172,11 +182,8 @@ class PromptSync:
         if not fresh:
             return False
         taker, self.line_taker = self.line_taker, None
-        self._is_syncing = True
-        try:
+        with self._syncing():
             shapes.remove([fresh[-1].row])
-        finally:
-            self._is_syncing = False
         taker(list(fresh[-1].click.stroke[0]))
         return True
 
@@ -212,25 +219,19 @@ class PromptSync:
         points = self._layers["clicks"]
         features = separated(self._planes.image, plane, shapes, session.first_id, points)
         if features is not None:
-            self._is_syncing = True
-            try:
+            with self._syncing():
                 # The next scribble's place is not known before it is there.
                 unknown = {"after": -1} if "after" in features else None
                 assign_features(shapes, features, unknown)
-            finally:
-                self._is_syncing = False
 
     def _apply(self, changed: dict[int, Drawn]) -> None:
         session = self._session
         if session is None:
             return
         has_box = False
-        self._is_syncing = True
-        try:
+        with self._syncing():
             for number in sorted(changed):
                 has_box |= self._apply_one(session, number, changed[number])
-        finally:
-            self._is_syncing = False
         if has_box:
             self.box_drawn.emit()
 
@@ -300,12 +301,9 @@ class PromptSync:
             if changed is not None and session.get(changed[0]) is not None:
                 self._apply(dict([changed]))
                 is_changed = True
-            elif row in self.waiting.rows and use in {"box", *Answer}:
-                self._is_syncing = True
-                try:
+            elif row in self.waiting.rows and use in BOX_USES:
+                with self._syncing():
                     reuse_shapes(shapes, [row], Use(use))
-                finally:
-                    self._is_syncing = False
                 self._shown, is_changed = self._read(), True
         # What the layer shows is what was before.
         self._pushed.clear()
@@ -354,13 +352,10 @@ class PromptSync:
                 if wanted.get(number) is not self._pushed.get(number)
             }
         )
-        self._is_syncing = True
-        try:
+        with self._syncing():
             taken = {one.prompts.box for one in session.objects if one.prompts is not None}
             if self.waiting.show(self._layers["boxes"], taken):
                 self._shown = self._read()
-        finally:
-            self._is_syncing = False
         self._pushed = {number: given for number, given in wanted.items() if given is not None}
         self.set_targets()
 
@@ -376,25 +371,19 @@ class PromptSync:
         if not wanted or not any(self._layers.values()):
             return
         image, plane = self._planes.image, self._planes.plane
-        self._is_syncing = True
-        try:
+        with self._syncing():
             shapes, points = self._own("boxes"), self._own("clicks")
             remove_prompts(image, shapes, points, [n for n in wanted if wanted[n] is None], plane)
             for number in sorted(wanted):
                 if wanted[number] is not None:
                     write_prompts(image, shapes, points, number, wanted[number], plane)
             self._shown = self._read()
-        finally:
-            self._is_syncing = False
 
     def set_targets(self) -> None:
         """Say whose the next box and the next click will be."""
         if self._session is None:
             return
         box, click = targets(self._session, adds=self.adds)
-        self._is_syncing = True
-        try:
+        with self._syncing():
             set_current_object(self._own("boxes"), None, box)
             set_current_object(None, self._own("clicks"), click)
-        finally:
-            self._is_syncing = False
