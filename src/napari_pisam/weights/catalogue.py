@@ -126,7 +126,7 @@ _ENTRIES = (
     CatalogueEntry(
         name="tiny",
         variant="tiny",
-        good_for="compact objects, and thin lines less well",
+        good_for="compact objects, some lines",
         size=17_000_000,
         licence="MIT",
         citation="this project",
