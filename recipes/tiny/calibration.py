@@ -3,8 +3,8 @@
     python -m recipes.tiny.calibration ../shared/data runs/a2/tiny.safetensors
 
 On objects of images that were in no training: the curve from the expected IoU (`predict.scores`)
-to the IoU, how far scores are from the IoU on sources that the curve was not fitted to, and the
-weights anew with the curve in their header.
+to the IoU, one for each of two answers; how far scores are from the IoU on sources that the curves
+were not fitted to; and the weights anew with the curves in their header.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
@@ -20,6 +20,7 @@ from scipy.special import expit, logit
 
 from napari_pisam.evaluate import protocols
 from napari_pisam.measure import metrics
+from napari_pisam.predict.areas import Answer
 from napari_pisam.predict.predictor import Predictor
 from napari_pisam.weights.checkpoint import build_from_checkpoint
 from napari_pisam.weights.checkpoint_format import read_checkpoint
@@ -33,18 +34,30 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_pisam.model.pisam import PiSam
+    from napari_pisam.model.variants import Variant
 
 KNOTS = 21
 # Clicks after which a mask is looked at.
 _AFTER = (0, 1, 3, 5)
-# Scores as they are.
-_AS_SAID = ((0.0, 0.0), (1.0, 1.0))
 # Errors below this count by their square: |x| has no slope at 0.
 _SMOOTH = 0.03
 # How near to 0 and 1 the logit of a score is taken.
 _LEAST = 0.02
 
 Curve = tuple[tuple[float, float], ...]
+
+
+class Curves(NamedTuple):
+    """What scores of masks are worth."""
+
+    solid: Curve
+    """Of masks of what is solid in a box, and of all that are of neither of two answers."""
+    fine: Curve = ()
+    """Of masks of what is fine in it; none: as of the others."""
+
+
+# Scores as they are.
+_AS_SAID = Curves(((0.0, 0.0), (1.0, 1.0)))
 
 
 def fitted_curve(said: Sequence[float], was: Sequence[float], sources: Sequence[str]) -> Curve:
@@ -100,9 +113,10 @@ def scored_objects(
     Returns
     -------
     list of dict
-        ``source``, ``part``, ``clicks``, ``said`` and ``iou``.
+        ``source``, ``part``, ``clicks``, ``fine`` (the mask is the fine answer), ``said`` and
+        ``iou``.
     """
-    model.variant = replace(model.variant, score_curve=_AS_SAID)
+    model.variant = _with(model.variant, _AS_SAID)
     predictor = Predictor(model)
     rows = []
     for job in jobs_of(chosen_objects(data, count, sources)):
@@ -124,36 +138,51 @@ def scored_objects(
                 )
                 iou = metrics.iou(mask.to_array(), truth)
                 known = {"source": job.source, "part": wanted.part, "clicks": number}
-                rows.append(known | {"said": mask.score, "iou": iou})
+                is_fine = mask.answer is Answer.FINE
+                rows.append(known | {"fine": is_fine, "said": mask.score, "iou": iou})
     return rows
 
 
-def rescored(rows: Sequence[dict[str, Any]], curve: Curve) -> list[dict[str, Any]]:
-    """Read the scores of rows from a curve."""
-    x, y = zip(*curve, strict=True)
-    return [row | {"said": float(np.interp(row["said"], x, y))} for row in rows]
+def _with(variant: Variant, curves: Curves) -> Variant:
+    return replace(variant, score_curve=curves.solid, fine_score_curve=curves.fine)
 
 
-def error(rows: Sequence[dict[str, Any]], curve: Curve = _AS_SAID) -> float:
+def rescored(rows: Sequence[dict[str, Any]], curves: Curves) -> list[dict[str, Any]]:
+    """Read the scores of rows from the curve of the answer that each is."""
+
+    def read(row: dict[str, Any]) -> float:
+        curve = curves.fine if row["fine"] and curves.fine else curves.solid
+        return float(np.interp(row["said"], *zip(*curve, strict=True)))
+
+    return [row | {"said": read(row)} for row in rows]
+
+
+def error(rows: Sequence[dict[str, Any]], curves: Curves = _AS_SAID) -> float:
     """Mean over sources of how far scores are from IoU."""
     by_source: dict[str, list[float]] = {}
-    for row in rescored(rows, curve):
+    for row in rescored(rows, curves):
         by_source.setdefault(row["source"], []).append(abs(row["said"] - row["iou"]))
     return float(np.mean([np.mean(values) for values in by_source.values()]))
 
 
-def fitted_to(rows: Sequence[dict[str, Any]]) -> Curve:
-    """Curve of what `scored_objects` gave."""
-    columns = ([row[name] for row in rows] for name in ("said", "iou", "source"))
-    return fitted_curve(*columns)
+def fitted_to(rows: Sequence[dict[str, Any]]) -> Curves:
+    """Curves of what `scored_objects` gave."""
+
+    def fitted(fine: bool) -> Curve:
+        members = [row for row in rows if row["fine"] is fine]
+        if not members:
+            return ()
+        return fitted_curve(*([row[key] for row in members] for key in ("said", "iou", "source")))
+
+    return Curves(fitted(False), fitted(True))
 
 
 def scored_by_others(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Score the masks of every source by the curve of all other sources."""
+    """Score the masks of every source by the curves of all other sources."""
     result = []
     for name in sorted({row["source"] for row in rows}):
-        curve = fitted_to([row for row in rows if row["source"] != name])
-        result += rescored([row for row in rows if row["source"] == name], curve)
+        curves = fitted_to([row for row in rows if row["source"] != name])
+        result += rescored([row for row in rows if row["source"] == name], curves)
     return result
 
 
@@ -166,25 +195,25 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("--objects", type=int, default=2, help="of each source and part")
     parser.add_argument("--sources", default="", help="by commas; all by default")
-    parser.add_argument("--output", type=Path, help="weights with the curve in their header")
+    parser.add_argument("--output", type=Path, help="weights with the curves in their header")
     options = parser.parse_args()
     checkpoint = read_checkpoint(options.weights)
     model = build_from_checkpoint(checkpoint)
     header = checkpoint.header
     rows = scored_objects(model, options.data, options.objects, names(options.sources))
-    curve = fitted_to(rows)
+    curves = fitted_to(rows)
     print(f"{len(rows)} masks; mean over sources of the score's absolute error:")
-    print(f"as said {error(rows):.3f}, by the curve {error(rows, curve):.3f},")
+    print(f"as said {error(rows):.3f}, by the curves {error(rows, curves):.3f},")
     others = scored_by_others(rows)
     print(f"by curves of the other sources {error(others):.3f}: ", end="")
     for part in sorted({row["part"] for row in rows}):
         print(part, f"{error([row for row in others if row['part'] == part]):.3f}", end="; ")
     print()
-    print(curve)
+    print(curves)
     if options.output is not None:
         if header is None:
             parser.error(f"{options.weights} has no header of ours")
-        model.variant = replace(model.variant, score_curve=curve)
+        model.variant = _with(model.variant, curves)
         write_weights(
             options.output,
             checkpoint.tensors,

@@ -280,6 +280,8 @@ class Variant:
         ``None``: the whole frame, as for SAM.
     score_curve
         What scores were worth with these weights, see `predict.scores.score`.
+    fine_score_curve
+        The same for the fine one of two answers; `score_curve` where there is none.
     """
 
     name: str
@@ -296,6 +298,7 @@ class Variant:
     click_order: Literal["xy", "rc"] = "xy"
     focus: Focus | None = None
     score_curve: tuple[tuple[float, float], ...] = ()
+    fine_score_curve: tuple[tuple[float, float], ...] = ()
 
     @property
     def has_interactor(self) -> bool:

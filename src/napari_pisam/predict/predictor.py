@@ -402,7 +402,7 @@ class Predictor:
             _, first = self._logits(window, prompts.first_clicks(0))
             self._stages.keep_local(window, first[0], logits[0], prompts)
         estimate, answer = self._stages.told(decoded)[0]
-        score = self._stages.score(logits[0], estimate)
+        score = self._stages.score(logits[0], estimate, answer)
         return WholeObject(logits[0], self._stages.transform(window), score, answer)
 
     def _logits(self, window: Window, prompts: Prompts) -> tuple[Decoded, NDArray[np.float32]]:

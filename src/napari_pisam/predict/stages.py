@@ -289,7 +289,7 @@ class Stages:
                 self.transform(window),
                 window.native_bbox(shape),
                 shape,
-                self.score(one, estimate),
+                self.score(one, estimate, answer),
                 answer,
             )
             for one, window, (estimate, answer) in zip(
@@ -309,9 +309,14 @@ class Stages:
         answers = [Answer.FINE if one else Answer.SOLID for one in fine]
         return list(zip(estimates, answers, strict=True))
 
-    def score(self, logits: NDArray[np.float32], estimate: float) -> float:
+    def score(self, logits: NDArray[np.float32], estimate: float, answer: Answer | None) -> float:
         """Score (h, w) logits of a frame, of which the network makes an estimate itself."""
-        return score(estimate, logits, self._model.variant.score_curve)
+        variant = self._model.variant
+        curve = variant.score_curve
+        if answer is Answer.FINE and variant.fine_score_curve:
+            # Thin lines are missed where the network has no doubt: sure of them says less.
+            curve = variant.fine_score_curve
+        return score(estimate, logits, curve)
 
     def keep_local(
         self,

@@ -156,6 +156,7 @@ def save_checkpoint(
         backbone=variant.encoder.backbone,
         focus_frame=None if variant.focus is None else variant.focus.frame,
         score_curve=variant.score_curve,
+        fine_score_curve=variant.fine_score_curve,
     )
     write_safetensors(path, tensors, header.to_metadata())
     return file_sha256(path)

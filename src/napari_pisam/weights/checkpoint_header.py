@@ -60,6 +60,8 @@ class CheckpointHeader:
         Largest frame that the weights look at one object in, px, where they look so.
     score_curve
         What scores were worth with these weights, see `predict.scores.score`; none by default.
+    fine_score_curve
+        The same for the fine one of two answers; none where one curve is for both.
     """
 
     variant: str
@@ -73,6 +75,7 @@ class CheckpointHeader:
     backbone: str | None = None
     focus_frame: int | None = None
     score_curve: tuple[tuple[float, float], ...] = ()
+    fine_score_curve: tuple[tuple[float, float], ...] = ()
 
     def to_metadata(self) -> dict[str, str]:
         """Write the header as safetensors metadata (text only)."""
@@ -89,6 +92,7 @@ class CheckpointHeader:
             "backbone": self.backbone or "",
             "focus_frame": "" if self.focus_frame is None else str(self.focus_frame),
             "score_curve": json.dumps(self.score_curve),
+            "fine_score_curve": json.dumps(self.fine_score_curve),
         }
 
     @classmethod
@@ -137,7 +141,8 @@ class CheckpointHeader:
             format_version=version,
             backbone=values.get("backbone") or None,
             focus_frame=int(focus_frame) if focus_frame else None,
-            score_curve=_curve(_part(values, "score_curve", [])),
+            score_curve=_curve(values, "score_curve"),
+            fine_score_curve=_curve(values, "fine_score_curve"),
         )
 
 
@@ -149,8 +154,9 @@ def _part(values: Mapping[str, str], key: str, otherwise: _T) -> _T:
     return value
 
 
-def _curve(value: Any) -> tuple[tuple[float, float], ...]:
-    """Check a score curve: two to some pairs of numbers from 0 to 1 that rise, or none."""
+def _curve(values: Mapping[str, str], key: str) -> tuple[tuple[float, float], ...]:
+    """Read a score curve: two to some pairs of numbers from 0 to 1 that rise, or none."""
+    value = _part(values, key, [])
     try:
         curve = tuple((float(said), float(was)) for said, was in value)
     except (TypeError, ValueError):
@@ -160,6 +166,6 @@ def _curve(value: Any) -> tuple[tuple[float, float], ...]:
     if curve and not (
         2 <= len(curve) <= _LONGEST_CURVE and rises and all(0 <= v <= 1 for v in (*said, *was))
     ):
-        msg = "its header's 'score_curve' is not a list of rising pairs of numbers from 0 to 1"
+        msg = f"its header's {key!r} is not a list of rising pairs of numbers from 0 to 1"
         raise ValueError(msg)
     return curve

@@ -442,6 +442,15 @@ def test_the_answer_that_is_asked_for_is_given_whatever_is_clicked():
         assert 0.3 < fine[rows].sum() / solid[rows].sum() <= 0.6
 
 
+def test_each_answer_is_scored_by_its_own_curve_of_the_weights():
+    one, other = ((0.0, 0.7), (1.0, 0.7)), ((0.0, 0.2), (1.0, 0.2))
+    asked = [Prompts((10, 10, 30, 40), answer=answer) for answer in ("solid", "fine")]
+    for of_fine, worth in ((other, 0.2), ((), 0.7)):
+        predictor = micro(SMALL, fine_answer=True, score_curve=one, fine_score_curve=of_fine)
+        for masks in (predictor.predict_many(asked), [predictor.predict(each) for each in asked]):
+            assert [mask.score for mask in masks] == pytest.approx([0.7, worth])
+
+
 def test_boxes_together_have_the_answers_that_each_is_to_have():
     predictor = micro(SMALL, fine_answer=True)
     boxes = [(3.5, 3.5, 23.5, 31.5), (10.5, 20.5, 43.5, 51.5), (1.5, 2.5, 20.5, 40.5)]

@@ -302,13 +302,17 @@ def test_a_compact_model_comes_back_with_the_backbone_and_frame_of_its_training(
     assert built.variant == model.variant
 
 
-def test_a_score_curve_comes_back(tmp_path):
+@pytest.mark.parametrize("name", ["score_curve", "fine_score_curve"])
+def test_a_score_curve_comes_back(tmp_path, name):
     curve = ((0.1, 0.05), (0.9, 0.8))
-    model = build_model(replace(MICRO, name="tiny", score_curve=curve))
+    model = build_model(replace(MICRO, name="tiny", **{name: curve}))
     save_checkpoint(tmp_path / "a.safetensors", model, licence="MIT")
-    assert read_checkpoint(tmp_path / "a.safetensors").header.score_curve == curve
+    variant = ck.variant_of(read_checkpoint(tmp_path / "a.safetensors"))
+    other = {"score_curve", "fine_score_curve"} - {name}
+    assert (getattr(variant, name), getattr(variant, other.pop())) == (curve, ())
 
 
+@pytest.mark.parametrize("name", ["score_curve", "fine_score_curve"])
 @pytest.mark.parametrize(
     "curve",
     [
@@ -317,11 +321,11 @@ def test_a_score_curve_comes_back(tmp_path):
         "[" + ", ".join(f"[{i / 100}, 0]" for i in range(90)) + "]",
     ],
 )
-def test_a_score_curve_that_is_none_is_refused(tmp_path, curve):
+def test_a_score_curve_that_is_none_is_refused(tmp_path, name, curve):
     model = build_model(replace(MICRO, name="tiny"))
     save_checkpoint(tmp_path / "a.safetensors", model, licence="MIT")
-    path = with_metadata(tmp_path / "a.safetensors", score_curve=curve)
-    with pytest.raises(CheckpointError):
+    path = with_metadata(tmp_path / "a.safetensors", **{name: curve})
+    with pytest.raises(CheckpointError, match=f"'{name}'"):
         read_checkpoint(path)
 
 
