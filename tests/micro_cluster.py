@@ -10,14 +10,14 @@ from napari_pisam.predict.predictor import Predictor
 
 
 class MicroPlugin(ModelPlugin):
-    """Loads the micro model, which needs `delay` more seconds for every prediction."""
+    """Loads the micro model, changed, which needs `delay` more seconds for every prediction."""
 
-    def __init__(self, model="tiny", device="cpu", precision="fp32", delay=0.0):
+    def __init__(self, model="tiny", device="cpu", precision="fp32", delay=0.0, **changes):
         super().__init__(model, device, precision)
-        self.delay = delay
+        self.delay, self.changes = delay, changes
 
     def load(self):
-        predictor = Slow(micro_model(), "cpu", "fp32")
+        predictor = Slow(micro_model(**self.changes), "cpu", "fp32")
         predictor.delay = self.delay
         return predictor, "0" * 64, "micro"
 

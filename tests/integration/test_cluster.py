@@ -21,6 +21,7 @@ pytest.importorskip("distributed", reason="needs napari-pisam[distributed]")
 from micro import micro_model
 from micro_cluster import BrokenPlugin, MicroPlugin
 from napari_pisam.cli.app import app
+from napari_pisam.model.variants import Focus
 from napari_pisam.predict.areas import Area
 from napari_pisam.predict.cluster import Cluster
 from napari_pisam.predict.predictor import Predictor
@@ -61,6 +62,12 @@ def same(one, other):
     np.testing.assert_array_equal(one.crop, other.crop)
 
 
+def close(one, other):
+    assert (one.shape, one.answer) == (other.shape, other.answer)
+    assert one.score == pytest.approx(other.score, abs=1e-4)
+    assert (one.to_array() == other.to_array()).mean() > 0.999
+
+
 PROMPTS = {
     "a box": Prompts((10, 20, 40, 60)),
     "clicks": Prompts((10, 20, 40, 60), [(12, 25), (30, 50)], [True, False]),
@@ -84,6 +91,29 @@ def test_boxes_of_one_call_are_the_same_bit_for_bit(here, there):
     boxes = [*BOXES[:6], (4, 6, 100, 90)]
     for one, other in zip(there.predict_many(boxes), here.predict_many(boxes), strict=True):
         same(one, other)
+
+
+def test_large_objects_at_the_same_time_do_not_call_each_other_off(cluster, here, there):
+    boxes = [(4, 6 + n, 100, 90 + n) for n in range(6)]
+    for mask, box in zip(cluster.each(there.predict, boxes), boxes, strict=True):
+        same(mask, here.predict(box))
+
+
+def test_lines_are_looked_at_in_tiles_as_they_are_here():
+    changes = {"fine_answer": True, "focus": Focus(frame=64)}
+    here = Predictor(micro_model(**changes), "cpu", "fp32")
+    here.set_image(IMAGE)
+    boxes = [(10, 20, 40, 60), (3, 5, 20, 25), (60, 100, 110, 160)]
+    asked = [Prompts(box, answer=answer) for box in boxes for answer in ("solid", "fine")]
+    asked.append(Prompts(boxes[0], areas=[Area.of([(60, 150), (100, 200)])], answer="fine"))
+    with Cluster("local:1", MicroPlugin(**changes)) as made:
+        there = made.predictor()
+        there.set_image(IMAGE)
+        for one in asked:
+            # A worker has another number of threads, and adds up in another order.
+            close(there.predict(one), here.predict(one))
+        for one, prompts in zip(there.predict_many(asked[:-1]), asked, strict=False):
+            close(one, here.predict(prompts))
 
 
 def test_a_worker_that_is_killed_costs_its_running_tasks_only(cluster, here, there):

@@ -239,11 +239,16 @@ class Cluster:
 
         # A pool for each call: what waits for a place in the same one would never get it.
         with ThreadPoolExecutor(_AHEAD * self.size) as threads:
+            asked = [threads.submit(still, item) for item in items]
             try:
-                yield from threads.map(still, items)
+                for one in asked:
+                    yield one.result()
             except BaseException:
-                threads.shutdown(wait=False, cancel_futures=True)
-                self.cancel()
+                # Who has taken the last answer may not ask for another one, which ends up here,
+                # too: others' work goes on then.
+                if not all(one.done() for one in asked):
+                    threads.shutdown(wait=False, cancel_futures=True)
+                    self.cancel()
                 raise
 
     def run(self, step: str, image: SentImage, *arguments: Any) -> tuple[str, Any]:
@@ -306,8 +311,8 @@ class RemotePredictor:
         self._tiles.clear()
 
     def is_in_tiles(self, prompts: Prompts) -> bool:
-        """Whether an object is looked at in tiles."""
-        return self._tiles.apply_to_any(prompts)
+        """Whether an object may be looked at in tiles."""
+        return self._tiles.may_apply_to_any(prompts)
 
     def predict(
         self,
@@ -330,16 +335,15 @@ class RemotePredictor:
         """Predict one mask per box, as `Predictor.predict_many` does."""
         source = self._image()
         prompts = [one.validated_for(source.shape) for one in box_prompts(boxes)]
-        small = [place for place, one in enumerate(prompts) if not self._tiles.apply(one)]
-        masks: dict[int, Mask] = {}
-        if small:
-            asked = [prompts[place] for place in small]
-            found = self._run("predict_many", asked, asked)
-            masks.update(zip(small, found, strict=True))
-        return [
-            masks[place] if place in masks else self._predict_one(one)
-            for place, one in enumerate(prompts)
-        ]
+        masks: dict[Prompts, Mask] = {}
+        asked = [one for one in prompts if not self._tiles.may_apply(one)]
+        if asked:
+            masks.update(zip(asked, self._run("predict_many", asked, asked), strict=True))
+        large = [one for one in prompts if one not in masks]
+        # Seen as a whole several at a time, one after the other in tiles, several of these at once.
+        seen = self.each(self._whole, large)
+        masks.update(zip(large, map(self._finished, large, seen), strict=True))
+        return [masks[one] for one in prompts]
 
     # -- steps ----------------------------------------------------------------------------------
 
@@ -349,12 +353,23 @@ class RemotePredictor:
         return self._source
 
     def _predict_one(self, prompts: Prompts, progress: Progress | None = None) -> Mask:
-        if not self._tiles.apply(prompts):
+        if not self._tiles.may_apply(prompts):
             found: Mask = self._run("predict", [prompts], prompts)
             return found
-        whole: WholeObject = self._run("predict_whole", [prompts], prompts)
-        levels = self._image().levels
-        return self._tiles.predict(whole, prompts, levels, self._look, progress, self.each)
+        return self._finished(prompts, self._whole(prompts), progress)
+
+    def _whole(self, prompts: Prompts) -> WholeObject:
+        found: WholeObject = self._run("predict_whole", [prompts], prompts)
+        return found
+
+    def _finished(
+        self, prompts: Prompts, whole: WholeObject, progress: Progress | None = None
+    ) -> Mask:
+        """Look at what was seen as a whole in tiles, where it is to be."""
+        source = self._image()
+        if not self._tiles.apply(prompts, whole):
+            return whole.as_mask(source.shape).without_logits()
+        return self._tiles.predict(whole, prompts, source.levels, self._look, progress, self.each)
 
     def _look(
         self, window: Window, prompts: Prompts, start: NDArray[np.float32] | None

@@ -127,8 +127,8 @@ class Predictor:
         return None if self._source is None else self._source.shape
 
     def is_in_tiles(self, prompts: Prompts) -> bool:
-        """Whether an object is looked at in tiles, which takes a while; see `predict`."""
-        return self._tiles.apply_to_any(prompts)
+        """Whether an object may be looked at in tiles, which takes a while; see `predict`."""
+        return self._tiles.may_apply_to_any(prompts)
 
     # -- the public calls ---------------------------------------------------------------------
 
@@ -229,7 +229,8 @@ class Predictor:
         """Predict the mask of one object.
 
         An object whose box is larger than the network's frame is looked at as a whole first, and
-        along its outline in tiles of the image's own pixels then; its mask has no logits.
+        along its outline in tiles of the image's own pixels then; its mask has no logits. So are
+        thin lines that the frame shows reduced.
 
         Parameters
         ----------
@@ -325,8 +326,8 @@ class Predictor:
             groups: dict[object, list[int]] = {}
             masks: dict[int, Mask] = {}
             for index, window in enumerate(windows):
-                if self._tiles.apply(prompts[index]):
-                    masks[index] = self._predict_one(prompts[index])
+                if self._tiles.may_apply(prompts[index]):
+                    masks[index] = self._predict_one(prompts[index]).without_logits()
                     continue
                 # Windows of one size are stacked where each object has its own.
                 like = self._stages.transform(window).size if focused else window
@@ -386,24 +387,24 @@ class Predictor:
 
     def _predict_one(self, prompts: Prompts, progress: Progress | None = None) -> Mask:
         source = self._image()
-        if self._tiles.apply(prompts):
-            seen = self.predict_whole(prompts)
+        seen = self.predict_whole(prompts)
+        if self._tiles.apply(prompts, seen):
             return self._tiles.predict(seen, prompts, source.levels, self.predict_tile, progress)
-        window = self._window(prompts)
-        decoded, logits = self._logits(window, prompts)
-        return self._stages.masks([window], logits, source.shape, decoded)[0]
+        return seen.as_mask(source.shape)
 
     def predict_whole(self, prompts: Prompts) -> WholeObject:
-        """Look at a large object as a whole, before it is looked at in tiles."""
+        """Look at an object as a whole, before it may be looked at in tiles."""
         window = self._window(prompts)
         decoded, logits = self._logits(window, prompts)
-        if len(prompts.points) and not self._model.variant.local_clicks:
+        changes_all = not self._model.variant.local_clicks
+        if changes_all and len(prompts.points) and self._tiles.is_large(prompts):
             # What clicks change far from them would have every tile looked at anew.
             _, first = self._logits(window, prompts.first_clicks(0))
             self._stages.keep_local(window, first[0], logits[0], prompts)
         estimate, answer = self._stages.told(decoded)[0]
         score = self._stages.score(logits[0], estimate, answer)
-        return WholeObject(logits[0], self._stages.transform(window), score, answer)
+        bbox = window.native_bbox(self._image().shape)
+        return WholeObject(logits[0], self._stages.transform(window), bbox, score, answer)
 
     def _logits(self, window: Window, prompts: Prompts) -> tuple[Decoded, NDArray[np.float32]]:
         """Decode prompts in a window, and the (1, h, w) logits of its frame after the clicks."""

@@ -48,7 +48,8 @@ class Ripples:
         return self.distance(rows, cols), transform
 
     def whole(self, box):
-        return WholeObject(*self._logits(choose_window(Prompts(box), self.shape, frame=SIDE)), 0.9)
+        window = choose_window(Prompts(box), self.shape, frame=SIDE)
+        return WholeObject(*self._logits(window), window.native_bbox(self.shape), 0.9)
 
     def look_at(self, window, prompts, start):
         assert start is None or start.shape == (1, SIDE // 4, SIDE // 4)
@@ -194,8 +195,8 @@ def test_tiles_are_of_the_largest_frame_that_the_network_knows():
     assert TiledObjects(VARIANTS["sam_vit_b"]).side == 1024
     assert TiledObjects(replace(VARIANTS["tiny"], focus=Focus(frame=512))).side == 512
     tiles = TiledObjects(VARIANTS["tiny"])
-    assert not tiles.apply(Prompts((0, 0, 1024, 1000)))
-    assert tiles.apply(Prompts((0, 0, 900, 1025)))
+    assert not tiles.is_large(Prompts((0, 0, 1024, 1000)))
+    assert tiles.is_large(Prompts((0, 0, 900, 1025)))
 
 
 @pytest.mark.weights

@@ -466,6 +466,36 @@ def test_boxes_together_have_the_answers_that_each_is_to_have():
         predictor.predict_many([*asked, Prompts(boxes[0], [(9, 9)], [True])])
 
 
+def test_lines_that_a_frame_shows_reduced_are_looked_at_in_tiles_and_nothing_else_is():
+    predictor = micro(GREY, fine_answer=True, focus=Focus(frame=64))
+    # A window of 66 px is hardly reduced; one of 88 px is, to 64.
+    small, wide = (20.5, 30.5, 40.5, 60.5), (20.5, 30.5, 60.5, 66.5)
+    look, seen = predictor.predict_tile, []
+    predictor.predict_tile = lambda window, *rest: seen.append(window) or look(window, *rest)
+    told = []
+    for box, answer, is_finer in (
+        (small, "fine", False),
+        (small, "solid", False),
+        (wide, "solid", False),
+        (wide, "fine", True),
+    ):
+        asked = Prompts(box, answer=answer)
+        assert predictor.is_in_tiles(asked) == (box is wide)
+        mask = predictor.predict(asked, progress=lambda *done: told.append(done))
+        assert bool(seen) == bool(told) == is_finer
+        assert mask.answer == answer
+        (together,) = predictor.predict_many([asked])
+        assert same(mask, together)
+        assert (mask.window, mask.score) == (together.window, together.score)
+    assert all((one.step, one.level) == (1, 0) for one in seen)
+    # A mask to start from is kept in the frame's pixels, as before.
+    count = len(seen)
+    start = np.zeros(GREY.shape, bool)
+    start[20:60, 30:66] = True
+    predictor.predict(Prompts(None, [(30, 40)], [True], start, answer="fine"))
+    assert len(seen) == count
+
+
 def test_what_several_boxes_are_and_what_is_kept_of_a_start():
     predictor = Predictor(TwoAnswers(), device="cpu", precision="fp32")
     predictor.set_image(SMALL)
