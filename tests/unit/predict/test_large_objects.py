@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -225,3 +226,31 @@ def test_seams_of_forced_tiles_are_not_seen():
     )
     assert iou(one & ~outline, tiled & ~outline) >= 0.99
     assert iou(tiled, network.truth()) >= iou(one, network.truth()) - 0.005
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_thin_lines_are_found_in_the_images_own_pixels():
+    """Lines of 3 px in a box of 1,000 px, whose window is shown at less than half its size."""
+    from skimage.draw import line
+
+    from napari_pisam.predict.predictor import Predictor
+    from napari_pisam.weights.loading import load_model
+
+    rng = np.random.default_rng(0)
+    truth = np.zeros((1200, 1200), bool)
+    for start in np.linspace(150, 1050, 9).round().astype(int):
+        across = (start + 40 * np.sin(np.linspace(0, 7, 21) + start)).round().astype(int)
+        along = np.linspace(100, 1100, 21).round().astype(int)
+        for ends in itertools.pairwise(zip(across, along, strict=True)):
+            truth[line(*ends[0], *ends[1])] = True
+    truth = ndimage.binary_dilation(truth, iterations=1)
+    image = np.where(truth, 90, 150) + rng.normal(0, 12, truth.shape)
+    predictor = Predictor(load_model("tiny").model, "cpu", "fp32")
+    predictor.set_image(np.clip(image, 0, 255).astype(np.uint8))
+    rows, cols = np.nonzero(truth)
+    edges = rows.min() - 0.5, cols.min() - 0.5, rows.max() + 0.5, cols.max() + 0.5
+    prompts = Prompts(edges, answer="fine")
+    tiled = predictor.predict(prompts).to_array()
+    reduced = predictor.predict_whole(prompts).as_mask(truth.shape).to_array()
+    assert iou(tiled, truth) > iou(reduced, truth) + 0.05, (iou(tiled, truth), iou(reduced, truth))
