@@ -54,7 +54,7 @@ _OVERLAP = 0.25
 # How far from an outline a finer look may move it, px of the coarser one.
 _REACH = 3
 # Lines are looked at in tiles where a frame's pixel has more of the image's on a side than this:
-# of nineteen networks so seen thirteen had a higher IoU, by 0.05 on average, none a lower one.
+# eight networks of the fixed objects change, by +0.03 of IoU from the box and +0.04 after clicks.
 _REDUCED = 1.2
 # What is not looked at again is as sure as this.
 _SURE = np.float32(10)
