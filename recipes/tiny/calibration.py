@@ -152,7 +152,8 @@ def rescored(rows: Sequence[dict[str, Any]], curves: Curves) -> list[dict[str, A
 
     def read(row: dict[str, Any]) -> float:
         curve = curves.fine if row["fine"] and curves.fine else curves.solid
-        return float(np.interp(row["said"], *zip(*curve, strict=True)))
+        said, was = zip(*curve, strict=True)
+        return float(np.interp(row["said"], said, was))
 
     return [row | {"said": read(row)} for row in rows]
 
