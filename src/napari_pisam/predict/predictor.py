@@ -379,7 +379,8 @@ class Predictor:
     ) -> list[Mask]:
         boxes = [prompt.region for prompt in prompts]
         logits = self._stages.logits(windows, encoded, decoded, None, boxes)
-        return self._stages.masks(windows, logits, self._image().shape, decoded)
+        shape = self._image().shape
+        return [one.as_mask(shape) for one in self._stages.seen(windows, logits, shape, decoded)]
 
     def _predict(self, prompts: Prompts, progress: Progress | None = None) -> Mask:
         predict_one = partial(self._predict_one, progress=progress)
@@ -401,10 +402,7 @@ class Predictor:
             # What clicks change far from them would have every tile looked at anew.
             _, first = self._logits(window, prompts.first_clicks(0))
             self._stages.keep_local(window, first[0], logits[0], prompts)
-        estimate, answer = self._stages.told(decoded)[0]
-        score = self._stages.score(logits[0], estimate, answer)
-        bbox = window.native_bbox(self._image().shape)
-        return WholeObject(logits[0], self._stages.transform(window), bbox, score, answer)
+        return self._stages.seen([window], logits, self._image().shape, decoded)[0]
 
     def _logits(self, window: Window, prompts: Prompts) -> tuple[Decoded, NDArray[np.float32]]:
         """Decode prompts in a window, and the (1, h, w) logits of its frame after the clicks."""

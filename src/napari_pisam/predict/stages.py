@@ -10,9 +10,9 @@ import torch
 
 from napari_pisam.predict.areas import Answer
 from napari_pisam.predict.clicks import CLICKS
-from napari_pisam.predict.mask import Mask
 from napari_pisam.predict.preprocessing import FrameTransform
 from napari_pisam.predict.scores import score
+from napari_pisam.predict.tiles import WholeObject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -275,20 +275,19 @@ class Stages:
             CLICKS.obey(logits[0], *self._clicks(transforms[0], clicks, every_pixel=True))
         return logits
 
-    def masks(
+    def seen(
         self,
         windows: Sequence[Window],
         logits: NDArray[np.float32],
         shape: tuple[int, int],
         decoded: Decoded,
-    ) -> list[Mask]:
-        """Masks of an image of (H, W) px from what `logits` returned."""
+    ) -> list[WholeObject]:
+        """Return the objects of an image of (H, W) px from what `logits` returned."""
         return [
-            Mask.from_frame_logits(
+            WholeObject(
                 one,
                 self.transform(window),
                 window.native_bbox(shape),
-                shape,
                 self.score(one, estimate, answer),
                 answer,
             )

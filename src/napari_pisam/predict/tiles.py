@@ -170,10 +170,15 @@ class WholeObject:
             self.logits, self.transform, self.window, shape, self.score, self.answer
         )
 
+    @property
+    def pixel(self) -> tuple[float, float]:
+        """Level-0 px per pixel of the frame, along rows and columns."""
+        rows, cols = self.transform.scale
+        return 1 / rows, 1 / cols
+
     def found(self) -> _RoughMask:
         """Return the mask in the pixels of the frame."""
-        scale = self.transform.scale
-        return _RoughMask(self.logits > 0, self.transform.edge, (1 / scale[0], 1 / scale[1]))
+        return _RoughMask(self.logits > 0, self.transform.edge, self.pixel)
 
 
 @dataclass(frozen=True)
@@ -259,9 +264,8 @@ class TiledObjects:
 
     def apply(self, prompts: Prompts, whole: WholeObject) -> bool:
         """Whether an object is predicted in tiles: it is large, or lines were seen reduced."""
-        if whole.answer is Answer.FINE and self.may_apply(prompts):
-            return self.is_large(prompts) or max(whole.found().pixel) > _REDUCED
-        return self.is_large(prompts)
+        is_reduced = whole.answer is Answer.FINE and max(whole.pixel) > _REDUCED
+        return self.is_large(prompts) or (is_reduced and self.may_apply(prompts))
 
     def _longer_side(self, prompts: Prompts) -> float:
         """Longer side of a box, px; 0 of what is not predicted in tiles."""

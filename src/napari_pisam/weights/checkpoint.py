@@ -71,12 +71,12 @@ def variant_of(checkpoint: Checkpoint, *, click_order: Literal["xy", "rc"] = "xy
     variant = get_variant(checkpoint.variant)
     if checkpoint.header is not None:
         header = checkpoint.header
-        trained = replace(
+        return replace(
             _as_trained(variant, header),
             score_curve=header.score_curve,
             fine_score_curve=header.fine_score_curve,
+            **header.switches,
         )
-        return replace(trained, **header.switches)
     if checkpoint.format == "pisam-published":
         return replace(variant, residual=False, coarse_source="hq", click_order=click_order)
     return variant
